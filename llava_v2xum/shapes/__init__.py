@@ -1,0 +1,41 @@
+"""A rendered world of moving shapes: real video files whose every frame is known exactly.
+
+A clip is a dim, drifting, noisy background in front of which 1 to 5 events happen: one coloured shape
+crosses the top, the middle or the bottom of the picture. The demo checkpoint is trained and measured on
+such clips. Neither torch nor llava is needed, and PyAV only to write files.
+"""
+
+from llava_v2xum.shapes.draw import Painter, draw_frame, draw_frames
+from llava_v2xum.shapes.render import write_clip
+from llava_v2xum.shapes.truth import answer_of, instruct_records, truth_record, videoxum_record
+from llava_v2xum.shapes.world import (
+    COLORS,
+    PLACES,
+    SHAPES,
+    Clip,
+    Event,
+    event_visible,
+    make_clip,
+    sentence_of,
+    truth_frames,
+)
+
+__all__ = [
+    "COLORS",
+    "PLACES",
+    "SHAPES",
+    "Clip",
+    "Event",
+    "Painter",
+    "answer_of",
+    "draw_frame",
+    "draw_frames",
+    "event_visible",
+    "instruct_records",
+    "make_clip",
+    "sentence_of",
+    "truth_frames",
+    "truth_record",
+    "videoxum_record",
+    "write_clip",
+]

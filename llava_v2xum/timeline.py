@@ -1,0 +1,112 @@
+"""The N-frame clock of a video: frame index <-> second <-> temporal prompt.
+
+Every video is normalised to N frames, and frame i is named by its temporal prompt, `[00]` to `[99]` for the
+paper's N = 100. This is the only file that knows the template.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+DEFAULT_NUM_FRAMES = 100  # paper, section 4
+DEFAULT_TEMPLATE = "[{:02d}]"  # released code; the paper's text also prints `00` and `[f00]`
+
+_FIELD = re.compile(r"\{(?::0?(\d+)d)?\}")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """N frame indexes and the temporal prompt that names each.
+
+    Args:
+        num_frames: N, how many frames stand for a video.
+        template: a format string with one zero-padded integer field, such as `[{:02d}]`.
+
+    Raises:
+        ValueError: if the template has no such field, or N needs more digits than it has.
+    """
+
+    num_frames: int = DEFAULT_NUM_FRAMES
+    template: str = DEFAULT_TEMPLATE
+
+    def __post_init__(self) -> None:
+        digits = self.digits
+        if not 1 <= self.num_frames <= 10**digits:
+            raise ValueError(
+                f"num_frames must be 1 to {10**digits} with the temporal prompt template {self.template!r} "
+                f"({digits} digits), got {self.num_frames}"
+            )
+
+    @property
+    def digits(self) -> int:
+        """How many digits a temporal prompt has."""
+        fields = _FIELD.findall(self.template)
+        if len(fields) != 1 or not fields[0]:
+            raise ValueError(
+                "a temporal prompt template must have exactly one zero-padded integer field, such as '[{:02d}]', "
+                f"got {self.template!r}"
+            )
+        return int(fields[0])
+
+    def cite(self, index: int) -> str:
+        """The digits that cite frame `index` inside an answer: 7 -> `07`."""
+        return f"{index:0{self.digits}d}"
+
+    def prompt(self, index: int) -> str:
+        """The temporal prompt of frame `index`: 7 -> `[07]`."""
+        return self.template.format(index)
+
+    def prompts(self) -> list[str]:
+        """The N temporal prompts, in order."""
+        return [self.prompt(index) for index in range(self.num_frames)]
+
+    def sample(self, total_frames: int) -> np.ndarray:
+        """The frame numbers that stand for a video of `total_frames` frames.
+
+        Returns:
+            int64 [N], from 0 to total_frames - 1; numbers repeat where the video has fewer than N frames
+            (released code: linspace over the frame numbers, cast to int).
+        """
+        if total_frames < 1:
+            raise ValueError(f"total_frames must be at least 1, got {total_frames}")
+        return np.linspace(0, total_frames - 1, self.num_frames).astype(np.int64)
+
+    def index_at(self, second: float, duration_seconds: float) -> int:
+        """The index that training labels give to a moment: min(round(t / duration * N), N - 1).
+
+        Source: released code, `LazySupervisedDataset`; Python's rounding (half to even).
+
+        Raises:
+            ValueError: if the duration is not positive or the second lies outside 0..duration.
+        """
+        if duration_seconds <= 0:
+            raise ValueError(f"duration_seconds must be positive, got {duration_seconds}")
+        if not 0 <= second <= duration_seconds:
+            raise ValueError(f"second must lie in 0..{duration_seconds} (the duration), got {second}")
+        return min(round(second / duration_seconds * self.num_frames), self.num_frames - 1)
+
+
+def temporal_prompt_ids(tokenizer, timeline: Timeline) -> list[list[int]]:
+    """The token ids of every temporal prompt, each tokenized alone and without special tokens.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+
+    Returns:
+        N lists of k ids (k = 4 for `[00]` under the Vicuna tokenizer).
+
+    Raises:
+        ValueError: if the prompts do not all give the same number of ids: the model places the k ids and the
+            visual token of every frame in a fixed block.
+    """
+    ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in timeline.prompts()]
+    for prompt, prompt_ids in zip(timeline.prompts(), ids):
+        if len(prompt_ids) != len(ids[0]):
+            raise ValueError(
+                f"every temporal prompt must give the same number of token ids: {timeline.prompt(0)!r} gives "
+                f"{len(ids[0])}, {prompt!r} gives {len(prompt_ids)} ({prompt_ids})"
+            )
+    return ids
