@@ -1,8 +1,8 @@
 """PyAV behind `video.read_video`: opening a file, its packets, decoding ranges of them, orientation.
 
-Why PyAV: `scripts/bench_decode.py` compares it with decord (no arm64 wheels, slower) and decord2. On a busy
-machine decord2 3.4.0 gave up seeking and handed out other frames with no error; it also fails on damage that leaves most
-frames readable, and returns rotated pictures with six channels.
+Why PyAV: `scripts/bench_decode.py` compares it with decord (slower, no arm64 wheels) and decord2. On a long
+film decord2 3.4.0 gave up seeking and handed out other frames with no error; it also fails on damage that
+leaves most frames readable, and returns rotated pictures with six channels.
 """
 
 from __future__ import annotations

@@ -389,7 +389,7 @@ def test_find_videos(tmp_path: Path) -> None:
 
 
 def test_find_videos_refuses_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="none.mp4: no such file"):
+    with pytest.raises(VideoError, match=r"none\.mp4: no such file"):
         find_videos([tmp_path / "none.mp4"])
     with pytest.raises(VideoError, match="holds no video"):
         find_videos([tmp_path])

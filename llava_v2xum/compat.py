@@ -1,0 +1,85 @@
+"""Mends that let LLaVA 1.2.2, written for transformers 4.37, run on later releases. Each says which and why."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+
+
+def mend_llava() -> None:
+    """Put back the one name that LLaVA imports from `transformers.trainer` and transformers 5 no longer has there."""
+    import torch
+    import transformers.trainer
+
+    # used by `llava.train.llava_trainer` to leave norms out of weight decay; what 4.37 had in it for a Llama
+    if not hasattr(transformers.trainer, "ALL_LAYERNORM_LAYERS"):
+        from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+        transformers.trainer.ALL_LAYERNORM_LAYERS = [torch.nn.LayerNorm, LlamaRMSNorm]
+
+
+def mend_tokenizer(tokenizer) -> None:
+    """Make a LLaMA tokenizer of transformers 5 give the ids that sentencepiece gives. Calling it again changes nothing.
+
+    5.0 builds LLaMA's tokenizer on `Metaspace`, which puts no `▁` before a text that begins with a blank;
+    sentencepiece and 4.37 always put one. Left alone under 4.37, and where the tokenizer is no such one.
+
+    Args:
+        tokenizer: legacy ones (`▁` before every piece between special tokens) end up exactly as in 4.37; others
+            (`▁` before the first piece only) do but for a blank straight after a special token inside a text.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    metaspace = backend.pre_tokenizer
+    if not isinstance(metaspace, pre_tokenizers.Metaspace) or metaspace.split or metaspace.prepend_scheme == "never":
+        return
+    if metaspace.prepend_scheme == "always":  # legacy: what 4.37's own fast class is made of
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        backend.pre_tokenizer = None
+    elif backend.normalizer is None:  # one blank more where there is one, as Metaspace takes the first for its own
+        backend.normalizer = normalizers.Replace(Regex(r"\A(?=[ ▁])"), " ")
+
+
+def num_start_ids(model) -> int:
+    """How many ids `generate` puts before the new ones when it was given embeddings: 1 (BOS) in 4.37, later none."""
+    import torch
+
+    embeddings = {"inputs_embeds": torch.zeros(1, 1, 1)}
+    return model._maybe_initialize_input_ids_for_generation(None, 0, embeddings).shape[1]
+
+
+def mended_gather(gather: Callable) -> Callable:
+    """LLaVA's `maybe_zero_3`, which its LoRA and projector checkpoints go through, where deepspeed is not installed.
+
+    LLaVA imports deepspeed there whether or not it is in use; without it no parameter is sharded.
+    """
+    if importlib.util.find_spec("deepspeed") is not None:
+        return gather
+    return lambda param, ignore_status=False, name=None: param.detach().cpu().clone()
+
+
+def mended_trainer(trainer_class: type) -> type:
+    """LLaVA's trainer as the installed transformers can call it; the class itself under 4.37.
+
+    Args:
+        trainer_class: `llava.train.llava_trainer.LLaVATrainer`.
+    """
+    import transformers
+
+    signature = inspect.signature(transformers.Trainer.__init__).parameters
+    if "tokenizer" in signature:
+        return trainer_class
+
+    class MendedTrainer(trainer_class):
+        def __init__(self, *args, tokenizer=None, **kwargs):  # 5.0 renamed the argument
+            super().__init__(*args, processing_class=tokenizer, **kwargs)
+
+        def _get_train_sampler(self, train_dataset=None):  # 4.50 hands the data set in
+            return super()._get_train_sampler()
+
+    MendedTrainer.__name__ = trainer_class.__name__
+    return MendedTrainer

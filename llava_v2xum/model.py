@@ -1,0 +1,315 @@
+"""LLaVA-1.5 with a video type: the decoder reads `t1 v1 t2 v2 ... tN vN`, a temporal prompt before every frame.
+
+One seam: a video becomes the embeddings of its temporal prompts and its projected frame features, and LLaVA's own
+`prepare_inputs_labels_for_multimodal` splices them in where the placeholder stands. Labels, padding sides,
+generation and saving stay LLaVA's.
+
+Shapes: B batch, S text positions, T frames of one video, k ids of a temporal prompt, C feature width, D hidden
+size, P patches of an image, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from llava.constants import IMAGE_TOKEN_INDEX
+from llava.model.language_model.llava_llama import LlavaConfig, LlavaLlamaForCausalLM
+from llava.model.multimodal_projector.builder import build_vision_projector
+from torch import Tensor
+
+from .compat import num_start_ids
+from .features import CLIP_EMBEDDING, FRAME_FEATURES, PATCH_MEAN, OpenClipTower, pool_frames
+from .plugin import register
+from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
+
+
+class LlavaV2XumConfig(LlavaConfig):
+    """LLaVA's config and what a checkpoint must remember of its timeline.
+
+    Attributes:
+        temporal_prompt_template: see `timeline.Timeline`.
+        num_frames: N.
+        temporal_prompt_ids: [N][k] token ids of the temporal prompts, set by `bind_timeline`.
+        frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features) or "clip_embedding" (the
+            released V2Xum-LLM's CLIP image embedding).
+        frame_tower: where the CLIP of "clip_embedding" comes from: a file or an open_clip name.
+    """
+
+    model_type = "llava_v2xum"
+    temporal_prompt_template = DEFAULT_TEMPLATE
+    num_frames = DEFAULT_NUM_FRAMES
+    temporal_prompt_ids = None
+    frame_feature = PATCH_MEAN
+    frame_tower = None
+
+    @property
+    def timeline(self) -> Timeline:
+        """The timeline that the checkpoint was made for."""
+        return Timeline(self.num_frames, self.temporal_prompt_template)
+
+    def describe_features(self) -> dict:
+        """What stored frame features must have in common with the model that takes them."""
+        tower = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
+        return {
+            "frame_feature": self.frame_feature,
+            "tower": Path(tower).name if tower else None,
+            "select_layer": getattr(self, "mm_vision_select_layer", None),
+            "aspect_ratio": getattr(self, "image_aspect_ratio", None),
+            "num_frames": self.num_frames,
+        }
+
+
+class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
+    """LLaVA-1.5's Llama that also takes videos.
+
+    Raises:
+        ValueError: if the config's timeline or frame feature is not a valid one.
+    """
+
+    config_class = LlavaV2XumConfig
+    accepts_loss_kwargs = False  # LLaVA's forward takes none; transformers 5's trainer would hand them to **kwargs
+
+    def __init__(self, config: LlavaV2XumConfig) -> None:
+        config.timeline  # noqa: B018  (a bad N or template must fail here, not at the first video)
+        if config.frame_feature not in FRAME_FEATURES:
+            raise ValueError(f"frame_feature must be one of {FRAME_FEATURES}, got {config.frame_feature!r}")
+        super().__init__(config)
+        if config.frame_feature == CLIP_EMBEDDING:
+            self.model.vision_tower = OpenClipTower(config.frame_tower)
+            self.model.mm_projector = build_vision_projector(config)
+
+    def bind_timeline(self, tokenizer, timeline: Timeline | None = None) -> None:
+        """Write the timeline and the ids that `tokenizer` gives to its temporal prompts into the config.
+
+        Raises:
+            ValueError: if the prompts do not all give the same number of ids.
+        """
+        timeline = timeline or self.config.timeline
+        self.config.temporal_prompt_ids = temporal_prompt_ids(tokenizer, timeline)
+        self.config.num_frames = timeline.num_frames
+        self.config.temporal_prompt_template = timeline.template
+        self.config.frame_feature = self.config.frame_feature  # a class-level default would not be saved
+
+    def initialize_vision_tokenizer(self, model_args, tokenizer) -> None:
+        """LLaVA's hook of the same name; also binds the timeline, as this is where training has the tokenizer."""
+        super().initialize_vision_tokenizer(model_args, tokenizer)
+        here = self.config.timeline
+        num_frames = getattr(model_args, "num_frames", None) or here.num_frames
+        self.bind_timeline(tokenizer, Timeline(num_frames, here.template))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """The seam: what LLaVA splices in for each row of `images`.
+
+        Args:
+            images: pixels of still images [B, 3, H, W]; or frame features of one video [T, C]; or a media item
+                that is already embedded, [L, 1, 1, D] (see `embed_media`).
+
+        Returns:
+            [B, P, D] for images, [T, k + 1, D] for a video, [L, 1, D] for what was embedded before.
+        """
+        if images.ndim == 2:
+            return self._bind_frames(images)
+        if images.ndim == 4 and images.shape[1] == 1:  # pixels have three channels
+            return images.flatten(1, 2)
+        projector = next(self.get_model().mm_projector.parameters())
+        return super().encode_images(images.to(projector.dtype))  # LLaVA's CLI brings float16, whatever the model is
+
+    def encode_video(self, video: Tensor, frame_indices: Tensor | None = None) -> Tensor:
+        """One video as the decoder reads it: for each frame its temporal prompt and its visual token.
+
+        Args:
+            video: frame features [T, C] or pixels [T, 3, H, W].
+            frame_indices: int64 [T], the index on the timeline of each frame; 0..T-1 if None.
+
+        Returns:
+            [T, k + 1, D] in the model's own dtype.
+
+        Raises:
+            ValueError: if the frames, their indexes or the feature width do not fit the model.
+        """
+        if video.ndim == 4 and video.shape[1] == 3:
+            video = self.encode_frames(video)
+        if video.ndim != 2:
+            raise ValueError(
+                f"a video must be frame features [T, {self.config.mm_hidden_size}] or pixels [T, 3, H, W], "
+                f"got shape {list(video.shape)}"
+            )
+        return self._bind_frames(video, frame_indices)
+
+    @torch.no_grad()
+    def encode_frames(self, pixels: Tensor, batch_size: int = 32) -> Tensor:
+        """Frame features [T, C] of pixels [T, 3, H, W], by the vision tower (always frozen), in its dtype.
+
+        Raises:
+            ValueError: if the model has no vision tower loaded.
+        """
+        tower = self.get_vision_tower()
+        if tower is None or not tower.is_loaded:
+            raise ValueError(
+                "pixels were given, but the model's vision tower is not loaded: call "
+                "model.get_vision_tower().load_model(), or give frame features [T, C]"
+            )
+        return torch.cat([pool_frames(tower(batch)) for batch in pixels.to(tower.dtype).split(batch_size)])
+
+    def _bind_frames(self, features: Tensor, frame_indices: Tensor | None = None) -> Tensor:
+        """[T, C] -> [T, k + 1, D]: the temporal prompt of each frame, then its projected feature."""
+        ids = self._prompt_ids(len(features), frame_indices)
+        width = self.config.mm_hidden_size
+        if features.shape[-1] != width:
+            raise ValueError(
+                f"the projector takes frame features of width {width} ({self.config.frame_feature}), "
+                f"got shape {list(features.shape)}"
+            )
+        embedding = self.get_input_embeddings().weight
+        prompts = torch.nn.functional.embedding(ids.to(embedding.device), embedding)
+        projector = self.get_model().mm_projector
+        weight = next(projector.parameters())
+        visual = projector(features.to(weight.device, weight.dtype))
+        return torch.cat([prompts, visual[:, None].to(prompts.device, prompts.dtype)], dim=1)
+
+    def _prompt_ids(self, num_frames: int, frame_indices: Tensor | None) -> Tensor:
+        """int64 [T, k]: the temporal prompts' ids of the frames at hand."""
+        if self.config.temporal_prompt_ids is None:
+            raise ValueError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
+        all_ids = torch.tensor(self.config.temporal_prompt_ids)
+        if frame_indices is None:
+            frame_indices = torch.arange(num_frames)
+        if len(frame_indices) != num_frames:
+            raise ValueError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
+        if num_frames == 0 or frame_indices.max() >= len(all_ids) or frame_indices.min() < 0:
+            raise ValueError(
+                f"a video must have 1 to {len(all_ids)} frames with indexes 0 to {len(all_ids) - 1} "
+                f"(the checkpoint's timeline), got {num_frames} frames"
+                + (f", indexes {int(frame_indices.min())} to {int(frame_indices.max())}" if num_frames else "")
+            )
+        return all_ids[frame_indices.to("cpu")]
+
+    def embed_media(
+        self, media: Sequence[Tensor], frame_indices: Sequence[Tensor | None] | None = None
+    ) -> list[Tensor]:
+        """Still images [3, H, W], videos [T, C] or [T, 3, H, W] -> their embeddings, each [L, 1, 1, D].
+
+        The extra two axes are what LLaVA's concatenate, split and flatten expect of items of different lengths.
+        Items that are embedded already pass through.
+        """
+        if getattr(self.config, "mm_patch_merge_type", "flat") != "flat":
+            raise ValueError(
+                "videos need a LLaVA-1.5 checkpoint (mm_patch_merge_type 'flat'), got "
+                f"{self.config.mm_patch_merge_type!r}"
+            )
+        embedded = []
+        for position, item in enumerate(media):
+            if item.ndim == 4 and item.shape[1] == 1:
+                embedded.append(item)
+            elif item.ndim == 3 and item.shape[0] == 3:
+                embedded.append(self.encode_images(item[None])[0][:, None, None])
+            else:
+                indices = frame_indices[position] if frame_indices is not None else None
+                embedded.append(self.encode_video(item, indices).flatten(0, 1)[:, None, None])
+        return embedded
+
+    def prepare_inputs_labels_for_multimodal(
+        self, input_ids, position_ids, attention_mask, past_key_values, labels, images, image_sizes=None
+    ):
+        """LLaVA's splicing, for batches that may mix videos, still images and text.
+
+        Args:
+            images: as in LLaVA; or a list in the order of the placeholders, of which an item with three axes is an
+                image and any other a video (`embed_media`). Rows without a placeholder need no item of their own.
+
+        Returns:
+            As LLaVA's. The mask is always given, as rows of different length are padded.
+
+        Raises:
+            ValueError: if there are more or fewer items than placeholders.
+        """
+        rest = (position_ids, attention_mask, past_key_values, labels)
+        if not self._holds_videos(images) or input_ids is None or input_ids.shape[1] == 1:
+            return super().prepare_inputs_labels_for_multimodal(input_ids, *rest, images, image_sizes)
+        embedded = self.embed_media(list(images))
+        media = _one_item_per_place(input_ids, embedded)
+        if attention_mask is None:  # else LLaVA returns none, and padding of unequal rows would be attended to
+            attention_mask = torch.ones_like(input_ids)
+        return super().prepare_inputs_labels_for_multimodal(
+            input_ids, position_ids, attention_mask, past_key_values, labels, media
+        )
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, videos=None, video_indices=None, **kwargs):
+        """LLaVA's forward with videos.
+
+        Args:
+            input_ids: int64 [B, S] with LLaVA's placeholder (-200) where a video stands.
+            attention_mask: [B, S] or None.
+            labels: int64 [B, S], -100 where no loss is wanted, or None.
+            videos: a list of frame features [T, C] or pixels [T, 3, H, W], one for each video in the order of the
+                placeholders.
+            video_indices: for each video the timeline indexes int64 [T] of its frames, or None for 0..T-1.
+            kwargs: the other arguments of LLaVA's forward.
+
+        Returns:
+            Its logits are [B, L, V] over the expanded sequence (each video of T frames takes T (k + 1) positions).
+        """
+        kwargs["images"] = self._media(input_ids, kwargs.get("images"), videos, video_indices)
+        return super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
+
+    @torch.no_grad()
+    def generate(self, inputs=None, videos=None, video_indices=None, **kwargs):
+        """LLaVA's generate with videos (see `forward`); returns the new ids only, [B, new]."""
+        inputs = kwargs.pop("input_ids", inputs)
+        kwargs["images"] = self._media(inputs, kwargs.get("images"), videos, video_indices)
+        side = getattr(self.config, "tokenizer_padding_side", "right")
+        self.config.tokenizer_padding_side = "left"  # a row's next token must follow its last one
+        try:
+            output = super().generate(inputs, **kwargs)
+        finally:
+            self.config.tokenizer_padding_side = side
+        start = num_start_ids(self)
+        if isinstance(output, Tensor):
+            return output[:, start:]
+        output.sequences = output.sequences[:, start:]
+        return output
+
+    def _holds_videos(self, images) -> bool:
+        """Whether LLaVA's `images` argument has a video among its items."""
+        if images is None or getattr(self.config, "image_aspect_ratio", None) == "anyres":
+            return False  # there, an item with four axes is one image in tiles
+        if isinstance(images, Tensor):
+            return images.ndim in (3, 5)  # [B, T, C] or [B, T, 3, H, W]; still images have four axes
+        return any(item.ndim in (2, 4) for item in images)
+
+    def _media(self, input_ids, images, videos, video_indices):
+        if videos is None:
+            return images
+        if images is not None:
+            raise ValueError(
+                "give either videos, or images as one list in the order of the placeholders (an item with three "
+                "axes is an image, any other a video), not both"
+            )
+        places = int((input_ids == IMAGE_TOKEN_INDEX).sum())
+        if len(videos) != places:
+            raise ValueError(f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came")
+        if video_indices is not None and len(video_indices) != places:
+            raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
+        return self.embed_media(list(videos), video_indices)
+
+
+def _one_item_per_place(input_ids: Tensor, media: list[Tensor]) -> list[Tensor]:
+    """LLaVA takes one item even for a row without a placeholder: give such rows an empty one."""
+    counts = (input_ids == IMAGE_TOKEN_INDEX).sum(dim=1).tolist()
+    if len(media) == sum(max(count, 1) for count in counts):
+        return media  # a dummy item for each text row is there already, as LLaVA's own data set does
+    if len(media) != sum(counts):
+        raise ValueError(
+            f"input_ids hold {sum(counts)} placeholders ({IMAGE_TOKEN_INDEX}) in {len(counts)} rows, "
+            f"but {len(media)} videos or images came"
+        )
+    queue = iter(media)
+    filled = []
+    for count in counts:
+        filled.extend([next(queue) for _ in range(count)] or [media[0][:0]])
+    return filled
+
+
+register()  # as LLaVA's own model files do; see plugin.py for what it adds

@@ -1,0 +1,46 @@
+"""register(): LLaVA learns the video type. Run it once, or install the package and let the entry point do it."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+CONVERSATION = "v2xum"
+
+
+def register() -> ModuleType:
+    """Add the video type to LLaVA: model class, conversation template. Calling it again changes nothing.
+
+    `transformers.AutoConfig` and `AutoModelForCausalLM` know the model type `llava_v2xum` from then on,
+    `llava.conversation.conv_templates` has `v2xum` (Vicuna's template, as the released model uses), and `llava.model`
+    exports the classes. LLaVA's own classes and templates stay as they are.
+
+    Returns:
+        The module `commands`, for a LLaVA that took the patch of `patches/`.
+    """
+    from . import commands, compat
+
+    compat.mend_llava()
+    if _model_is_half_imported():
+        return commands
+    import llava.conversation
+    import llava.model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from .model import LlavaV2XumConfig, LlavaV2XumForCausalLM
+
+    AutoConfig.register(LlavaV2XumConfig.model_type, LlavaV2XumConfig, exist_ok=True)
+    AutoModelForCausalLM.register(LlavaV2XumConfig, LlavaV2XumForCausalLM, exist_ok=True)
+    llava.model.LlavaV2XumConfig = LlavaV2XumConfig
+    llava.model.LlavaV2XumForCausalLM = LlavaV2XumForCausalLM
+    templates = llava.conversation.conv_templates
+    if CONVERSATION not in templates:
+        # its version stays "v1", from which LLaVA's training code knows how to mask a Vicuna conversation
+        templates[CONVERSATION] = templates["v1"].copy()
+    return commands
+
+
+def _model_is_half_imported() -> bool:
+    """Whether model.py is at its imports: of a patched LLaVA, which calls register(). Its last line calls it again."""
+    module = sys.modules.get(f"{__package__}.model")
+    return module is not None and not hasattr(module, "LlavaV2XumForCausalLM")

@@ -1,0 +1,141 @@
+"""LLaVA's own `train()` with the video type: `python -m llava_v2xum.train --model_name_or_path ... --data_path ...`.
+
+LLaVA builds model, data and trainer from names in its training module; `video_type()` hands it ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .compat import mend_llava, mended_gather, mended_trainer
+
+mend_llava()
+import llava.train.train as llava_train  # noqa: E402  (only importable after the mend)
+
+from .dataset import VideoCollator, VideoDataset  # noqa: E402
+from .features import FeatureFolder  # noqa: E402
+from .model import LlavaV2XumForCausalLM  # noqa: E402
+from .plugin import CONVERSATION, register  # noqa: E402
+from .timeline import DEFAULT_NUM_FRAMES  # noqa: E402
+
+
+@dataclass
+class ModelArguments(llava_train.ModelArguments):
+    """LLaVA's, with LLaVA-1.5's values as defaults, and N."""
+
+    version: str = field(default=CONVERSATION, metadata={"help": "conversation template"})
+    mm_vision_select_layer: int = field(default=-2, metadata={"help": "the tower's layer (LLaVA-1.5)"})
+    mm_projector_type: str = field(default="mlp2x_gelu", metadata={"help": "LLaVA-1.5's projector"})
+    mm_use_im_patch_token: bool = field(default=False, metadata={"help": "as LLaVA-1.5 trains"})
+    num_frames: int = field(default=DEFAULT_NUM_FRAMES, metadata={"help": "N, the frames that stand for a video"})
+
+
+@dataclass
+class DataArguments(llava_train.DataArguments):
+    """LLaVA's, and where the frame features are."""
+
+    image_aspect_ratio: str = field(default="pad", metadata={"help": "as LLaVA-1.5 trains"})
+    feature_folder: str | None = field(default=None, metadata={"help": "folder of ID.npy, [N, C] each"})
+
+
+@dataclass
+class TrainingArguments(llava_train.TrainingArguments):
+    """LLaVA's, with the paper's sequence length."""
+
+    model_max_length: int = field(default=2048, metadata={"help": "positions of text and frames (section 5.3)"})
+
+
+class _ModelMaker:
+    """Stands for the model class in LLaVA's `train()`, which calls only `from_pretrained`; keeps what it made."""
+
+    def __init__(self) -> None:
+        self.model: LlavaV2XumForCausalLM | None = None
+
+    def from_pretrained(self, *args, **kwargs) -> LlavaV2XumForCausalLM:
+        self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **kwargs)
+        return self.model
+
+    def data_module(self, tokenizer, data_args: DataArguments) -> dict:
+        """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
+        if data_args.data_path is None or data_args.feature_folder is None:
+            missing = "--data_path" if data_args.data_path is None else "--feature_folder"
+            raise ValueError(f"{missing} is needed: the instruction JSON, and the folder of its videos' features")
+        config = self.model.config
+        dataset = VideoDataset(
+            data_args.data_path,
+            tokenizer,
+            FeatureFolder(data_args.feature_folder, config.describe_features()),
+            config.timeline,
+            config.mm_hidden_size,
+        )
+        return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer)}
+
+
+@contextlib.contextmanager
+def video_type() -> Iterator[None]:
+    """While it is open, `llava.train.train.train()` trains the video type; afterwards LLaVA is as before."""
+    register()
+    maker = _ModelMaker()
+    ours = {
+        "LlavaLlamaForCausalLM": maker,
+        "make_supervised_data_module": maker.data_module,
+        "ModelArguments": ModelArguments,
+        "DataArguments": DataArguments,
+        "TrainingArguments": TrainingArguments,
+        "maybe_zero_3": mended_gather(llava_train.maybe_zero_3),
+        "LLaVATrainer": mended_trainer(llava_train.LLaVATrainer),
+    }
+    stock = {name: getattr(llava_train, name) for name in ours}
+    conversations = llava_train.conversation_lib
+    default_conversation = conversations.default_conversation  # train() sets it
+    try:
+        for name, value in ours.items():
+            setattr(llava_train, name, value)
+        yield
+    finally:
+        for name, value in stock.items():
+            setattr(llava_train, name, value)
+        conversations.default_conversation = default_conversation
+
+
+def keep_sentencepiece_model(source: str, output_dir: str) -> None:
+    """Copy `tokenizer.model` along: transformers 5 saves only its own form, which LLaVA's pins cannot read."""
+    model_file = Path(source) / "tokenizer.model"
+    if model_file.is_file() and Path(output_dir).is_dir():
+        shutil.copyfile(model_file, Path(output_dir) / model_file.name)
+
+
+def train(arguments: Sequence[str] | None = None, attn_implementation: str | None = None) -> None:
+    """Run LLaVA's `train()` with the video type.
+
+    Args:
+        arguments: the command line without the program's name; `sys.argv` if None.
+        attn_implementation: as in LLaVA: "flash_attention_2", "sdpa", "eager" or None.
+
+    Raises:
+        ValueError: for missing paths, or data that cannot be learnt from.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not any(argument.split("=")[0] == "--vision_tower" for argument in arguments):
+        arguments += ["--vision_tower", "openai/clip-vit-large-patch14-336"]  # LLaVA-1.5's
+    stock = inspect.unwrap(llava_train.train)  # a patched LLaVA's calls here (`commands.around_train`)
+    argv = sys.argv
+    sys.argv = [argv[0], *arguments]
+    try:
+        with video_type():
+            stock(attn_implementation=attn_implementation)
+    finally:
+        sys.argv = argv
+    words = [word for argument in arguments for word in argument.split("=", 1)]  # `--flag value` or `--flag=value`
+    given = dict(zip(words, words[1:]))
+    keep_sentencepiece_model(given.get("--model_name_or_path", ""), given.get("--output_dir", ""))
+
+
+if __name__ == "__main__":
+    train()

@@ -1,0 +1,124 @@
+"""A short run of LLaVA's own train() with the video type, on tiny weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import weights
+
+from llava_v2xum.tasks import INSTRUCTIONS
+
+pytestmark = pytest.mark.pinned
+
+FRAMES = 10
+ANSWERS = {"v_1": "A woman brushes her hair [02, 03].", "v_2": "A man runs [07, 08, 09].", "v_3": "[00, 01]."}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> Path:
+    """base/, tower/, features/ and instruct.json, as a user has them."""
+    folder = tmp_path_factory.mktemp("sources")
+    tiny.write_base(folder / "base")
+    tiny.write_tower(folder / "tower")
+    import numpy as np
+
+    (folder / "features").mkdir()
+    entries = []
+    for name, answer in ANSWERS.items():
+        features = weights.numbers(FRAMES, weights.CHANNELS, name=name).numpy()
+        np.save(folder / "features" / f"{name}.npy", features.astype(np.float16))
+        turns = [("human", "<video>\n" + INSTRUCTIONS["both"]), ("gpt", answer)]
+        entries.append({"id": name, "conversations": [{"from": who, "value": value} for who, value in turns]})
+    (folder / "instruct.json").write_text(json.dumps(entries))
+    return folder
+
+
+def arguments(sources: Path, output_dir: Path, *more: str) -> list[str]:
+    return [
+        "--model_name_or_path", str(sources / "base"), "--vision_tower", str(sources / "tower"),
+        "--data_path", str(sources / "instruct.json"), "--feature_folder", str(sources / "features"),
+        "--output_dir", str(output_dir), "--num_frames", str(FRAMES), "--per_device_train_batch_size", "3",
+        "--learning_rate", "2e-2", "--logging_steps", "1", "--save_strategy", "no", "--report_to", "none",
+        "--seed", "3", "--bf16", "True", "--tf32", "False", "--use_cpu", "True", *more,
+    ]  # fmt: skip
+
+
+def losses(output_dir: Path) -> list[float]:
+    history = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+    return [step["loss"] for step in history if "loss" in step]
+
+
+def saved_weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
+
+
+def test_a_full_run_learns_and_leaves_the_tower_alone(sources, tmp_path):
+    from transformers import AutoConfig
+
+    from llava_v2xum import train as ours
+
+    stock, default = dict(vars(ours.llava_train)), ours.llava_train.conversation_lib.default_conversation
+    ours.train(arguments(sources, tmp_path, "--max_steps", "16"))
+    replaced = {name for name, value in vars(ours.llava_train).items() if stock.get(name) is not value}
+    assert replaced <= {"local_rank", "__warningregistry__"}  # LLaVA's names are LLaVA's again
+    assert ours.llava_train.conversation_lib.default_conversation is default
+
+    trace = losses(tmp_path)
+    assert len(trace) == 16 and trace[-1] < 0.6 * trace[0]
+
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.model_type, config.num_frames, config.frame_feature) == ("llava_v2xum", FRAMES, "patch_mean")
+    assert len(config.temporal_prompt_ids) == FRAMES and config.mm_projector_type == "mlp2x_gelu"
+    assert (tmp_path / "tokenizer.model").read_bytes() == tiny.sentencepiece_model()
+
+    base, tower, after = saved_weights(sources / "base"), saved_weights(sources / "tower"), saved_weights(tmp_path)
+    decoder = {name for name in after if "vision_tower" not in name and "mm_projector" not in name}
+    assert decoder == set(base)
+    same = {name for name in decoder if torch.equal(after[name], base[name].to(after[name].dtype))}
+    assert not same, "every decoder parameter is trained"
+    projector = {f"model.mm_projector.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")}
+    assert projector == {name for name in after if "mm_projector" in name}
+    for name, value in after.items():
+        if "vision_tower" in name:
+            key = next(key for key in tower if name.endswith(key.removeprefix("vision_model.")))
+            assert torch.equal(value, tower[key].to(value.dtype)), name
+
+
+def test_the_projector_alone(sources, tmp_path):
+    """LLaVA's stage 1: `--tune_mm_mlp_adapter` trains and saves the projector and nothing else."""
+    from llava_v2xum import train as ours
+
+    ours.train(arguments(sources, tmp_path, "--max_steps", "2", "--tune_mm_mlp_adapter", "True"))
+    saved = torch.load(tmp_path / "mm_projector.bin", map_location="cpu", weights_only=True)
+    assert len(saved) == 4 and all("mm_projector" in name for name in saved)
+
+
+def test_lora(sources, tmp_path):
+    from llava_v2xum import train as ours
+
+    more = ["--max_steps", "6", "--lora_enable", "True", "--lora_r", "4", "--lora_alpha", "8"]
+    ours.train(arguments(sources, tmp_path, *more, f"--output_dir={tmp_path}"))
+    trace = losses(tmp_path)
+    assert trace[-1] < trace[0]
+    others = torch.load(tmp_path / "non_lora_trainables.bin", map_location="cpu", weights_only=True)
+    assert {name.split("mm_projector.")[1] for name in others} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    adapter = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"]) == (4, 8)
+    assert not any(module.startswith(("mm_", "vision", "0", "2")) for module in adapter["target_modules"])
+    assert (tmp_path / "tokenizer.model").is_file()
+
+
+@pytest.mark.parametrize("missing", ["--data_path", "--feature_folder"])
+def test_missing_paths_are_named(sources, tmp_path, missing):
+    from llava_v2xum import train as ours
+
+    given = arguments(sources, tmp_path)
+    position = given.index(missing)
+    with pytest.raises(ValueError, match=f"{missing} is needed"):
+        ours.train(given[:position] + given[position + 2 :])
