@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO", help="video files, or folders of them")
     add("--task", choices=TASKS, default="both", help="key frames, text, or both (default)")
-    add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (%(default)s)")
+    add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (summaries)")
     add("--format", default=",".join(FILE_NAMES), help="files to write for each video, comma-separated (%(default)s)")
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already")
@@ -174,7 +174,7 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-class progress:  # noqa: N801 (used as a function)
+class progress:
     """A progress bar on a terminal, a plain line for each video elsewhere."""
 
     def __init__(self, total: int) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from .compat import mend_tokenizer
 from .features import FeatureFolder
 from .tasks import VIDEO_TOKEN
-from .timeline import Timeline
+from .timeline import Timeline, temporal_prompt_ids
 
 _FRAME_TOKEN = re.compile(r"<f\d+>")
 
@@ -118,9 +118,12 @@ def tokenize_conversation(turns: Sequence[dict], tokenizer, conversation: str = 
             raise ValueError(f"turn {position}: expected one from {expected!r}, got one from {turn['from']!r}")
         if expected == "gpt":
             template.append_message(roles["gpt"], None)
-            start = len(_token_ids(template.get_prompt(), tokenizer))
+            before = _token_ids(template.get_prompt(), tokenizer)
             template.messages[-1][1] = turn["value"]
-            answers.append((start, len(_token_ids(template.get_prompt(), tokenizer))))
+            after = _token_ids(template.get_prompt(), tokenizer)
+            if not torch.equal(after[: len(before)], before):
+                raise ValueError(f"turn {position}: the tokenizer joins the answer with what stands before it")
+            answers.append((len(before), len(after)))
         else:
             template.append_message(roles["human"], as_inference_asks(turn["value"]))
     input_ids = _token_ids(template.get_prompt(), tokenizer)
@@ -160,6 +163,8 @@ class VideoDataset(Dataset):
         self.timeline = timeline
         self.width = width
         self.conversation = conversation
+        # positions of one frame: its temporal prompt and its visual token
+        self.frame_positions = len(temporal_prompt_ids(tokenizer, timeline)[0]) + 1
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -168,7 +173,8 @@ class VideoDataset(Dataset):
     def lengths(self) -> list[int]:
         """Rough lengths in words and frame positions, for LLaVA's length-grouped sampler."""
         return [
-            sum(len(turn["value"].split()) for turn in entry["conversations"]) + 5 * len(range(*self._range_of(entry)))
+            sum(len(turn["value"].split()) for turn in entry["conversations"])
+            + self.frame_positions * len(range(*self._range_of(entry)))
             for entry in self.entries
         ]
 
@@ -209,10 +215,11 @@ class VideoDataset(Dataset):
     def _check(self, entry: dict, sample: dict[str, Tensor]) -> None:
         if (sample["labels"] == IGNORE_INDEX).all():
             raise ValueError(f"entry {entry['id']}: no answer to learn from")
-        longest = self.tokenizer.model_max_length
-        if len(sample["input_ids"]) > longest:
+        text, frames = len(sample["input_ids"]), len(sample.get("video", ()))
+        length, longest = text + max(frames * self.frame_positions - 1, 0), self.tokenizer.model_max_length
+        if length > longest:  # LLaVA would cut the end of the answer without a word
             raise ValueError(
-                f"entry {entry['id']}: its text alone has {len(sample['input_ids'])} tokens, "
+                f"entry {entry['id']}: its {text} tokens of text and {frames} frames take {length} positions, "
                 f"model_max_length is {longest}"
             )
 

@@ -289,7 +289,9 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             )
         places = int((input_ids == IMAGE_TOKEN_INDEX).sum())
         if len(videos) != places:
-            raise ValueError(f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came")
+            raise ValueError(
+                f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came"
+            )
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)

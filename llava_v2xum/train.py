@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -133,7 +134,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     finally:
         sys.argv = argv
     words = [word for argument in arguments for word in argument.split("=", 1)]  # `--flag value` or `--flag=value`
-    given = dict(zip(words, words[1:]))
+    given = dict(itertools.pairwise(words))
     keep_sentencepiece_model(given.get("--model_name_or_path", ""), given.get("--output_dir", ""))
 
 

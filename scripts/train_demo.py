@@ -179,7 +179,8 @@ def train_tower(folder: Path, base: Path, seed: int, clips: int, steps: int) -> 
         for embedding in (used, model.visual_projection(seen.pooler_output)):
             scores = scale * torch.nn.functional.normalize(embedding, dim=-1) @ told.T
             loss = loss + torch.nn.functional.cross_entropy(scores, wanted)
-            right = right if embedding is not used else 0.98 * right + 0.02 * (scores.argmax(1) == wanted).float().mean().item()
+            if embedding is used:
+                right = 0.98 * right + 0.02 * (scores.argmax(1) == wanted).float().mean().item()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -187,7 +188,9 @@ def train_tower(folder: Path, base: Path, seed: int, clips: int, steps: int) -> 
         schedule.step()
         if step % 100 == 99:
             rate = (time.monotonic() - began) / (step + 1)
-            logger.info("tower: step %d, loss %.3f, captions right %.3f, %.2f s/step", step + 1, loss.item(), right, rate)
+            logger.info(
+                "tower: step %d, loss %.3f, captions right %.3f, %.2f s/step", step + 1, loss.item(), right, rate
+            )
     save_tower(model, folder)
 
 

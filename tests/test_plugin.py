@@ -24,7 +24,8 @@ from llava.model import LlavaConfig, LlavaLlamaForCausalLM
 
 def picture():
     exports = {name: value for name, value in vars(llava.model).items() if name.startswith("Llava")}
-    methods = {cls: dict(vars(cls)) for cls in (LlavaConfig, *LlavaLlamaForCausalLM.__mro__) if "llava" in cls.__module__}
+    classes = [cls for cls in (LlavaConfig, *LlavaLlamaForCausalLM.__mro__) if "llava" in cls.__module__]
+    methods = {cls: dict(vars(cls)) for cls in classes}
     templates = {name: (template, repr(template)) for name, template in llava.conversation.conv_templates.items()}
     return exports, methods, templates, llava.conversation.default_conversation
 
@@ -70,7 +71,9 @@ def test_stock_llava_is_the_same_before_and_after():
 
 def test_transformers_know_the_model_type():
     register()
-    config = AutoConfig.for_model("llava_v2xum", num_hidden_layers=1, num_attention_heads=1, hidden_size=8, vocab_size=16)
+    config = AutoConfig.for_model(
+        "llava_v2xum", num_hidden_layers=1, num_attention_heads=1, hidden_size=8, vocab_size=16
+    )
     assert config.num_frames == 100 and config.temporal_prompt_template == "[{:02d}]"
     assert config.frame_feature == "patch_mean"
     assert type(AutoModelForCausalLM.from_config(config)).__name__ == "LlavaV2XumForCausalLM"

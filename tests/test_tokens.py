@@ -88,5 +88,5 @@ def test_a_query_that_begins_with_a_blank_keeps_it(tokenizer):
 
 
 def test_unknown_conversations_are_named(tokenizer):
-    with pytest.raises(ValueError, match="v1.* got 'v9'"):
+    with pytest.raises(ValueError, match=r"v1.* got 'v9'"):
         build_input_ids(tokenizer, query_for("both"), conversation="v9")

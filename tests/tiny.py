@@ -12,7 +12,8 @@ HIDDEN, TOWER_WIDTH, IMAGE_SIZE = 32, 24, 28
 
 CORPUS = [
     "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions. USER: ASSISTANT: USER: ASSISTANT:",
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+    "USER: ASSISTANT: USER: ASSISTANT:",
     "Please generate a VIDEO summarization for this video.",
     "Please generate a TEXT summarization for this video.",
     "Please generate BOTH video and text summarization for this video.",

@@ -75,9 +75,7 @@ def video_model(num_frames: int = NUM_FRAMES, **settings):
     from llava_v2xum.model import LlavaV2XumConfig, LlavaV2XumForCausalLM
 
     _, tower = sources()
-    config = LlavaV2XumConfig(
-        **{**tiny.llama_sizes(), **llava_settings(tower), "num_frames": num_frames, **settings}
-    )
+    config = LlavaV2XumConfig(**{**tiny.llama_sizes(), **llava_settings(tower), "num_frames": num_frames, **settings})
     model = LlavaV2XumForCausalLM(config)
     fill(model)
     model.bind_timeline(tokenizer())
