@@ -20,14 +20,16 @@ setup(
     package_data={"llava_v2xum.shapes": ["checkpoint/*", "checkpoint/*/*", "clips/*"]},
     install_requires=[
         "accelerate",  # transformers' Trainer, which LLaVA trains with
-        "av",  # decodes videos, cuts and renders clips
+        "av>=17",  # decodes videos, cuts and renders clips
         "matplotlib",  # the importance plot
+        "huggingface_hub",
         "numpy",
         "open_clip_torch",  # the released V2Xum-LLM's tower
         "peft>=0.10",
         "pillow>=10.1",
         "protobuf",  # transformers reads tokenizer.model with it
         "requests",  # llava imports it
+        "safetensors",
         "sentencepiece",
         "torch>=2.1.2",
         "torchvision",

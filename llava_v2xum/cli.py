@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
 
 from . import __version__
 from .render import FILE_NAMES, ClipError, format_for_people
@@ -92,34 +95,44 @@ class Run:
         say(f"error: {message}")
 
     def find(self) -> list[Path]:
-        """The videos that the arguments name; a path that names none counts as failed."""
+        """The videos that the arguments name, by their absolute paths; a path that names none counts as failed."""
         found: dict[Path, None] = {}
         for path in self.args.videos:
             try:
-                found.update(dict.fromkeys(find_videos([path])))
+                found.update(dict.fromkeys(Path(os.path.abspath(video)) for video in find_videos([path])))
             except VideoError as error:
                 self.fail(str(error))
-        repeated = [name for name, count in Counter(path.stem for path in found).items() if count > 1]
-        for name in repeated:
-            same = [path for path in found if path.stem == name]
-            for path in same[1:]:
-                self.fail(f"{path}: {same[0]} has the same id {name!r}; give it another name or --output-dir")
+        by_id: dict[str, Path] = {}
+        for path in list(found):
+            first = by_id.setdefault(path.stem, path)
+            if first != path:
+                self.fail(f"{path}: {first} has the same id {path.stem!r}; give it another --output-dir")
                 del found[path]
         return list(found)
 
+    def still_to_do(self, videos: list[Path], results: ResultFolder, model: str) -> list[Path]:
+        """The videos whose files are not all there."""
+        todo, done = [], 0
+        for path in videos:
+            try:
+                if results.is_done(path, self.args.task, model, self.args.formats):
+                    done += 1
+                else:
+                    todo.append(path)
+            except ValueError as error:
+                self.fail(str(error))
+        if done:
+            say(f"{done} of {len(videos)} videos are done already ({results.file})")
+        self.done += done
+        return todo
+
     def summarize(self, videos: list[Path]) -> None:
         """Summarize and write; each video's files come before its line in `summaries.jsonl`."""
-        import torch
-
         from .infer import Summarizer, model_name
 
         args = self.args
         results = ResultFolder(args.output_dir, fresh=args.overwrite)
-        name = model_name(args.model_path)
-        todo = [path for path in videos if not results.is_done(str(path), args.task, name)]
-        if len(todo) < len(videos):
-            say(f"{len(videos) - len(todo)} of {len(videos)} videos are done already ({results.file})")
-        self.done += len(videos) - len(todo)
+        todo = self.still_to_do(videos, results, model_name(args.model_path))
         if not todo:
             return
         summarizer = Summarizer.from_pretrained(
@@ -134,18 +147,23 @@ class Run:
         )
         if summarizer.note:
             say(f"note: {summarizer.note}")
-        torch.manual_seed(args.seed)
-        with progress(len(todo)) as advance:
+        with Progress(len(todo)) as progress:
+
+            def leave_out(path: Path, error: ValueError) -> None:
+                self.fail(str(error))
+                progress.advance(path)
+
             for made in summarizer.summarize_many(
                 todo,
                 args.task,
                 batch_size=args.batch_size,
                 max_new_tokens=args.max_new_tokens,
                 temperature=args.temperature,
-                on_error=lambda path, error: (self.fail(str(error)), advance(path)),
+                seed=args.seed,
+                on_error=leave_out,
             ):
                 self.write(made, results)
-                advance(Path(made.record["video"]))
+                progress.advance(Path(made.record["video"]))
 
     def write(self, made, results: ResultFolder) -> None:
         for warning in made.warnings:
@@ -155,10 +173,11 @@ class Run:
             made.save(folder, self.args.formats)
         except (ClipError, VideoError) as error:  # frames could be read, but the clip cannot be cut from the source
             say(f"warning: {error}; the summary is kept without a clip")
+            (folder / FILE_NAMES["clip"]).unlink(missing_ok=True)  # of an earlier answer
             made.save(folder, [name for name in self.args.formats if name != "clip"])
         results.append(made.record)
         self.done += 1
-        print(format_for_people(made.record) + "\n", flush=True)
+        say(format_for_people(made.record) + "\n", sys.stdout)
 
     @property
     def status(self) -> int:
@@ -167,31 +186,29 @@ class Run:
         return 1 if self.done else 2
 
 
-def say(message: str) -> None:
-    """A message beside the summaries: standard error, clear of a progress bar."""
-    from tqdm import tqdm
+def say(message: str, file: TextIO | None = None) -> None:
+    """Print a line clear of a progress bar; a message goes to standard error, a summary to standard output."""
+    tqdm.write(message, file=file or sys.stderr)
+    (file or sys.stderr).flush()
 
-    tqdm.write(message, file=sys.stderr)
 
-
-class progress:
-    """A progress bar on a terminal, a plain line for each video elsewhere."""
+class Progress:
+    """A progress bar on a terminal, a plain line for each video elsewhere; neither for one video."""
 
     def __init__(self, total: int) -> None:
-        from tqdm import tqdm
-
         self.total, self.count = total, 0
         self.bar = tqdm(total=total, unit="video", leave=False) if total > 1 and sys.stderr.isatty() else None
 
-    def __enter__(self):
-        return self.advance
+    def __enter__(self) -> Progress:
+        return self
 
     def advance(self, path: Path) -> None:
+        """One more video is dealt with."""
         self.count += 1
         if self.bar is not None:
             self.bar.update()
         elif self.total > 1:
-            print(f"[{self.count}/{self.total}] {path}", file=sys.stderr, flush=True)
+            say(f"[{self.count}/{self.total}] {path}")
 
     def __exit__(self, *_) -> None:
         if self.bar is not None:
@@ -213,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run.summarize(videos)
         except (ValueError, OSError, ImportError) as error:  # the model, the output folder or stored features
             say(f"error: {error}")
-            return 2
+            return 1 if run.done else 2
     if run.failed:
         say(f"{run.failed} of {run.failed + run.done} videos could not be summarized")
     elif run.done > 1:

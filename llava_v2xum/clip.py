@@ -6,14 +6,13 @@ Seconds are those of the first video frame on, as in `video.py`; spans are half 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 
+from .atomic import replacing
 from .clip_streams import Pictures, Sound
 from .decoder import opened
 
@@ -28,18 +27,6 @@ READ_ON_SECONDS = 2.0  # how far beyond a span to look for the rest of its sound
 
 class ClipError(ValueError):
     """A summary clip cannot be cut; the message names the file and what is wrong."""
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder, and put the file in place only when all of it is written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def frame_spans(frame_seconds: Sequence[float], duration_seconds: float) -> list[Span]:

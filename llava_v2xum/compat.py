@@ -74,12 +74,23 @@ def mended_trainer(trainer_class: type) -> type:
     if "tokenizer" in signature:
         return trainer_class
 
-    class MendedTrainer(trainer_class):
+    class Below(transformers.Trainer):
+        """Stands between LLaVA's trainer and transformers', and takes the calls that LLaVA's makes upwards."""
+
+        def _save_checkpoint(self, model, trial, metrics=None):  # 4.46 dropped metrics
+            super()._save_checkpoint(model, trial)
+
+    class MendedTrainer(trainer_class, Below):
+        """Stands above LLaVA's trainer, and takes the calls that transformers makes."""
+
         def __init__(self, *args, tokenizer=None, **kwargs):  # 5.0 renamed the argument
             super().__init__(*args, processing_class=tokenizer, **kwargs)
 
         def _get_train_sampler(self, train_dataset=None):  # 4.50 hands the data set in
             return super()._get_train_sampler()
+
+        def create_optimizer(self, model=None):  # 5.0 hands the model in
+            return super().create_optimizer()
 
     MendedTrainer.__name__ = trainer_class.__name__
     return MendedTrainer

@@ -133,12 +133,39 @@ def tokenize_conversation(turns: Sequence[dict], tokenizer, conversation: str = 
     return input_ids, labels
 
 
+def read_entries(data_path: str) -> list[dict]:
+    """The entries of an instruction JSON, each with the keys that are read later.
+
+    Raises:
+        ValueError: naming the file and the entry's place, for what is no such entry.
+    """
+    try:
+        entries = json.loads(Path(data_path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{data_path}: expected JSON ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{data_path}: expected a non-empty JSON list of entries")
+    for place, entry in enumerate(entries):
+        try:
+            entry["id"]
+            for turn in entry["conversations"]:
+                turn["from"], turn["value"]
+            if entry.get("meta", {}).get("token"):
+                entry["meta"]["duration"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{data_path}: entry {place}: expected id, conversations of from and value, and with meta.token its "
+                f"duration; wrong or missing: {error}"
+            ) from error
+    return entries
+
+
 class VideoDataset(Dataset):
     """Instruction JSON over stored frame features.
 
     Args:
-        data_path: a JSON list in Instruct-V2Xum's form. An entry may have `frame_range: [start, stop]`: then only
-            those frames of its video are shown, under their own indexes of the timeline.
+        data_path: a JSON list in Instruct-V2Xum's form. An entry may have `frame_indices`, ascending indexes of the
+            timeline: then only those frames of its video are shown, each under its own temporal prompt.
         folder: the features, by the entries' ids.
         width: C.
 
@@ -155,9 +182,7 @@ class VideoDataset(Dataset):
         width: int,
         conversation: str = "v1",
     ) -> None:
-        self.entries = json.loads(Path(data_path).read_text())
-        if not isinstance(self.entries, list) or not self.entries:
-            raise ValueError(f"{data_path}: expected a non-empty JSON list of entries")
+        self.entries = read_entries(data_path)
         self.tokenizer = tokenizer
         self.folder = folder
         self.timeline = timeline
@@ -174,7 +199,7 @@ class VideoDataset(Dataset):
         """Rough lengths in words and frame positions, for LLaVA's length-grouped sampler."""
         return [
             sum(len(turn["value"].split()) for turn in entry["conversations"])
-            + self.frame_positions * len(range(*self._range_of(entry)))
+            + self.frame_positions * len(self._indices_of(entry))
             for entry in self.entries
         ]
 
@@ -196,21 +221,24 @@ class VideoDataset(Dataset):
         self._check(entry, sample)
         return sample
 
-    def _range_of(self, entry: dict) -> tuple[int, int]:
-        start, stop = entry.get("frame_range", (0, self.timeline.num_frames))
-        if not 0 <= start < stop <= self.timeline.num_frames:
+    def _indices_of(self, entry: dict) -> list[int]:
+        """The indexes of the frames that the entry shows: all N unless it says otherwise."""
+        indices = entry.get("frame_indices")
+        if indices is None:
+            return list(range(self.timeline.num_frames))
+        last = self.timeline.num_frames - 1
+        if not indices or indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] > last:
             raise ValueError(
-                f"entry {entry['id']}: frame_range must be [start, stop] with "
-                f"0 <= start < stop <= {self.timeline.num_frames}, got {[start, stop]}"
+                f"entry {entry['id']}: frame_indices must be ascending indexes from 0 to {last}, got {indices}"
             )
-        return start, stop
+        return indices
 
     def _frames_of(self, entry: dict) -> tuple[Tensor, Tensor]:
-        start, stop = self._range_of(entry)
+        indices = self._indices_of(entry)
         features = self.folder.load(entry["id"], self.timeline.num_frames, self.width)
         if features is None:
             raise ValueError(f"entry {entry['id']}: no features in {self.folder.path}")
-        return torch.from_numpy(features[start:stop]), torch.arange(start, stop)
+        return torch.from_numpy(features[indices]), torch.tensor(indices)
 
     def _check(self, entry: dict, sample: dict[str, Tensor]) -> None:
         if (sample["labels"] == IGNORE_INDEX).all():

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .atomic import replacing
+
 PATCH_MEAN = "patch_mean"  # LLaVA-1.5's own tower: mean over the patch features of its layer -2
 CLIP_EMBEDDING = "clip_embedding"  # released V2Xum-LLM: the image embedding of OpenAI's CLIP ViT-L/14
 FRAME_FEATURES = (PATCH_MEAN, CLIP_EMBEDDING)
@@ -201,19 +203,30 @@ class FeatureFolder:
         self.description = description
         note = self.path / self.NOTE
         if note.exists():
-            found = json.loads(note.read_text())
+            try:
+                found = json.loads(note.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{note}: expected JSON that says what the features are ({error})") from error
             if found != description:
                 raise ValueError(f"{note}: the stored features are {found}, this model needs {description}")
 
-    def load(self, video_id: str, num_frames: int, width: int) -> np.ndarray | None:
+    def load(self, video_id: str, num_frames: int, width: int, source: dict | None = None) -> np.ndarray | None:
         """The stored features of a video, [N, C], or None if there are none.
 
+        Args:
+            source: what is known of the video's file; compared with what `save` was given, if both are there.
+
         Raises:
-            ValueError: if the file is not an array of that shape.
+            ValueError: if the file is not an array of that shape, or was made of another video of the same name.
         """
         file = self.path / f"{video_id}.npy"
         if not file.exists():
             return None
+        made_of = file.with_suffix(".json")
+        if source is not None and made_of.exists():
+            found = json.loads(made_of.read_text(encoding="utf-8"))
+            if found != source:
+                raise ValueError(f"{file}: made of another video named {video_id!r}: expected {source}, got {found}")
         try:
             features = np.load(file, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -222,20 +235,16 @@ class FeatureFolder:
             raise ValueError(f"{file}: expected features of shape [{num_frames}, {width}], got {list(features.shape)}")
         return features
 
-    def save(self, video_id: str, features: np.ndarray) -> None:
-        """Store one video's features; a kill leaves either the whole file or none."""
+    def save(self, video_id: str, features: np.ndarray, source: dict | None = None) -> None:
+        """Store one video's features, and what is known of its file; a kill leaves either whole files or none."""
         self.path.mkdir(parents=True, exist_ok=True)
         note = self.path / self.NOTE
         if not note.exists():
-            _write_whole(note, lambda file: file.write((json.dumps(self.description, indent=1) + "\n").encode()))
-        _write_whole(self.path / f"{video_id}.npy", lambda file: np.save(file, features.astype(np.float16)))
+            with replacing(note) as part:
+                part.write_text(json.dumps(self.description, indent=1) + "\n", encoding="utf-8")
+        if source is not None:
+            with replacing(self.path / f"{video_id}.json") as part:
+                part.write_text(json.dumps(source) + "\n", encoding="utf-8")
+        with replacing(self.path / f"{video_id}.npy") as part:
+            np.save(part, features.astype(np.float16))
 
-
-def _write_whole(path: Path, write) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            write(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -245,7 +245,7 @@ def draw_importance(record: dict, path: str | Path | BinaryIO) -> None:
         axes.xaxis.set_major_locator(_minutes(duration))
         axes.xaxis.set_major_formatter(lambda second, _: time_label(second))
     axes.set_ylabel("importance (probability)")
-    axes.set_title(f"{record['video_id']}: {record['task'].upper()} summary", loc="left", fontsize=11)
+    axes.set_title(f"{record['video_id']}: {record['task'].upper()} summary", loc="left", fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)

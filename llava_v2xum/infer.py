@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,7 +23,7 @@ from .plugin import CONVERSATION
 from .render import FILE_NAMES, make_record, write_outputs
 from .summary import Summary, parse_answer
 from .tasks import query_for
-from .video import Video, VideoError, read_video
+from .video import Video, read_video
 
 logger = logging.getLogger(__name__)
 
@@ -112,25 +113,33 @@ class Summarizer:
         batch_size: int = 8,
         max_new_tokens: int = 1024,
         temperature: float = 0.0,
-        on_error: Callable[[Path, VideoError], None] | None = None,
+        seed: int = 0,
+        on_error: Callable[[Path, ValueError], None] | None = None,
     ) -> Iterator[VideoSummary]:
-        """Summaries in the order of the paths, generated `batch_size` together; no answer depends on its neighbours.
+        """Summaries in the order of the paths, generated `batch_size` together.
+
+        No answer depends on its neighbours: exactly so in float32; in 16 bits a batch may round otherwise than one
+        video alone, and a near tie between two tokens fall the other way.
 
         Args:
             task: "video", "text" or "both".
             max_new_tokens: where an answer is cut off (a problem is listed then).
-            temperature: 0 is greedy.
-            on_error: called for a video that cannot be read, which is then left out; without it the error is raised.
+            temperature: 0 is greedy; above it answers are sampled, one video at a time.
+            seed: of the sampling; together with the video's name it decides the answer.
+            on_error: called for a video that cannot be read or whose stored features are no good, which is then left
+                out; without it the error is raised.
 
         Raises:
-            ValueError: if the task is none of the three, or the features do not fit the model.
-            VideoError: naming the file, if it cannot be read and there is no `on_error`.
+            ValueError: if the task is none of the three.
+            VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         prompt = build_input_ids(self.tokenizer, query_for(task), self.conversation)
         readable = self._read_all(map(Path, paths), on_error)
-        while batch := list(islice(readable, batch_size)):
+        while batch := list(islice(readable, batch_size if temperature == 0 else 1)):
+            if temperature > 0:
+                torch.manual_seed(zlib.crc32(f"{seed} {batch[0][0].path.stem}".encode()))
             answers = generate_answers(
                 self.model,
                 self.tokenizer,
@@ -147,22 +156,23 @@ class Summarizer:
         for path in paths:
             try:
                 video = read_video(path, self.timeline)
-            except VideoError as error:
+                features = self.features_of(video)
+            except ValueError as error:  # VideoError is one
                 if on_error is None:
                     raise
                 on_error(path, error)
                 continue
-            features = self.features_of(video)
             yield replace(video, frames=thumbnails(video.frames)), features
 
     def features_of(self, video: Video) -> torch.Tensor:
         """Frame features [N, C]: from the feature folder if they are there, else computed (and stored there)."""
         if self.features is None:
             return self.frame_encoder(video.frames)
-        stored = self.features.load(video.path.stem, self.timeline.num_frames, self.model.config.mm_hidden_size)
+        video_id, source = video.path.stem, {"total_frames": video.total_frames, "bytes": video.path.stat().st_size}
+        stored = self.features.load(video_id, self.timeline.num_frames, self.model.config.mm_hidden_size, source)
         if stored is None:
             stored = self.frame_encoder(video.frames).float().cpu().numpy()
-            self.features.save(video.path.stem, stored)
+            self.features.save(video_id, stored, source)
         # what was stored is float16: taken in float16 also the first time, so that a second run answers the same
         return torch.from_numpy(stored.astype(np.float16))
 

@@ -97,7 +97,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         super().initialize_vision_tokenizer(model_args, tokenizer)
         here = self.config.timeline
         num_frames = getattr(model_args, "num_frames", None) or here.num_frames
-        self.bind_timeline(tokenizer, Timeline(num_frames, here.template))
+        template = getattr(model_args, "temporal_prompt_template", None) or here.template
+        self.bind_timeline(tokenizer, Timeline(num_frames, template))
 
     def encode_images(self, images: Tensor) -> Tensor:
         """The seam: what LLaVA splices in for each row of `images`.
@@ -230,11 +231,27 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             return super().prepare_inputs_labels_for_multimodal(input_ids, *rest, images, image_sizes)
         embedded = self.embed_media(list(images))
         media = _one_item_per_place(input_ids, embedded)
+        self._check_length(input_ids, attention_mask, media)
         if attention_mask is None:  # else LLaVA returns none, and padding of unequal rows would be attended to
             attention_mask = torch.ones_like(input_ids)
         return super().prepare_inputs_labels_for_multimodal(
             input_ids, position_ids, attention_mask, past_key_values, labels, media
         )
+
+    def _check_length(self, input_ids: Tensor, attention_mask: Tensor | None, media: list[Tensor]) -> None:
+        """LLaVA cuts rows at the tokenizer's length without a word, the end of the prompt first."""
+        longest = getattr(self.config, "tokenizer_model_max_length", None)
+        sizes = iter([len(item) for item in media])
+        for row, ids in enumerate(input_ids):
+            text = ids if attention_mask is None else ids[attention_mask[row].bool()]
+            places = int((text == IMAGE_TOKEN_INDEX).sum())
+            taken = [next(sizes) for _ in range(max(places, 1))]
+            length = len(text) - places + (sum(taken) if places else 0)
+            if longest is not None and length > longest:
+                raise ValueError(
+                    f"row {row}: {len(text) - places} tokens and {places} videos or images take {length} positions, "
+                    f"expected at most {longest} (tokenizer_model_max_length)"
+                )
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, videos=None, video_indices=None, **kwargs):
         """LLaVA's forward with videos.
@@ -251,13 +268,15 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         Returns:
             Its logits are [B, L, V] over the expanded sequence (each video of T frames takes T (k + 1) positions).
         """
+        if input_ids is not None:
+            input_ids = input_ids.to(self.get_input_embeddings().weight.device)
         kwargs["images"] = self._media(input_ids, kwargs.get("images"), videos, video_indices)
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
 
     @torch.no_grad()
     def generate(self, inputs=None, videos=None, video_indices=None, **kwargs):
         """LLaVA's generate with videos (see `forward`); returns the new ids only, [B, new]."""
-        inputs = kwargs.pop("input_ids", inputs)
+        inputs = kwargs.pop("input_ids", inputs).to(self.get_input_embeddings().weight.device)
         kwargs["images"] = self._media(inputs, kwargs.get("images"), videos, video_indices)
         side = getattr(self.config, "tokenizer_padding_side", "right")
         self.config.tokenizer_padding_side = "left"  # a row's next token must follow its last one
@@ -281,6 +300,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
 
     def _media(self, input_ids, images, videos, video_indices):
         if videos is None:
+            if images is None and input_ids is not None and (input_ids == IMAGE_TOKEN_INDEX).any():
+                raise ValueError(f"input_ids hold placeholders ({IMAGE_TOKEN_INDEX}), but no videos and no images came")
             return images
         if images is not None:
             raise ValueError(
@@ -292,6 +313,12 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             raise ValueError(
                 f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came"
             )
+        for video in videos:
+            if video.ndim not in (2, 4):
+                raise ValueError(
+                    f"a video must be frame features [T, {self.config.mm_hidden_size}] or pixels [T, 3, H, W], "
+                    f"got shape {list(video.shape)}"
+                )
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)

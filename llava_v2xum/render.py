@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .clip import ClipError, clip_spans, cut_clip, frame_spans, replacing
+from .atomic import replacing
+from .clip import ClipError, clip_spans, cut_clip, frame_spans
 from .figures import draw_importance, draw_sheet, frame_ranges, groups_of, time_label
 from .summary import Summary
 

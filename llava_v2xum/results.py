@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from .render import FILE_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +33,13 @@ class ResultFolder:
             raise NotADirectoryError(f"{self.path}: the output folder is a file")
         self.path.mkdir(parents=True, exist_ok=True)
         self.file = self.path / FILE_NAME
-        self._done = set() if fresh or not self.file.exists() else {_key(record) for record in self._read()}
+        self.fresh = fresh
+        self._last = {record["video_id"]: record for record in self._read()}  # whose files a folder holds now
 
     def _read(self) -> list[dict]:
         """The records so far; a last line that a kill left half written is cut off."""
+        if not self.file.exists():
+            return []
         data = self.file.read_bytes()
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
@@ -41,18 +47,34 @@ class ResultFolder:
             with open(self.file, "r+b") as file:
                 file.truncate(whole)
         records = []
-        for number, line in enumerate(data[:whole].decode("utf-8", "replace").splitlines(), 1):
+        for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
             try:
                 record = json.loads(line)
-                _key(record)
+                for key in ("video_id", "video", "task", "model", "frames"):
+                    record[key]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{self.file}:{number}: expected a summary record in JSON ({error})") from error
             records.append(record)
         return records
 
-    def is_done(self, video: str, task: str, model: str) -> bool:
-        """Whether a record of that video, task and model is there."""
-        return (video, task, model) in self._done
+    def is_done(self, video: Path, task: str, model: str, formats: Iterable[str]) -> bool:
+        """Whether the video's folder holds what that task and model give, in all of the formats.
+
+        Raises:
+            ValueError: if the folder holds another video's files.
+        """
+        last = self._last.get(video.stem)
+        if last is None:
+            return False
+        if last["video"] != str(video):
+            raise ValueError(
+                f"{video}: {self.folder_of(video.stem)} holds the summary of {last['video']}; "
+                "give another output folder"
+            )
+        if self.fresh or (last["task"], last["model"]) != (task, model):
+            return False
+        wanted = [name for name in formats if name != "clip" or last["frames"]]  # nothing cited, no clip
+        return all((self.folder_of(video.stem) / FILE_NAMES[name]).exists() for name in wanted)
 
     def folder_of(self, video_id: str) -> Path:
         """Where that video's files go."""
@@ -64,8 +86,4 @@ class ResultFolder:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._done.add(_key(record))
-
-
-def _key(record: dict) -> tuple[str, str, str]:
-    return record["video"], record["task"], record["model"]
+        self._last[record["video_id"]] = record

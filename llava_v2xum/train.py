@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import itertools
+import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,17 @@ from pathlib import Path
 from .compat import mend_llava, mended_gather, mended_trainer
 
 mend_llava()
-import llava.train.train as llava_train  # noqa: E402  (only importable after the mend)
+import llava.train.llava_trainer as llava_trainer  # noqa: E402  (only importable after the mend)
+import llava.train.train as llava_train  # noqa: E402
+import transformers  # noqa: E402
 
 from .dataset import VideoCollator, VideoDataset  # noqa: E402
 from .features import FeatureFolder  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
 from .plugin import CONVERSATION, register  # noqa: E402
-from .timeline import DEFAULT_NUM_FRAMES  # noqa: E402
+from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -35,6 +40,7 @@ class ModelArguments(llava_train.ModelArguments):
     mm_projector_type: str = field(default="mlp2x_gelu", metadata={"help": "LLaVA-1.5's projector"})
     mm_use_im_patch_token: bool = field(default=False, metadata={"help": "as LLaVA-1.5 trains"})
     num_frames: int = field(default=DEFAULT_NUM_FRAMES, metadata={"help": "N, the frames that stand for a video"})
+    temporal_prompt_template: str = field(default=DEFAULT_TEMPLATE, metadata={"help": "a frame's temporal prompt"})
 
 
 @dataclass
@@ -53,10 +59,16 @@ class TrainingArguments(llava_train.TrainingArguments):
 
 
 class _ModelMaker:
-    """Stands for the model class in LLaVA's `train()`, which calls only `from_pretrained`; keeps what it made."""
+    """Stands for the model class in LLaVA's `train()`, which calls only `from_pretrained`; keeps what it made.
 
-    def __init__(self) -> None:
+    Args:
+        conversation: the template that the data set writes.
+    """
+
+    def __init__(self, conversation: str) -> None:
+        self.conversation = conversation
         self.model: LlavaV2XumForCausalLM | None = None
+        self.tokenizer = None
 
     def from_pretrained(self, *args, **kwargs) -> LlavaV2XumForCausalLM:
         self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **kwargs)
@@ -67,6 +79,7 @@ class _ModelMaker:
         if data_args.data_path is None or data_args.feature_folder is None:
             missing = "--data_path" if data_args.data_path is None else "--feature_folder"
             raise ValueError(f"{missing} is needed: the instruction JSON, and the folder of its videos' features")
+        self.tokenizer = tokenizer
         config = self.model.config
         dataset = VideoDataset(
             data_args.data_path,
@@ -74,15 +87,16 @@ class _ModelMaker:
             FeatureFolder(data_args.feature_folder, config.describe_features()),
             config.timeline,
             config.mm_hidden_size,
+            self.conversation,
         )
         return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer)}
 
 
 @contextlib.contextmanager
-def video_type() -> Iterator[None]:
+def video_type(conversation: str = CONVERSATION) -> Iterator[_ModelMaker]:
     """While it is open, `llava.train.train.train()` trains the video type; afterwards LLaVA is as before."""
     register()
-    maker = _ModelMaker()
+    maker = _ModelMaker(conversation)
     ours = {
         "LlavaLlamaForCausalLM": maker,
         "make_supervised_data_module": maker.data_module,
@@ -93,23 +107,30 @@ def video_type() -> Iterator[None]:
         "LLaVATrainer": mended_trainer(llava_train.LLaVATrainer),
     }
     stock = {name: getattr(llava_train, name) for name in ours}
+    gather = llava_trainer.maybe_zero_3  # a copy of its own, for checkpoints of the projector alone
     conversations = llava_train.conversation_lib
     default_conversation = conversations.default_conversation  # train() sets it
     try:
         for name, value in ours.items():
             setattr(llava_train, name, value)
-        yield
+        llava_trainer.maybe_zero_3 = ours["maybe_zero_3"]
+        yield maker
     finally:
         for name, value in stock.items():
             setattr(llava_train, name, value)
+        llava_trainer.maybe_zero_3 = gather
         conversations.default_conversation = default_conversation
 
 
-def keep_sentencepiece_model(source: str, output_dir: str) -> None:
+def keep_sentencepiece_model(tokenizer, output_dir: str) -> None:
     """Copy `tokenizer.model` along: transformers 5 saves only its own form, which LLaVA's pins cannot read."""
-    model_file = Path(source) / "tokenizer.model"
-    if model_file.is_file() and Path(output_dir).is_dir():
-        shutil.copyfile(model_file, Path(output_dir) / model_file.name)
+    source = getattr(tokenizer, "vocab_file", None) or ""
+    target = Path(output_dir) / "tokenizer.model"
+    if source.endswith(".model") and Path(source).is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    elif not target.is_file():
+        logger.warning("%s: the base has no tokenizer.model to keep; LLaVA's pins need one", output_dir)
 
 
 def train(arguments: Sequence[str] | None = None, attn_implementation: str | None = None) -> None:
@@ -125,17 +146,19 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not any(argument.split("=")[0] == "--vision_tower" for argument in arguments):
         arguments += ["--vision_tower", "openai/clip-vit-large-patch14-336"]  # LLaVA-1.5's
+    parser = transformers.HfArgumentParser((ModelArguments, DataArguments, TrainingArguments))
+    asked, _ = parser.parse_known_args(arguments)  # plain values: the trainer's own arguments are made only once
+    transformers.set_seed(asked.seed)  # LLaVA seeds only its trainer, after a new projector has got its weights
     stock = inspect.unwrap(llava_train.train)  # a patched LLaVA's calls here (`commands.around_train`)
     argv = sys.argv
     sys.argv = [argv[0], *arguments]
     try:
-        with video_type():
+        with video_type(asked.version) as maker:
             stock(attn_implementation=attn_implementation)
     finally:
         sys.argv = argv
-    words = [word for argument in arguments for word in argument.split("=", 1)]  # `--flag value` or `--flag=value`
-    given = dict(itertools.pairwise(words))
-    keep_sentencepiece_model(given.get("--model_name_or_path", ""), given.get("--output_dir", ""))
+    if int(os.environ.get("RANK", "0")) == 0:
+        keep_sentencepiece_model(maker.tokenizer, asked.output_dir)
 
 
 if __name__ == "__main__":

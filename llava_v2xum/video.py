@@ -112,8 +112,12 @@ def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         path = Path(path)
-        if not path.is_dir():
-            if not path.exists():
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise VideoError(f"{path}: cannot be looked up: {error.strerror or error}") from error
+        if not is_folder:
+            if not is_there:
                 raise VideoError(f"{path}: no such file or folder")
             found[path] = None
             continue
@@ -144,13 +148,13 @@ class _Pictures:
 
 def _check_file(path: Path) -> None:
     """Refuse what is not a readable file that holds something."""
-    if path.is_dir():
-        raise VideoError(f"{path}: is a folder, expected a video file")
-    if not path.exists():
-        raise VideoError(f"{path}: no such file")
-    if not path.is_file():
-        raise VideoError(f"{path}: is not a regular file, expected a video file")
     try:
+        if path.is_dir():
+            raise VideoError(f"{path}: is a folder, expected a video file")
+        if not path.exists():
+            raise VideoError(f"{path}: no such file")
+        if not path.is_file():
+            raise VideoError(f"{path}: is not a regular file, expected a video file")
         with open(path, "rb") as file:
             first = file.read(1)
     except PermissionError as error:

@@ -6,13 +6,15 @@
 
 fail() { echo "error: $*" >&2; exit 1; }
 
-find_python() { # find_python VERSION...: the first of these Pythons that is installed and works
-    local version
+find_python() { # find_python VERSION...: the first of these Pythons that is installed and can make environments
+    local version name
     for version in "$@"; do
-        if "python$version" -c 'import ensurepip' 2>/dev/null; then
-            command -v "python$version"
-            return 0
-        fi
+        for name in "python$version" python3 python; do
+            if [ "$("$name" -c 'import ensurepip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$version" ]; then
+                command -v "$name"
+                return 0
+            fi
+        done
     done
     return 1
 }

@@ -2,7 +2,8 @@
 
 Everything is made here: a sentencepiece model with LLaMA's settings, a CLIP tower trained on rendered frames and
 their captions, the features of rendered clips, and a small Llama trained with the projector by LLaVA's own `train()`
-with the video type, in three runs of growing windows on the 100-frame clock (starting at N = 100 is far slower).
+with the video type, in four runs: few scattered frames of the 100-frame clock, growing windows of it, then all of it
+(starting at N = 100 is far slower).
 Steps that are done are not done again: start it once more to go on.
 
     python scripts/train_demo.py --work /tmp/demo --out llava_v2xum/shapes/checkpoint
@@ -42,15 +43,17 @@ from llava_v2xum.timeline import Timeline
 logger = logging.getLogger("train_demo")
 
 TIMELINE = Timeline()
+FINISHED = "finished"  # an empty file in the folder of a step that is done
 VOCABULARY, HIDDEN, IMAGE_SIZE, TOWER_WIDTH = 512, 128, 64, 128
 EMPTY = "An empty scene."
 CAPTIONS = [EMPTY] + [sentence_of(s, c, p) for s in SHAPES for c in COLORS for p in PLACES]
 NOTE = "this demo checkpoint knows only rendered moving shapes; for real videos give --model-path"
 TOWER_SERIES, DECODER_SERIES = 1_000, 2_000  # clip series (plus the seed): none of them is used to measure
-STAGES = (  # name, share of the steps, window of frames, learning rate, its schedule
-    ("short", 0.60, (16, 48), 1e-3, "constant_with_warmup"),
-    ("middle", 0.15, (48, 80), 7e-4, "constant_with_warmup"),
-    ("whole", 0.25, (100, 100), 6e-4, "cosine"),
+STAGES = (  # name, frames of a sample and how many, steps, learning rate, its schedule
+    ("scattered", (6, 20), 900, 2e-3, "constant_with_warmup"),
+    ("short", (16, 48), 900, 1.5e-3, "constant_with_warmup"),
+    ("middle", (48, 80), 300, 1e-3, "constant_with_warmup"),
+    ("whole", (100, 100), 600, 8e-4, "cosine"),
 )
 
 
@@ -85,6 +88,7 @@ def make_base(folder: Path, seed: int) -> None:
     config = LlamaConfig(
         vocab_size=pieces, hidden_size=HIDDEN, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
         max_position_embeddings=2048, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        initializer_range=0.06,  # the default of 0.02 is for wider models; here it slows the attention's start
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
 
@@ -245,8 +249,22 @@ def encode_clips(tower: Path, features: Path, seed: int, clips: int) -> None:
                 logger.info("features: %d of %d clips", done * 25, clips)
 
 
-def write_stage(path: Path, seed: int, clips: int, samples: int, window: tuple[int, int]) -> None:
-    """Instruction JSON of windows of clips on the 100-frame clock, the answer telling what the window shows."""
+def choose_frames(rng: np.random.Generator, kind: str, window: tuple[int, int], cited: list[int]) -> set[int]:
+    """Which frames of a clip a sample shows: "scattered" ones, half of them of events, or a "window" without gaps.
+
+    In a window all but the first index of an event follow from the one before; scattered, each must be read off its
+    frame, which is how a decoder soon learns that it can.
+    """
+    length = int(rng.integers(window[0], window[1] + 1))
+    if kind == "scattered":
+        some = rng.choice(cited, min(len(cited), length // 2), replace=False)
+        return {*some.tolist(), *rng.integers(0, TIMELINE.num_frames, length - len(some)).tolist()}
+    start = int(rng.integers(0, TIMELINE.num_frames - length + 1))
+    return set(range(start, start + length))
+
+
+def write_stage(path: Path, seed: int, clips: int, samples: int, kind: str, window: tuple[int, int]) -> None:
+    """Instruction JSON of some frames of clips on the 100-frame clock, the answer telling what they show."""
     rng = np.random.default_rng([seed, *window])
     events = []
     for index in range(clips):
@@ -255,9 +273,8 @@ def write_stage(path: Path, seed: int, clips: int, samples: int, window: tuple[i
     entries = []
     while len(entries) < samples:
         video_id, told = events[rng.integers(clips)]
-        length = int(rng.integers(window[0], window[1] + 1))
-        start = int(rng.integers(0, TIMELINE.num_frames - length + 1))
-        inside = [(text, [i for i in frames if start <= i < start + length]) for text, frames in told]
+        shown = choose_frames(rng, kind, window, [index for _, frames in told for index in frames])
+        inside = [(text, [index for index in frames if index in shown]) for text, frames in told]
         if not any(frames for _, frames in inside):
             continue
         task = TASKS[rng.integers(len(TASKS))]
@@ -265,35 +282,43 @@ def write_stage(path: Path, seed: int, clips: int, samples: int, window: tuple[i
             {"from": "human", "value": query_for(task)},
             {"from": "gpt", "value": answer_of(inside, task)},
         ]
-        entries.append({"id": video_id, "frame_range": [start, start + length], "conversations": turns})
+        entries.append({"id": video_id, "frame_indices": sorted(shown), "conversations": turns})
     path.write_text(json.dumps(entries))
 
 
-def train_decoder(work: Path, seed: int, clips: int, steps: int, batch: int) -> Path:
-    """Three runs of LLaVA's `train()`, each from where the last one ended."""
+def train_decoder(work: Path, seed: int, clips: int, batch: int) -> Path:
+    """Four runs of LLaVA's `train()`, each from where the last one ended."""
     from llava_v2xum.train import train
 
     model = work / "base"
-    for name, share, window, rate, schedule in STAGES:
+    for name, window, steps, rate, schedule in STAGES:
         output = work / f"decoder-{name}"
-        if not (output / "config.json").exists():
-            stage_steps = round(steps * share)
+        if not (output / FINISHED).exists():
             data = work / f"{name}.json"
-            write_stage(data, seed, clips, stage_steps * batch, window)
+            write_stage(data, seed, clips, steps * batch, name, window)
             shutil.rmtree(output, ignore_errors=True)
             began = time.monotonic()
             train([
                 "--model_name_or_path", str(model), "--vision_tower", str(work / "vision_tower"),
                 "--data_path", str(data), "--feature_folder", str(work / "features"), "--output_dir", str(output),
-                "--per_device_train_batch_size", str(batch), "--max_steps", str(stage_steps),
+                "--per_device_train_batch_size", str(batch), "--max_steps", str(steps),
                 "--learning_rate", str(rate), "--lr_scheduler_type", schedule, "--warmup_steps", "100",
                 "--max_grad_norm", "1.0", "--weight_decay", "0.01", "--adam_beta2", "0.98",
                 "--group_by_modality_length", "True", "--dataloader_num_workers", "1", "--seed", str(seed),
                 "--logging_steps", "50", "--save_strategy", "no", "--report_to", "none",
             ])  # fmt: skip
-            logger.info("decoder: run %s of %d steps took %.0f s", name, stage_steps, time.monotonic() - began)
+            logger.info("decoder: run %s of %d steps took %.0f s", name, steps, time.monotonic() - began)
+            (output / FINISHED).touch()
         model = output
     return model
+
+
+def check_settings(file: Path, settings: dict[str, str]) -> None:
+    """Refuse to go on from the results of other settings."""
+    if not file.exists():
+        file.write_text(json.dumps(settings, indent=1) + "\n")
+    elif (found := json.loads(file.read_text())) != settings:
+        raise SystemExit(f"{file}: the results there are of {found}, asked for were {settings}; give another --work")
 
 
 def ship(trained: Path, tower: Path, out: Path) -> None:
@@ -311,20 +336,21 @@ def main() -> None:
     parser.add_argument("--tower-clips", type=int, default=1200)
     parser.add_argument("--tower-steps", type=int, default=2000)
     parser.add_argument("--clips", type=int, default=2500, help="clips that the decoder learns from")
-    parser.add_argument("--steps", type=int, default=3000, help="steps of the decoder's three runs together")
     parser.add_argument("--batch", type=int, default=16)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     began = time.monotonic()
     args.work.mkdir(parents=True, exist_ok=True)
-    if not (args.work / "base" / "config.json").exists():
+    check_settings(args.work / "settings.json", {key: str(value) for key, value in vars(args).items()})
+    if not (args.work / "base" / FINISHED).exists():
         shutil.rmtree(args.work / "base", ignore_errors=True)
         make_base(args.work / "base", args.seed)
+        (args.work / "base" / FINISHED).touch()
     tower = args.work / "vision_tower"
     if not tower.exists():
         train_tower(tower, args.work / "base", args.seed, args.tower_clips, args.tower_steps)
     encode_clips(tower, args.work / "features", args.seed, args.clips)
-    trained = train_decoder(args.work, args.seed, args.clips, args.steps, args.batch)
+    trained = train_decoder(args.work, args.seed, args.clips, args.batch)
     ship(trained, tower, args.out)
     size = sum(file.stat().st_size for file in args.out.rglob("*")) / 1e6
     logger.info("%s: %.1f MB, made in %.0f minutes", args.out, size, (time.monotonic() - began) / 60)

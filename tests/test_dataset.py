@@ -184,17 +184,17 @@ def test_a_sample(folder, tmp_path):
     assert "[05][09]A man runs." in answers_of(sample["input_ids"], sample["labels"], weights.tokenizer())[0]
 
 
-def test_a_range_of_frames_keeps_its_indexes(folder, tmp_path):
-    sample = dataset_of([an_entry(frame_range=[3, 7])], folder, tmp_path)[0]
-    assert sample["video_indices"].tolist() == [3, 4, 5, 6]
-    stored = weights.numbers(FRAMES, CHANNELS, name="v_1").half()[3:7]
+def test_some_of_the_frames_keep_their_indexes(folder, tmp_path):
+    sample = dataset_of([an_entry(frame_indices=[3, 4, 6])], folder, tmp_path)[0]
+    assert sample["video_indices"].tolist() == [3, 4, 6]
+    stored = weights.numbers(FRAMES, CHANNELS, name="v_1").half()[[3, 4, 6]]
     assert torch.equal(sample["video"], stored)
 
 
-@pytest.mark.parametrize("bounds", [[3, 3], [7, 3], [-2, 4], [3, 11]])
-def test_a_bad_range_names_the_entry(folder, tmp_path, bounds):
-    with pytest.raises(ValueError, match=r"entry v_1: frame_range .* 0 <= start < stop <= 10"):
-        dataset_of([an_entry(frame_range=bounds)], folder, tmp_path)[0]
+@pytest.mark.parametrize("indices", [[], [3, 3], [7, 3], [-2, 4], [3, 10]])
+def test_bad_indexes_of_frames_name_the_entry(folder, tmp_path, indices):
+    with pytest.raises(ValueError, match=r"entry v_1: frame_indices must be ascending indexes from 0 to 9"):
+        dataset_of([an_entry(frame_indices=indices)], folder, tmp_path)[0]
 
 
 def test_text_entries_bring_no_video(folder, tmp_path):
@@ -237,7 +237,7 @@ def test_a_file_without_entries(folder, tmp_path, content):
 
 def test_the_collator_pads_on_the_right(folder, tmp_path):
     text = {"id": "t", "conversations": [human("Please."), gpt("A man.")]}
-    dataset = dataset_of([an_entry(), text, an_entry(id="v_2", frame_range=[2, 4])], folder, tmp_path)
+    dataset = dataset_of([an_entry(), text, an_entry(id="v_2", frame_indices=[2, 3])], folder, tmp_path)
     samples = [dataset[position] for position in range(3)]
     batch = VideoCollator(weights.tokenizer())(samples)
     longest = max(len(sample["input_ids"]) for sample in samples)

@@ -42,16 +42,18 @@ def fork(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fork")
     shutil.copytree(source, folder / "llava", ignore=shutil.ignore_patterns("__pycache__"))
     apply_patch(folder)
-    entry = folder / "plugin" / "llava_v2xum-0.dist-info"  # as `pip install llava_v2xum` leaves it
-    entry.mkdir(parents=True)
-    (entry / "METADATA").write_text("Metadata-Version: 2.1\nName: llava_v2xum\nVersion: 0\n")
-    (entry / "entry_points.txt").write_text("[llava.plugins]\nv2xum = llava_v2xum.plugin:register\n")
+    entry_points = {"plugin": "[llava.plugins]\nv2xum = llava_v2xum.plugin:register\n", "no_plugin": ""}
+    for name, content in entry_points.items():  # as `pip install llava_v2xum` leaves it; it hides an installed one
+        entry = folder / name / "llava_v2xum-0.dist-info"
+        entry.mkdir(parents=True)
+        (entry / "METADATA").write_text("Metadata-Version: 2.1\nName: llava_v2xum\nVersion: 0\n")
+        (entry / "entry_points.txt").write_text(content)
     return folder
 
 
 def python(fork: Path, *arguments: str, plugin: bool = True, stdin: str = "") -> str:
     """What a Python process prints in which `llava` is the fork."""
-    paths = [fork, ROOT, ROOT / "tests", *([fork / "plugin"] if plugin else [])]
+    paths = [fork, ROOT, ROOT / "tests", fork / ("plugin" if plugin else "no_plugin")]
     done = subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "WANDB_MODE": "disabled"},

@@ -122,3 +122,32 @@ def test_missing_paths_are_named(sources, tmp_path, missing):
     position = given.index(missing)
     with pytest.raises(ValueError, match=f"{missing} is needed"):
         ours.train(given[:position] + given[position + 2 :])
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_equals_an_uninterrupted_one(sources, tmp_path):
+    import shutil
+
+    from llava_v2xum.train import train
+
+    steps = ["--max_steps", "4", "--per_device_train_batch_size", "1"]
+    train(arguments(sources, tmp_path / "whole", *steps))
+    saving = [*steps, "--save_strategy", "steps", "--save_steps", "2"]
+    train(arguments(sources, tmp_path / "resumed", *saving))
+    shutil.rmtree(tmp_path / "resumed" / "checkpoint-4")  # as if it had been killed in its third step
+    for file in (tmp_path / "resumed").glob("*.safetensors"):
+        file.unlink()
+    train(arguments(sources, tmp_path / "resumed", *saving))
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
+    whole, resumed = saved_weights(tmp_path / "whole"), saved_weights(tmp_path / "resumed")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_projector_alone_is_saved_on_the_way(sources, tmp_path):
+    from llava_v2xum.train import train
+
+    saving = ["--max_steps", "2", "--save_strategy", "steps", "--save_steps", "1", "--tune_mm_mlp_adapter", "True"]
+    train(arguments(sources, tmp_path, *saving))
+    for folder in (tmp_path, tmp_path / "checkpoint-1"):
+        saved = torch.load(folder / "mm_projector.bin", weights_only=True)
+        assert saved and all("mm_projector" in name for name in saved)

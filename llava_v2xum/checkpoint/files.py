@@ -193,8 +193,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             f"{folder}: expected a new or empty folder or a checkpoint to replace, got something else"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    partial = folder.with_name(f".{folder.name}.part")
+    replaced = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:

@@ -87,6 +87,11 @@ def find_layout(
     if config.get("model_type") not in (OURS, *LLAVA):
         return _released(folder, base, projector, tower)
     _check_is_base(base, (LLAMA, OURS, *LLAVA))
+    if projector is None and not (folder / NON_LORA).is_file():
+        raise FileNotFoundError(
+            f"{folder}: expected {NON_LORA} (the trained projector) beside the adapter, found none; "
+            "if the projector is a file of its own, give pretrain_mm_mlp_adapter"
+        )
     extras = tuple(file for file in (projector, folder / NON_LORA) if file is not None and file.is_file())
     return Layout(folder, config, config_file, base, folder, extras, tower)
 

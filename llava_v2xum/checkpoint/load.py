@@ -78,7 +78,7 @@ def load_pretrained(
     model, tuned_tower = _load_decoder(config, layout, dtype)
     model.to(device)
     if layout.adapter is not None:
-        model = merge_adapter(model, layout.adapter)
+        model = merge_adapter(model, layout.adapter, layout.base)
     _bind_tokenizer(model, tokenizer, layout)
     _load_tower(model, tuned_tower)
     config.tokenizer_padding_side = "left"  # in a batch, a row's next token must follow its last one
@@ -92,7 +92,13 @@ def load_pretrained(
 
 def _choose_device(device: str | torch.device) -> torch.device:
     if str(device) != "auto":
-        return torch.device(device)
+        try:
+            chosen = torch.device(device)
+            torch.empty(1, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"device must be 'auto' or one that torch has here, got {device!r} ({reason})") from error
+        return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

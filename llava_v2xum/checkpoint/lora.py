@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -12,18 +13,20 @@ from torch import Tensor
 from ..model import LlavaV2XumForCausalLM
 from .files import ADAPTER_CONFIG, ADAPTER_NAMES, read_json, read_tensors
 
+logger = logging.getLogger(__name__)
+
 _LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
-def merge_adapter(model: LlavaV2XumForCausalLM, folder: Path) -> LlavaV2XumForCausalLM:
-    """The model with the adapter of `folder` merged into its weights.
+def merge_adapter(model: LlavaV2XumForCausalLM, folder: Path, base: Path) -> LlavaV2XumForCausalLM:
+    """The model, whose decoder is that of `base`, with the adapter of `folder` merged into its weights.
 
     Raises:
         FileNotFoundError, ValueError: naming the adapter's file, if it is missing, damaged or for another decoder.
     """
     import peft
 
-    config = _lora_config(folder)
+    config = _lora_config(folder, base)
     file = next((folder / name for name in ADAPTER_NAMES if (folder / name).is_file()), None)
     if file is None:
         raise FileNotFoundError(
@@ -43,7 +46,7 @@ def merge_adapter(model: LlavaV2XumForCausalLM, folder: Path) -> LlavaV2XumForCa
         raise ValueError(f"{file}: {error}") from error
 
 
-def _lora_config(folder: Path):
+def _lora_config(folder: Path, base: Path):
     """The adapter's config, without the fields that the installed peft does not know and that are off."""
     import peft
 
@@ -57,6 +60,12 @@ def _lora_config(folder: Path):
     unknown = [key for key, value in fields.items() if key not in known | harmless and value]
     if unknown:
         raise ValueError(f"{file}: this release of peft ({peft.__version__}) does not know {', '.join(unknown)}")
+    made_for = Path(fields.get("base_model_name_or_path") or base).name
+    if made_for not in str(base):  # of a hub name the folder is a cache that has the name in its path
+        logger.warning(
+            "%s: the adapter was made for %s, and is merged into %s: its shapes fit, whether the weights are the same "
+            "nothing here can tell", file, made_for, base,
+        )  # fmt: skip
     fields = {key: value for key, value in fields.items() if key in known}
     fields.update(inference_mode=True, base_model_name_or_path=None)  # found before; peft warns of another name
     return peft.LoraConfig(**fields)

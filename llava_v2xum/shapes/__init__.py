@@ -5,10 +5,10 @@ crosses the top, the middle or the bottom of the picture. The demo checkpoint is
 such clips. Neither torch nor llava is needed, and PyAV only to write files.
 """
 
-from llava_v2xum.shapes.draw import Painter, draw_frame, draw_frames
-from llava_v2xum.shapes.render import write_clip
-from llava_v2xum.shapes.truth import answer_of, instruct_records, truth_record, videoxum_record
-from llava_v2xum.shapes.world import (
+from .draw import Painter, draw_frame, draw_frames
+from .render import write_clip
+from .truth import answer_of, instruct_records, truth_record, videoxum_record
+from .world import (
     COLORS,
     PLACES,
     SHAPES,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llava_v2xum.shapes.render import write_clip
-from llava_v2xum.shapes.truth import instruct_records, truth_record, videoxum_record
-from llava_v2xum.shapes.world import Clip, make_clip
+from ..atomic import replacing
+from .render import write_clip
+from .truth import instruct_records, truth_record, videoxum_record
+from .world import Clip, make_clip
 
 MAX_VIDEOS = 10_000  # a clip's name has four digits
 
@@ -76,12 +76,8 @@ def _render_all(clips: Sequence[Clip], folder: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is either whole or not there."""
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from llava_v2xum.shapes.world import MAX_DRIFT, Clip, Event, rotated_polygon, shape_reach
-from llava_v2xum.shapes.world import event_visible as _event_visible
+from .world import MAX_DRIFT, Clip, Event, rotated_polygon, shape_reach
+from .world import event_visible as _event_visible
 
 _SUPERSAMPLE = 4  # 16 samples a pixel for the shapes' edges
 _NOISE_MARGIN = 48  # each frame takes one of 49 * 49 windows of the clip's noise

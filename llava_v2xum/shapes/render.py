@@ -6,8 +6,11 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-from llava_v2xum.shapes.draw import Painter
-from llava_v2xum.shapes.world import Clip
+import av
+
+from ..atomic import replacing
+from .draw import Painter
+from .world import Clip
 
 CRF = 20  # our choice: the shapes' edges and most of the noise survive
 PRESET = "veryfast"  # our choice: measured, the faster presets write files of twice the size
@@ -26,22 +29,13 @@ def write_clip(clip: Clip, path: str | os.PathLike[str]) -> Path:
         The path.
 
     Raises:
-        ImportError: if PyAV is not installed.
         OSError: if the file cannot be written.
     """
-    try:
-        import av  # here, because drawing alone does not need it
-    except ImportError as error:
-        raise ImportError("writing clips needs PyAV: pip install av") from error
-
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.part")
     painter = Painter(clip)
-    try:
+    with replacing(path) as unfinished:
         with av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream(
-                "libx264", rate=clip.fps, options={"crf": str(CRF), "preset": PRESET}
-            )
+            stream = container.add_stream("libx264", rate=clip.fps, options={"crf": str(CRF), "preset": PRESET})
             stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
             stream.codec_context.time_base = Fraction(1, clip.fps)
             stream.codec_context.thread_count = 1  # x264's output depends on it, and must not on the machine
@@ -50,7 +44,4 @@ def write_clip(clip: Clip, path: str | os.PathLike[str]) -> Path:
                 frame.pts, frame.time_base = frame_index, Fraction(1, clip.fps)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path

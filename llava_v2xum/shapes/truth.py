@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from llava_v2xum.shapes.world import Clip, Event, truth_frames
-from llava_v2xum.tasks import TASKS, query_for
-from llava_v2xum.timeline import Timeline
+from ..tasks import TASKS, query_for
+from ..timeline import Timeline
+from .world import Clip, Event, truth_frames
 
 ANNOTATORS = 10  # VideoXum, section 3
 _TIMELINE = Timeline()

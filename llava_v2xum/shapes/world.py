@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llava_v2xum.timeline import Timeline
+from ..timeline import Timeline
 
 SHAPES = ("circle", "square", "triangle", "star")
 COLORS = {  # RGB; far apart from one another and brighter than any background
