@@ -77,18 +77,6 @@ def make_record(
             f"{video}: expected {len(seconds)} importance scores, one a frame, got {len(importance)}"
         )
     duration = _rounded(video, "duration_seconds", duration_seconds)
-    spans = frame_spans(seconds, duration)
-    sentences = [
-        {
-            "text": sentence.text,
-            "frames": list(sentence.frames),
-            "start_seconds": seconds[min(sentence.frames)] if sentence.frames else None,
-            "end_seconds": round(min(spans[max(sentence.frames)][1], duration), 6)
-            if sentence.frames
-            else None,
-        }
-        for sentence in summary.sentences
-    ]
     return {
         "video_id": video_id,
         "video": str(video),
@@ -98,7 +86,7 @@ def make_record(
         "task": task,
         "answer": answer,
         "text": summary.text,
-        "sentences": sentences,
+        "sentences": _timed(summary, seconds, duration),
         "frames": list(summary.frames),
         "frame_seconds": seconds,
         "importance": None
@@ -108,6 +96,20 @@ def make_record(
         "model": str(model),
         "versions": dict(versions),
     }
+
+
+def _timed(summary: Summary, seconds: list[float], duration: float) -> list[dict]:
+    """The sentences with when they begin and end."""
+    spans = frame_spans(seconds, duration)
+    return [
+        {
+            "text": sentence.text,
+            "frames": list(sentence.frames),
+            "start_seconds": seconds[min(sentence.frames)] if sentence.frames else None,
+            "end_seconds": round(min(spans[max(sentence.frames)][1], duration), 6) if sentence.frames else None,
+        }
+        for sentence in summary.sentences
+    ]
 
 
 def _rounded(video: str | Path, name: str, value: float, places: int = 6) -> float:

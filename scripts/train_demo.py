@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from llava_v2xum.atomic import replacing
 from llava_v2xum.checkpoint import load_pretrained, save_checkpoint
 from llava_v2xum.features import FeatureFolder, FrameEncoder
 from llava_v2xum.shapes import (
@@ -133,20 +134,23 @@ def _pool_of_clip(job: tuple[int, int, int]) -> tuple[np.ndarray, list[int]]:
     return pixels, [CAPTIONS.index(event.sentence) if event else 0 for event in events]
 
 
+def tower_frames(pool: Path, seed: int, clips: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The frames that the tower learns from: pixels [T, 3, h, w] and the numbers of their captions [T]."""
+    if not pool.exists():
+        with multiprocessing.get_context("spawn").Pool(2) as workers:
+            parts = workers.map(_pool_of_clip, [(seed, index, 24) for index in range(clips)], chunksize=8)
+        pixels, labels = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
+        with replacing(pool) as unfinished:
+            np.savez(unfinished, pixels=pixels, labels=labels)
+    stored = np.load(pool)
+    return torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["labels"])
+
+
 def train_tower(folder: Path, base: Path, seed: int, clips: int, steps: int) -> None:
     """Contrast frames with captions (CLIP), at the feature that the plugin uses and at CLIP's own embedding."""
     from transformers import AutoTokenizer, CLIPConfig, CLIPModel, set_seed
 
-    pool = folder.with_name("tower_frames.npz")
-    if not pool.exists():
-        with multiprocessing.get_context("spawn").Pool(2) as workers:
-            parts = workers.map(_pool_of_clip, [(seed, index, 24) for index in range(clips)], chunksize=8)
-        unfinished = pool.with_name(f".{pool.name}")  # savez wants the suffix
-        pixels, labels = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
-        np.savez(unfinished, pixels=pixels, labels=labels)
-        unfinished.rename(pool)
-    stored = np.load(pool)
-    pixels, labels = torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["labels"])
+    pixels, labels = tower_frames(folder.with_name("tower_frames.npz"), seed, clips)
     logger.info("tower: %d frames, %.0f %% of them empty", len(labels), 100 * (labels == 0).float().mean())
 
     set_seed(seed)
