@@ -103,12 +103,17 @@ class Run:
             except VideoError as error:
                 self.fail(str(error))
         by_id: dict[str, Path] = {}
-        for path in list(found):
+        for path in found:
             first = by_id.setdefault(path.stem, path)
             if first != path:
                 self.fail(f"{path}: {first} has the same id {path.stem!r}; give it another --output-dir")
-                del found[path]
-        return list(found)
+            elif path.stem == FILE_NAME:
+                self.fail(f"{path}: its id is the name of the file of all summaries; give the video another name")
+                del by_id[path.stem]
+            elif os.fsencode(path) != str(path).encode(errors="replace"):
+                self.fail(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it")
+                del by_id[path.stem]
+        return list(by_id.values())
 
     def still_to_do(self, videos: list[Path], results: ResultFolder, model: str) -> list[Path]:
         """The videos whose files are not all there."""

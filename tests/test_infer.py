@@ -167,6 +167,31 @@ def test_two_files_of_one_name_are_told_apart(clips, tmp_path, capsys):
     assert "has the same id" in capsys.readouterr().err
 
 
+def test_odd_file_names(clips, tmp_path, capsys):
+    source = next(iter(clips))
+    names = ["a$b_$c ä [05].mp4", "summaries.jsonl.mp4", os.fsdecode(b"caf\xe9.mp4")]
+    for name in names:
+        shutil.copy(source, tmp_path / name)
+    paths = [tmp_path / name for name in names] + [tmp_path / ("x" * 300 + ".mp4")]
+    assert run(*paths, "--output-dir", tmp_path / "out", "--format", "json,plot") == 1
+    assert [record["video_id"] for record in records_in(tmp_path / "out")] == ["a$b_$c ä [05]"]
+    messages = capsys.readouterr().err
+    assert all(part in messages for part in ("summaries.jsonl.mp4", "caf\\udce9", "x" * 300))
+
+
+def test_another_video_of_the_same_name_in_a_later_run(clips, tmp_path, capsys):
+    first, second = list(clips)[:2]
+    (tmp_path / "other").mkdir()
+    shutil.copy(second, tmp_path / "other" / Path(first).name)
+    arguments = ["--output-dir", tmp_path / "out", "--format", "json", "--features", tmp_path / "features"]
+    assert run(first, *arguments) == 0
+    assert run(tmp_path / "other" / Path(first).name, *arguments) == 2
+    assert "holds the summary of" in capsys.readouterr().err
+    arguments[1] = tmp_path / "out2"
+    assert run(tmp_path / "other" / Path(first).name, *arguments) == 2
+    assert "made of another video" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
