@@ -2,8 +2,8 @@
 
 Everything is made here: a sentencepiece model with LLaMA's settings, a CLIP tower trained on rendered frames and
 their captions, the features of rendered clips, and a small Llama trained with the projector by LLaVA's own `train()`
-with the video type, in four runs: few scattered frames of the 100-frame clock, growing windows of it, then all of it
-(starting at N = 100 is far slower).
+with the video type, in five runs: few scattered frames of the 100-frame clock, growing windows of it, then all of it
+(starting at N = 100 is far slower), the last one mostly on TEXT.
 Steps that are done are not done again: start it once more to go on.
 
     python scripts/train_demo.py --work /tmp/demo --out llava_v2xum/shapes/checkpoint
@@ -50,11 +50,13 @@ EMPTY = "An empty scene."
 CAPTIONS = [EMPTY] + [sentence_of(s, c, p) for s in SHAPES for c in COLORS for p in PLACES]
 NOTE = "this demo checkpoint knows only rendered moving shapes; for real videos give --model-path"
 TOWER_SERIES, DECODER_SERIES = 1_000, 2_000  # clip series (plus the seed): none of them is used to measure
-STAGES = (  # name, frames of a sample and how many, steps, learning rate, its schedule
-    ("scattered", (6, 20), 900, 2e-3, "constant_with_warmup"),
-    ("short", (16, 48), 900, 1.5e-3, "constant_with_warmup"),
-    ("middle", (48, 80), 300, 1e-3, "constant_with_warmup"),
-    ("whole", (100, 100), 600, 8e-4, "cosine"),
+STAGES = (  # name, frames of a sample, tasks, steps, learning rate, its schedule
+    ("scattered", (6, 20), TASKS, 900, 2e-3, "constant_with_warmup"),
+    ("short", (16, 48), TASKS, 900, 1.5e-3, "constant_with_warmup"),
+    ("middle", (48, 80), TASKS, 300, 1e-3, "constant_with_warmup"),
+    ("whole", (100, 100), TASKS, 600, 8e-4, "cosine"),
+    # an answer in TEXT has few of a batch's tokens, so few of its gradients: it gets samples of its own at the end
+    ("text", (100, 100), ("text", "text", "text", "both", "video"), 300, 4e-4, "cosine"),
 )
 
 
@@ -267,9 +269,11 @@ def choose_frames(rng: np.random.Generator, kind: str, window: tuple[int, int], 
     return set(range(start, start + length))
 
 
-def write_stage(path: Path, seed: int, clips: int, samples: int, kind: str, window: tuple[int, int]) -> None:
+def write_stage(
+    path: Path, seed: int, clips: int, samples: int, kind: str, window: tuple[int, int], tasks: tuple[str, ...]
+) -> None:
     """Instruction JSON of some frames of clips on the 100-frame clock, the answer telling what they show."""
-    rng = np.random.default_rng([seed, *window])
+    rng = np.random.default_rng([seed, *window, *(TASKS.index(task) for task in tasks)])
     events = []
     for index in range(clips):
         clip = make_clip(DECODER_SERIES + seed, index)
@@ -281,7 +285,7 @@ def write_stage(path: Path, seed: int, clips: int, samples: int, kind: str, wind
         inside = [(text, [index for index in frames if index in shown]) for text, frames in told]
         if not any(frames for _, frames in inside):
             continue
-        task = TASKS[rng.integers(len(TASKS))]
+        task = tasks[rng.integers(len(tasks))]
         turns = [
             {"from": "human", "value": query_for(task)},
             {"from": "gpt", "value": answer_of(inside, task)},
@@ -291,15 +295,15 @@ def write_stage(path: Path, seed: int, clips: int, samples: int, kind: str, wind
 
 
 def train_decoder(work: Path, seed: int, clips: int, batch: int) -> Path:
-    """Four runs of LLaVA's `train()`, each from where the last one ended."""
+    """Five runs of LLaVA's `train()`, each from where the last one ended."""
     from llava_v2xum.train import train
 
     model = work / "base"
-    for name, window, steps, rate, schedule in STAGES:
+    for name, window, tasks, steps, rate, schedule in STAGES:
         output = work / f"decoder-{name}"
         if not (output / FINISHED).exists():
             data = work / f"{name}.json"
-            write_stage(data, seed, clips, steps * batch, name, window)
+            write_stage(data, seed, clips, steps * batch, name, window, tasks)
             shutil.rmtree(output, ignore_errors=True)
             began = time.monotonic()
             train([
@@ -345,7 +349,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     began = time.monotonic()
     args.work.mkdir(parents=True, exist_ok=True)
-    check_settings(args.work / "settings.json", {key: str(value) for key, value in vars(args).items()})
+    settings = {key: str(value) for key, value in vars(args).items() if key not in ("work", "out")}
+    check_settings(args.work / "settings.json", settings)
     if not (args.work / "base" / FINISHED).exists():
         shutil.rmtree(args.work / "base", ignore_errors=True)
         make_base(args.work / "base", args.seed)

@@ -2,7 +2,7 @@
 
 A clip is a dim, drifting, noisy background in front of which 1 to 5 events happen: one coloured shape
 crosses the top, the middle or the bottom of the picture. The demo checkpoint is trained and measured on
-such clips. Neither torch nor llava is needed, and PyAV only to write files.
+such clips. Neither torch nor llava is needed.
 """
 
 from .draw import Painter, draw_frame, draw_frames

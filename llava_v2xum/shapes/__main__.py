@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_json(
             options.out / "instruct.json", [record for clip in clips for record in instruct_records(clip)]
         )
-    except (OSError, ImportError) as error:
+    except OSError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     print(f"{len(clips)} clips and truth.json, videoxum.json, instruct.json in {options.out}")
