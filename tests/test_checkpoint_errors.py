@@ -361,3 +361,14 @@ def test_the_released_base_by_its_hub_name(released):
     (stage2 / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": None}))
     with pytest.raises(FileNotFoundError, match="lmsys/vicuna-7b-v1.5 is no folder here"):
         load_pretrained(released)
+
+
+def test_an_adapter_without_its_projector(lora):
+    (lora / "non_lora_trainables.bin").unlink()
+    with pytest.raises(FileNotFoundError, match="expected non_lora_trainables.bin"):
+        load_pretrained(lora)
+
+
+def test_a_device_that_is_not_there(lora):
+    with pytest.raises(ValueError, match="device must be 'auto' or one that torch has here, got 'gpu'"):
+        load_pretrained(lora, device="gpu")

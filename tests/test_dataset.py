@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import weights
 from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -17,6 +16,7 @@ from llava_v2xum.dataset import (
     VideoDataset,
     as_inference_asks,
     build_input_ids,
+    read_entries,
     tokenize_conversation,
     with_frame_indexes,
 )
@@ -46,14 +46,6 @@ def an_entry(**changes) -> dict:
         ],
     }
     return {**entry, **changes}
-
-
-@pytest.fixture(params=[True, False], ids=["legacy", "not legacy"])
-def tokenizer(request, tmp_path):
-    tiny.write_tokenizer(tmp_path)
-    file = tmp_path / "tokenizer_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "legacy": request.param}))
-    return AutoTokenizer.from_pretrained(tmp_path, use_fast=False)
 
 
 @pytest.fixture
@@ -255,3 +247,19 @@ def test_the_collator_pads_on_the_right(folder, tmp_path):
 def test_a_batch_of_text_alone_has_no_videos(folder, tmp_path):
     dataset = dataset_of([{"id": "t", "conversations": [human("Hi."), gpt("A man.")]}], folder, tmp_path)
     assert set(VideoCollator(weights.tokenizer())([dataset[0]])) == {"input_ids", "labels", "attention_mask"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[{", r"bad\.json: expected JSON"),
+        ('[{"conversations": []}]', r"bad\.json: entry 0: .* wrong or missing: 'id'"),
+        ('[{"id": "a", "conversations": [{"from": "human"}]}]', "entry 0: .* wrong or missing: 'value'"),
+        ('[{"id": "a", "conversations": [], "meta": {"token": {"<f0>": 1}}}]', "wrong or missing: 'duration'"),
+    ],
+)
+def test_broken_instruction_json_is_named(tmp_path, content, said):
+    file = tmp_path / "bad.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=said):
+        read_entries(str(file))

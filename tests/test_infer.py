@@ -77,6 +77,13 @@ def test_an_answer_does_not_depend_on_its_batch(summarizer, clips):
         np.testing.assert_allclose(one.record["importance"], other.record["importance"], atol=1e-5)
 
 
+def test_a_sampled_answer_depends_on_its_video_and_the_seed_alone(summarizer, clips):
+    paths, sampling = list(clips)[:2], {"temperature": 4.0, "max_new_tokens": 30}
+    together = [made.record["answer"] for made in summarizer.summarize_many(paths, seed=3, batch_size=2, **sampling)]
+    assert summarizer.summarize(paths[1], seed=3, **sampling).record["answer"] == together[1]
+    assert summarizer.summarize(paths[1], seed=4, **sampling).record["answer"] != together[1]
+
+
 def test_importance_is_high_where_frames_are_cited(summarizer, clips):
     made = summarizer.summarize(next(iter(clips)))
     importance = np.array(made.record["importance"])

@@ -105,3 +105,24 @@ def test_llava_next_layouts_are_refused():
     model.config.mm_patch_merge_type = "spatial_unpad"
     with pytest.raises(ValueError, match=r"LLaVA-1\.5 .* got 'spatial_unpad'"):
         model(IDS, videos=[features()])
+
+
+def test_a_place_without_any_video(model):
+    with pytest.raises(ValueError, match=r"hold placeholders \(-200\), but no videos and no images came"):
+        model(IDS)
+    with pytest.raises(ValueError, match="but no videos and no images came"):
+        model.generate(IDS, max_new_tokens=1)
+
+
+def test_an_image_is_no_video(model):
+    with pytest.raises(ValueError, match=r"got shape \[3, 28, 28\]"):
+        model(IDS, videos=[torch.zeros(3, 28, 28)])
+
+
+def test_a_row_that_llava_would_cut_is_refused(model, monkeypatch):
+    length = 3 + 10 * 5  # three tokens, ten frames of four prompt ids and one visual token
+    monkeypatch.setattr(model.config, "tokenizer_model_max_length", length)
+    assert model(IDS, videos=[features()]).logits.shape[1] == length
+    monkeypatch.setattr(model.config, "tokenizer_model_max_length", length - 1)
+    with pytest.raises(ValueError, match=f"row 0: 3 tokens and 1 videos .* take {length} .* at most {length - 1}"):
+        model(IDS, videos=[features()])

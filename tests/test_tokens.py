@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import sentencepiece
 import tiny
@@ -24,14 +22,6 @@ TEXTS = [
     " x", "  x", " ", "   ", "", "x", "\n Please", "\nPlease", "▁x", "\n\n [05]A", "[05]", "é\t 日本", "a  b   c ",
     "ASSISTANT: [05]A hand.",
 ]  # fmt: skip
-
-
-@pytest.fixture(params=[True, False], ids=["legacy", "not legacy"])
-def tokenizer(request, tmp_path):
-    tiny.write_tokenizer(tmp_path)
-    file = tmp_path / "tokenizer_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "legacy": request.param}))
-    return AutoTokenizer.from_pretrained(tmp_path, use_fast=False)
 
 
 @pytest.mark.parametrize("text", TEXTS)
