@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from .compat import mend_tokenizer
 from .features import FeatureFolder
 from .tasks import VIDEO_TOKEN
-from .timeline import Timeline, temporal_prompt_ids
+from .timeline import Timeline
 
 _FRAME_TOKEN = re.compile(r"<f\d+>")
 
@@ -164,10 +164,11 @@ class VideoDataset(Dataset):
     """Instruction JSON over stored frame features.
 
     Args:
-        data_path: a JSON list in Instruct-V2Xum's form. An entry may have `frame_indices`, ascending indexes of the
-            timeline: then only those frames of its video are shown, each under its own temporal prompt.
+        data_path: files, each a JSON list in Instruct-V2Xum's form. An entry may have `frame_indices`, ascending
+            indexes of the timeline: then only those frames of its video are shown, each under its own temporal prompt.
         folder: the features, by the entries' ids.
-        width: C.
+        feature_shape: of a whole video's features (`LlavaV2XumConfig.feature_shape`).
+        frame_positions: k + m, the positions that one frame takes.
 
     Raises:
         ValueError: naming the entry, for one that cannot be learnt from.
@@ -175,21 +176,21 @@ class VideoDataset(Dataset):
 
     def __init__(
         self,
-        data_path: str,
+        data_path: Sequence[str],
         tokenizer,
         folder: FeatureFolder,
         timeline: Timeline,
-        width: int,
+        feature_shape: tuple[int, ...],
+        frame_positions: int,
         conversation: str = "v1",
     ) -> None:
-        self.entries = read_entries(data_path)
+        self.entries = [entry for path in data_path for entry in read_entries(path)]
         self.tokenizer = tokenizer
         self.folder = folder
         self.timeline = timeline
-        self.width = width
+        self.feature_shape = feature_shape
         self.conversation = conversation
-        # positions of one frame: its temporal prompt and its visual token
-        self.frame_positions = len(temporal_prompt_ids(tokenizer, timeline)[0]) + 1
+        self.frame_positions = frame_positions
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -235,7 +236,7 @@ class VideoDataset(Dataset):
 
     def _frames_of(self, entry: dict) -> tuple[Tensor, Tensor]:
         indices = self._indices_of(entry)
-        features = self.folder.load(entry["id"], self.timeline.num_frames, self.width)
+        features = self.folder.load(entry["id"], self.feature_shape)
         if features is None:
             raise ValueError(f"entry {entry['id']}: no features in {self.folder.path}")
         return torch.from_numpy(features[indices]), torch.tensor(indices)

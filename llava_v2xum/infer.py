@@ -169,7 +169,7 @@ class Summarizer:
         if self.features is None:
             return self.frame_encoder(video.frames)
         video_id, source = video.path.stem, {"total_frames": video.total_frames, "bytes": video.path.stat().st_size}
-        stored = self.features.load(video_id, self.timeline.num_frames, self.model.config.mm_hidden_size, source)
+        stored = self.features.load(video_id, self.model.config.feature_shape, source)
         if stored is None:
             stored = self.frame_encoder(video.frames).float().cpu().numpy()
             self.features.save(video_id, stored, source)

@@ -4,8 +4,8 @@ One seam: a video becomes the embeddings of its temporal prompts and its project
 `prepare_inputs_labels_for_multimodal` splices them in where the placeholder stands. Labels, padding sides,
 generation and saving stay LLaVA's.
 
-Shapes: B batch, S text positions, T frames of one video, k ids of a temporal prompt, C feature width, D hidden
-size, P patches of an image, V vocabulary.
+Shapes: B batch, S text positions, T frames of one video, k ids of a temporal prompt, m visual tokens of a frame (one
+unless the config says otherwise), C feature width, D hidden size, P patches of an image, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from llava.model.multimodal_projector.builder import build_vision_projector
 from torch import Tensor
 
 from .compat import num_start_ids
-from .features import CLIP_EMBEDDING, FRAME_FEATURES, PATCH_MEAN, OpenClipTower, pool_frames
+from .features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, embedding_tower
 from .plugin import register
-from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
+from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template, temporal_prompt_ids
 
 
 class LlavaV2XumConfig(LlavaConfig):
@@ -32,16 +32,20 @@ class LlavaV2XumConfig(LlavaConfig):
         temporal_prompt_template: see `timeline.Timeline`.
         num_frames: N.
         temporal_prompt_ids: [N][k] token ids of the temporal prompts, set by `bind_timeline`.
-        frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features) or "clip_embedding" (the
-            released V2Xum-LLM's CLIP image embedding).
-        frame_tower: where the CLIP of "clip_embedding" comes from: a file or an open_clip name.
+        temporal_prompts: whether the decoder reads them before the frames (without them it is the paper's ablation).
+        frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features), "class_token" (the same tower)
+            or "clip_embedding" (the released V2Xum-LLM's CLIP image embedding).
+        frame_tokens: m, the visual tokens of a frame.
+        frame_tower: where the CLIP of "clip_embedding" comes from: a file, or a folder or hub name.
     """
 
     model_type = "llava_v2xum"
     temporal_prompt_template = DEFAULT_TEMPLATE
     num_frames = DEFAULT_NUM_FRAMES
     temporal_prompt_ids = None
+    temporal_prompts = True
     frame_feature = PATCH_MEAN
+    frame_tokens = 1
     frame_tower = None
 
     @property
@@ -49,11 +53,36 @@ class LlavaV2XumConfig(LlavaConfig):
         """The timeline that the checkpoint was made for."""
         return Timeline(self.num_frames, self.temporal_prompt_template)
 
+    @property
+    def feature(self) -> FrameFeature:
+        """What a frame becomes."""
+        return FrameFeature(self.frame_feature, self.frame_tokens)
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of a whole video's features: (N, C) or (N, m, C)."""
+        return self.feature.shape(self.num_frames, self.mm_hidden_size)
+
+    @property
+    def frame_positions(self) -> int:
+        """k + m, the positions that one frame takes in the decoder; known once the timeline is bound."""
+        return len(self.temporal_prompt_ids[0]) + self.frame_tokens
+
+    def prompt_ids(self, tokenizer) -> list[list[int]]:
+        """[N][k] token ids before the frames: those of the temporal prompts, or none at all.
+
+        Raises:
+            ValueError: if the prompts do not all give the same number of ids.
+        """
+        ids = temporal_prompt_ids(tokenizer, self.timeline)
+        return ids if self.temporal_prompts else [[] for _ in ids]
+
     def describe_features(self) -> dict:
         """What stored frame features must have in common with the model that takes them."""
         tower = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
         return {
             "frame_feature": self.frame_feature,
+            "frame_tokens": self.frame_tokens,
             "tower": Path(tower).name if tower else None,
             "select_layer": getattr(self, "mm_vision_select_layer", None),
             "aspect_ratio": getattr(self, "image_aspect_ratio", None),
@@ -72,12 +101,10 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     accepts_loss_kwargs = False  # LLaVA's forward takes none; transformers 5's trainer would hand them to **kwargs
 
     def __init__(self, config: LlavaV2XumConfig) -> None:
-        config.timeline  # noqa: B018  (a bad N or template must fail here, not at the first video)
-        if config.frame_feature not in FRAME_FEATURES:
-            raise ValueError(f"frame_feature must be one of {FRAME_FEATURES}, got {config.frame_feature!r}")
+        config.timeline, config.feature  # noqa: B018  (bad ones must fail here, not at the first video)
         super().__init__(config)
         if config.frame_feature == CLIP_EMBEDDING:
-            self.model.vision_tower = OpenClipTower(config.frame_tower)
+            self.model.vision_tower = embedding_tower(config.frame_tower)
             self.model.mm_projector = build_vision_projector(config)
 
     def bind_timeline(self, tokenizer, timeline: Timeline | None = None) -> None:
@@ -86,11 +113,27 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         Raises:
             ValueError: if the prompts do not all give the same number of ids.
         """
-        timeline = timeline or self.config.timeline
-        self.config.temporal_prompt_ids = temporal_prompt_ids(tokenizer, timeline)
-        self.config.num_frames = timeline.num_frames
-        self.config.temporal_prompt_template = timeline.template
-        self.config.frame_feature = self.config.frame_feature  # a class-level default would not be saved
+        config, timeline = self.config, timeline or self.config.timeline
+        config.num_frames, config.temporal_prompt_template = timeline.num_frames, timeline.template
+        config.temporal_prompt_ids = config.prompt_ids(tokenizer)
+        for name in ("temporal_prompts", "frame_feature", "frame_tokens"):
+            setattr(config, name, getattr(config, name))  # a class-level default would not be saved
+
+    def choose_feature(self, model_args) -> None:
+        """Take the kind of frame feature from training's arguments; what they leave open stays the checkpoint's.
+
+        To be called before LLaVA's `initialize_vision_modules`, which loads the tower that it finds here.
+
+        Raises:
+            ValueError: for a kind that is not known, or tokens that it cannot give.
+        """
+        config = self.config
+        config.frame_feature = model_args.frame_feature or config.frame_feature
+        config.frame_tokens = model_args.frame_tokens or config.frame_tokens
+        config.feature  # noqa: B018  (checked before the tower is loaded)
+        if config.frame_feature == CLIP_EMBEDDING:
+            config.frame_tower = model_args.vision_tower
+            self.model.vision_tower = embedding_tower(config.frame_tower)
 
     def initialize_vision_tokenizer(self, model_args, tokenizer) -> None:
         """LLaVA's hook of the same name; also binds the timeline, as this is where training has the tokenizer."""
@@ -98,83 +141,90 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         here = self.config.timeline
         num_frames = getattr(model_args, "num_frames", None) or here.num_frames
         template = getattr(model_args, "temporal_prompt_template", None) or here.template
-        self.bind_timeline(tokenizer, Timeline(num_frames, template))
+        if getattr(model_args, "temporal_prompts", None) is not None:
+            self.config.temporal_prompts = model_args.temporal_prompts
+        self.bind_timeline(tokenizer, Timeline(num_frames, as_template(template)))
 
     def encode_images(self, images: Tensor) -> Tensor:
         """The seam: what LLaVA splices in for each row of `images`.
 
         Args:
-            images: pixels of still images [B, 3, H, W]; or frame features of one video [T, C]; or a media item
-                that is already embedded, [L, 1, 1, D] (see `embed_media`).
+            images: pixels of still images [B, 3, H, W]; or frame features of one video [T, C] (or [T, m, C]); or a
+                media item that is already embedded, [L, 1, 1, D] (see `embed_media`).
 
         Returns:
-            [B, P, D] for images, [T, k + 1, D] for a video, [L, 1, D] for what was embedded before.
+            [B, P, D] for images, [T, k + m, D] for a video, [L, 1, D] for what was embedded before.
         """
-        if images.ndim == 2:
-            return self._bind_frames(images)
+        if images.ndim in (2, 3):
+            return self._bind_frames([images], [None])[0]
         if images.ndim == 4 and images.shape[1] == 1:  # pixels have three channels
             return images.flatten(1, 2)
         projector = next(self.get_model().mm_projector.parameters())
         return super().encode_images(images.to(projector.dtype))  # LLaVA's CLI brings float16, whatever the model is
 
     def encode_video(self, video: Tensor, frame_indices: Tensor | None = None) -> Tensor:
-        """One video as the decoder reads it: for each frame its temporal prompt and its visual token.
+        """One video as the decoder reads it: for each frame its temporal prompt and its visual tokens.
 
         Args:
-            video: frame features [T, C] or pixels [T, 3, H, W].
+            video: frame features [T, C] (or [T, m, C]) or pixels [T, 3, H, W].
             frame_indices: int64 [T], the index on the timeline of each frame; 0..T-1 if None.
 
         Returns:
-            [T, k + 1, D] in the model's own dtype.
+            [T, k + m, D] in the model's own dtype.
 
         Raises:
             ValueError: if the frames, their indexes or the feature width do not fit the model.
         """
-        if video.ndim == 4 and video.shape[1] == 3:
-            video = self.encode_frames(video)
-        if video.ndim != 2:
-            raise ValueError(
-                f"a video must be frame features [T, {self.config.mm_hidden_size}] or pixels [T, 3, H, W], "
-                f"got shape {list(video.shape)}"
-            )
-        return self._bind_frames(video, frame_indices)
+        return self._bind_frames([self._features_of(video)], [frame_indices])[0]
 
     @torch.no_grad()
     def encode_frames(self, pixels: Tensor, batch_size: int = 32) -> Tensor:
-        """Frame features [T, C] of pixels [T, 3, H, W], by the vision tower (always frozen), in its dtype.
+        """Frame features [T, C] (or [T, m, C]) of pixels [T, 3, H, W], by the vision tower (frozen), in its dtype.
 
         Raises:
             ValueError: if the model has no vision tower loaded.
         """
-        tower = self.get_vision_tower()
+        tower, feature = self.get_vision_tower(), self.config.feature
         if tower is None or not tower.is_loaded:
             raise ValueError(
                 "pixels were given, but the model's vision tower is not loaded: call "
                 "model.get_vision_tower().load_model(), or give frame features [T, C]"
             )
-        return torch.cat([pool_frames(tower(batch)) for batch in pixels.to(tower.dtype).split(batch_size)])
+        return torch.cat([feature.of(tower, batch) for batch in pixels.to(tower.dtype).split(batch_size)])
 
-    def _bind_frames(self, features: Tensor, frame_indices: Tensor | None = None) -> Tensor:
-        """[T, C] -> [T, k + 1, D]: the temporal prompt of each frame, then its projected feature."""
-        ids = self._prompt_ids(len(features), frame_indices)
-        width = self.config.mm_hidden_size
-        if features.shape[-1] != width:
+    def _features_of(self, video: Tensor) -> Tensor:
+        """Frame features as they are, or those of pixels; checked against what the projector takes."""
+        if video.ndim == 4 and video.shape[1] == 3:
+            video = self.encode_frames(video)
+        if tuple(video.shape[1:]) != self.config.feature_shape[1:]:
+            expected = ", ".join(str(size) for size in self.config.feature_shape[1:])
             raise ValueError(
-                f"the projector takes frame features of width {width} ({self.config.frame_feature}), "
-                f"got shape {list(features.shape)}"
+                f"a video must be frame features [T, {expected}] ({self.config.frame_feature}) or pixels "
+                f"[T, 3, H, W], got shape {list(video.shape)}"
             )
-        embedding = self.get_input_embeddings().weight
-        prompts = torch.nn.functional.embedding(ids.to(embedding.device), embedding)
-        projector = self.get_model().mm_projector
-        weight = next(projector.parameters())
-        visual = projector(features.to(weight.device, weight.dtype))
-        return torch.cat([prompts, visual[:, None].to(prompts.device, prompts.dtype)], dim=1)
+        return video
+
+    def _bind_frames(self, videos: list[Tensor], indices: list[Tensor | None]) -> list[Tensor]:
+        """Each [T, C] -> [T, k + m, D]: the temporal prompts, and behind each its frame's projected features.
+
+        All videos go through the embedding and the projector in one call each, which is also what ZeRO-3 needs: it
+        gathers weights at every call, and each process must make as many.
+        """
+        lengths = [len(video) for video in videos]
+        ids = torch.cat([self._prompt_ids(length, index) for length, index in zip(lengths, indices)])
+        weight = next(self.get_model().mm_projector.parameters())
+        features = torch.cat([video.to(weight.device, weight.dtype) for video in videos])
+        visual = self.get_model().mm_projector(features.flatten(0, -2)).unflatten(0, (sum(lengths), -1))
+        embedding = self.get_input_embeddings()
+        prompts = embedding(ids.to(embedding.weight.device))
+        bound = torch.cat([prompts, visual.to(prompts.device, prompts.dtype)], dim=1)
+        return list(bound.split(lengths))
 
     def _prompt_ids(self, num_frames: int, frame_indices: Tensor | None) -> Tensor:
         """int64 [T, k]: the temporal prompts' ids of the frames at hand."""
         if self.config.temporal_prompt_ids is None:
             raise ValueError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
-        all_ids = torch.tensor(self.config.temporal_prompt_ids)
+        all_ids = torch.tensor(self.config.temporal_prompt_ids, dtype=torch.long)  # [N, 0] without prompts
         if frame_indices is None:
             frame_indices = torch.arange(num_frames)
         if len(frame_indices) != num_frames:
@@ -200,16 +250,24 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
                 "videos need a LLaVA-1.5 checkpoint (mm_patch_merge_type 'flat'), got "
                 f"{self.config.mm_patch_merge_type!r}"
             )
-        embedded = []
+        indices = frame_indices if frame_indices is not None else [None] * len(media)
+        embedded: dict[int, Tensor] = {}
+        videos: dict[int, Tensor] = {}
         for position, item in enumerate(media):
             if item.ndim == 4 and item.shape[1] == 1:
-                embedded.append(item)
-            elif item.ndim == 3 and item.shape[0] == 3:
-                embedded.append(self.encode_images(item[None])[0][:, None, None])
+                embedded[position] = item
+            elif self._is_image(item):
+                embedded[position] = self.encode_images(item[None])[0][:, None, None]
             else:
-                indices = frame_indices[position] if frame_indices is not None else None
-                embedded.append(self.encode_video(item, indices).flatten(0, 1)[:, None, None])
-        return embedded
+                videos[position] = self._features_of(item)
+        if videos:
+            bound = self._bind_frames(list(videos.values()), [indices[position] for position in videos])
+            embedded.update({place: video.flatten(0, 1)[:, None, None] for place, video in zip(videos, bound)})
+        return [embedded[position] for position in range(len(media))]
+
+    def _is_image(self, item: Tensor) -> bool:
+        """Whether a media item is a still image [3, H, W] rather than the features of a video of three frames."""
+        return item.ndim == 3 and item.shape[0] == 3 and tuple(item.shape[1:]) != self.config.feature_shape[1:]
 
     def prepare_inputs_labels_for_multimodal(
         self, input_ids, position_ids, attention_mask, past_key_values, labels, images, image_sizes=None
@@ -217,8 +275,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """LLaVA's splicing, for batches that may mix videos, still images and text.
 
         Args:
-            images: as in LLaVA; or a list in the order of the placeholders, of which an item with three axes is an
-                image and any other a video (`embed_media`). Rows without a placeholder need no item of their own.
+            images: as in LLaVA; or a list in the order of the placeholders, of images and videos (`embed_media`).
+                Rows without a placeholder need no item of their own.
 
         Returns:
             As LLaVA's. The mask is always given, as rows of different length are padded.
@@ -296,7 +354,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             return False  # there, an item with four axes is one image in tiles
         if isinstance(images, Tensor):
             return images.ndim in (3, 5)  # [B, T, C] or [B, T, 3, H, W]; still images have four axes
-        return any(item.ndim in (2, 4) for item in images)
+        return any(item.ndim != 3 or not self._is_image(item) for item in images)
 
     def _media(self, input_ids, images, videos, video_indices):
         if videos is None:
@@ -314,11 +372,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
                 f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came"
             )
         for video in videos:
-            if video.ndim not in (2, 4):
-                raise ValueError(
-                    f"a video must be frame features [T, {self.config.mm_hidden_size}] or pixels [T, 3, H, W], "
-                    f"got shape {list(video.shape)}"
-                )
+            if video.ndim not in (2, 4) and tuple(video.shape[1:]) != self.config.feature_shape[1:]:
+                self._features_of(video)  # says what it should be
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)

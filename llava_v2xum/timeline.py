@@ -89,6 +89,20 @@ class Timeline:
         return min(round(second / duration_seconds * self.num_frames), self.num_frames - 1)
 
 
+def as_template(prompt: str) -> str:
+    """A temporal prompt template, given as such or as the prompt of frame 0: `[f00]` -> `[f{:02d}]`.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if "{" in prompt:
+        return prompt
+    template, runs = re.subn("0+", lambda zeros: f"{{:0{len(zeros[0])}d}}", prompt)
+    if runs != 1:
+        raise ValueError(f"expected a temporal prompt template or the prompt of frame 0, as '[00]', got {prompt!r}")
+    return template
+
+
 def temporal_prompt_ids(tokenizer, timeline: Timeline) -> list[list[int]]:
     """The token ids of every temporal prompt, each tokenized alone and without special tokens.
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .compat import mend_llava, mended_gather, mended_trainer
@@ -22,56 +21,31 @@ import llava.train.llava_trainer as llava_trainer  # noqa: E402  (only importabl
 import llava.train.train as llava_train  # noqa: E402
 import transformers  # noqa: E402
 
+from .arguments import DataArguments, ModelArguments, TrainingArguments  # noqa: E402
+from .checkpoint.tower import load_clip_tower  # noqa: E402
 from .dataset import VideoCollator, VideoDataset  # noqa: E402
-from .features import FeatureFolder  # noqa: E402
+from .features import CLIP_EMBEDDING, FeatureFolder  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
-from .plugin import CONVERSATION, register  # noqa: E402
-from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE  # noqa: E402
+from .plugin import register  # noqa: E402
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class ModelArguments(llava_train.ModelArguments):
-    """LLaVA's, with LLaVA-1.5's values as defaults, and N."""
-
-    version: str = field(default=CONVERSATION, metadata={"help": "conversation template"})
-    mm_vision_select_layer: int = field(default=-2, metadata={"help": "the tower's layer (LLaVA-1.5)"})
-    mm_projector_type: str = field(default="mlp2x_gelu", metadata={"help": "LLaVA-1.5's projector"})
-    mm_use_im_patch_token: bool = field(default=False, metadata={"help": "as LLaVA-1.5 trains"})
-    num_frames: int = field(default=DEFAULT_NUM_FRAMES, metadata={"help": "N, the frames that stand for a video"})
-    temporal_prompt_template: str = field(default=DEFAULT_TEMPLATE, metadata={"help": "a frame's temporal prompt"})
-
-
-@dataclass
-class DataArguments(llava_train.DataArguments):
-    """LLaVA's, and where the frame features are."""
-
-    image_aspect_ratio: str = field(default="pad", metadata={"help": "as LLaVA-1.5 trains"})
-    feature_folder: str | None = field(default=None, metadata={"help": "folder of ID.npy, [N, C] each"})
-
-
-@dataclass
-class TrainingArguments(llava_train.TrainingArguments):
-    """LLaVA's, with the paper's sequence length."""
-
-    model_max_length: int = field(default=2048, metadata={"help": "positions of text and frames (section 5.3)"})
 
 
 class _ModelMaker:
     """Stands for the model class in LLaVA's `train()`, which calls only `from_pretrained`; keeps what it made.
 
     Args:
-        conversation: the template that the data set writes.
+        asked: the model's arguments.
     """
 
-    def __init__(self, conversation: str) -> None:
-        self.conversation = conversation
+    def __init__(self, asked: ModelArguments) -> None:
+        self.asked = asked
         self.model: LlavaV2XumForCausalLM | None = None
         self.tokenizer = None
 
     def from_pretrained(self, *args, **kwargs) -> LlavaV2XumForCausalLM:
         self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **kwargs)
+        self.model.choose_feature(self.asked)
         return self.model
 
     def data_module(self, tokenizer, data_args: DataArguments) -> dict:
@@ -81,22 +55,29 @@ class _ModelMaker:
             raise ValueError(f"{missing} is needed: the instruction JSON, and the folder of its videos' features")
         self.tokenizer = tokenizer
         config = self.model.config
+        if config.frame_feature != CLIP_EMBEDDING:
+            load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
         dataset = VideoDataset(
             data_args.data_path,
             tokenizer,
             FeatureFolder(data_args.feature_folder, config.describe_features()),
             config.timeline,
-            config.mm_hidden_size,
-            self.conversation,
+            config.feature_shape,
+            config.frame_positions,
+            self.asked.version,
         )
         return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer)}
 
 
 @contextlib.contextmanager
-def video_type(conversation: str = CONVERSATION) -> Iterator[_ModelMaker]:
-    """While it is open, `llava.train.train.train()` trains the video type; afterwards LLaVA is as before."""
+def video_type(asked: ModelArguments) -> Iterator[_ModelMaker]:
+    """While it is open, `llava.train.train.train()` trains the video type; afterwards LLaVA is as before.
+
+    Args:
+        asked: the model's arguments, as they are known before LLaVA reads them.
+    """
     register()
-    maker = _ModelMaker(conversation)
+    maker = _ModelMaker(asked)
     ours = {
         "LlavaLlamaForCausalLM": maker,
         "make_supervised_data_module": maker.data_module,
@@ -153,7 +134,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     argv = sys.argv
     sys.argv = [argv[0], *arguments]
     try:
-        with video_type(asked.version) as maker:
+        with video_type(asked) as maker:
             stock(attn_implementation=attn_implementation)
     finally:
         sys.argv = argv

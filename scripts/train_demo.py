@@ -222,8 +222,8 @@ def save_tower(model, folder: Path) -> None:
 
 def feature_folder(path: Path) -> FeatureFolder:
     description = {
-        "frame_feature": "patch_mean", "tower": "vision_tower", "select_layer": -2, "aspect_ratio": "pad",
-        "num_frames": TIMELINE.num_frames,
+        "frame_feature": "patch_mean", "frame_tokens": 1, "tower": "vision_tower", "select_layer": -2,
+        "aspect_ratio": "pad", "num_frames": TIMELINE.num_frames,
     }  # fmt: skip
     return FeatureFolder(path, description)
 

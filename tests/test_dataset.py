@@ -60,7 +60,7 @@ def dataset_of(entries, folder, tmp_path, **settings) -> VideoDataset:
     file = tmp_path / "instruct.json"
     file.write_text(json.dumps(entries))
     tokenizer = settings.pop("tokenizer", weights.tokenizer())
-    return VideoDataset(str(file), tokenizer, folder, Timeline(FRAMES), CHANNELS, **settings)
+    return VideoDataset([str(file)], tokenizer, folder, Timeline(FRAMES), (FRAMES, CHANNELS), 5, **settings)
 
 
 # --- frames ----------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_a_file_without_entries(folder, tmp_path, content):
     file = tmp_path / "bad.json"
     file.write_text(content)
     with pytest.raises(ValueError, match=r"bad\.json: expected a non-empty JSON list"):
-        VideoDataset(str(file), weights.tokenizer(), folder, Timeline(FRAMES), CHANNELS)
+        VideoDataset([str(file)], weights.tokenizer(), folder, Timeline(FRAMES), (FRAMES, CHANNELS), 5)
 
 
 def test_the_collator_pads_on_the_right(folder, tmp_path):

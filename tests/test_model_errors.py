@@ -47,13 +47,13 @@ def test_prompts_of_unequal_length_are_refused(model):
 @pytest.mark.parametrize(
     ("frames", "indices", "said"),
     [
-        (features(width=9), None, r"width 24 \(patch_mean\), got shape \[10, 9\]"),
+        (features(width=9), None, r"features \[T, 24\] \(patch_mean\) or pixels .*, got shape \[10, 9\]"),
         (features(11), None, "1 to 10 frames .* got 11 frames, indexes 0 to 10"),
         (features(0), None, "1 to 10 frames .* got 0 frames"),
         (features(2), [3, 10], "indexes 0 to 9 .* got 2 frames, indexes 3 to 10"),
         (features(2), [-1, 3], "indexes 0 to 9 .* got 2 frames, indexes -1 to 3"),
         (features(3), [1, 2], "3 frames need as many frame indexes, got 2"),
-        (torch.zeros(2, 5, 24), None, r"\[T, 24\] or pixels \[T, 3, H, W\], got shape \[2, 5, 24\]"),
+        (torch.zeros(2, 5, 24), None, r"\[T, 24\] .patch_mean. or pixels \[T, 3, H, W\], got shape \[2, 5, 24\]"),
         (torch.zeros(2, 4, 28, 28), None, r"pixels \[T, 3, H, W\], got shape \[2, 4, 28, 28\]"),
     ],
 )

@@ -234,7 +234,7 @@ def find_tower(value: str, layout: Layout) -> str:
     what = (
         "vision_tower" if layout.tower is not None else f"{layout.config_file}: the tower (vision_tower names another)"
     )
-    if layout.uses_clip_embedding:
+    if layout.uses_clip_embedding and Path(value).suffix:  # a file, not a folder or hub name
         raise FileNotFoundError(f"{what}: no such file: {value}; expected the CLIP weights, {RELEASED_CLIP.name}")
     find_folder(value, what)
     return value

@@ -14,10 +14,9 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor
 
-from ..features import CLIP_EMBEDDING, FrameEncoder, OpenClipTower
+from ..features import CLIP_EMBEDDING, EmbeddingTower, FrameEncoder
 from ..model import LlavaV2XumConfig, LlavaV2XumForCausalLM
 from ..plugin import register
-from ..timeline import temporal_prompt_ids
 from .files import named_dtype, plain_names, portable_config, read_tensors, some, weight_files
 from .layouts import Layout, find_layout, find_tower
 from .lora import merge_adapter
@@ -84,9 +83,8 @@ def load_pretrained(
     config.tokenizer_padding_side = "left"  # in a batch, a row's next token must follow its last one
     config.use_cache = True
     setattr(config, "dtype" if hasattr(config, "dtype") else "torch_dtype", dtype)  # renamed in transformers 4.56
-    encoder = FrameEncoder(
-        model.get_vision_tower(), getattr(config, "image_aspect_ratio", None), config.describe_features()
-    )
+    aspect_ratio = getattr(config, "image_aspect_ratio", None)
+    encoder = FrameEncoder(model.get_vision_tower(), aspect_ratio, config.describe_features(), config.feature)
     return tokenizer, model.eval(), encoder.to(device, dtype)
 
 
@@ -126,7 +124,7 @@ def _config_of(layout: Layout) -> LlavaV2XumConfig:
         fields.update(mm_vision_tower=tower, unfreeze_mm_vision_tower=False)  # loaded by `_load_tower`, and only there
     try:
         config = LlavaV2XumConfig.from_dict(fields)
-        config.timeline  # noqa: B018  (checked here, where the file can be named)
+        config.timeline, config.feature  # noqa: B018  (checked here, where the file can be named)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{layout.config_file}: {error}") from error
     config._name_or_path = str(layout.folder)
@@ -206,11 +204,11 @@ def _bind_tokenizer(model: LlavaV2XumForCausalLM, tokenizer, layout: Layout) -> 
     """Give the model its temporal prompts, or check that the tokenizer still gives those it was trained with."""
     config = model.config
     try:
-        ids = temporal_prompt_ids(tokenizer, config.timeline)
+        ids = config.prompt_ids(tokenizer)
     except ValueError as error:
         raise ValueError(f"{layout.base}: {error}") from error
     if config.temporal_prompt_ids is None:
-        highest = max(max(row) for row in ids)
+        highest = max((number for row in ids for number in row), default=0)
         if highest >= config.vocab_size:
             raise ValueError(
                 f"{layout.base}: expected a tokenizer of the decoder's {config.vocab_size} ids, "
@@ -227,7 +225,7 @@ def _bind_tokenizer(model: LlavaV2XumForCausalLM, tokenizer, layout: Layout) -> 
 def _load_tower(model: LlavaV2XumForCausalLM, tuned: dict[str, Tensor]) -> None:
     """Load the tower where the config says it is; a released model without a CLIP file is left to its first use."""
     tower, config = model.get_vision_tower(), model.config
-    if isinstance(tower, OpenClipTower):
+    if isinstance(tower, EmbeddingTower):
         if tower.source is None:
             logger.info("no CLIP file was found: open_clip fetches the weights when the first frame is encoded")
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..features import OpenClipTower
+from ..features import EmbeddingTower, HubClipTower
 from ..model import LlavaV2XumForCausalLM
 from .files import CONFIG, find_folder, named_dtype, portable_config, whole_folder
 from .tower import tower_name, tower_weights
@@ -44,7 +44,9 @@ def save_checkpoint(
         "temporal_prompt_template",
         "num_frames",
         "temporal_prompt_ids",
+        "temporal_prompts",
         "frame_feature",
+        "frame_tokens",
         "frame_tower",
         "tie_word_embeddings",
     ):
@@ -69,7 +71,12 @@ def save_checkpoint(
 def _save_tower(model, folder: Path, source: str | os.PathLike | None, dtype: torch.dtype | None) -> dict:
     """Write the tower, and return what the config must say of it."""
     tower = model.get_vision_tower()
-    if isinstance(tower, OpenClipTower):
+    if isinstance(tower, HubClipTower):
+        tower.load_model()
+        tower.clip.save_pretrained(folder)
+        tower.image_processor.save_pretrained(folder)
+        return {"frame_tower": TOWER_FOLDER}
+    if isinstance(tower, EmbeddingTower):
         file = source or tower.source
         if file is None:
             return {"frame_tower": None}
