@@ -1,0 +1,256 @@
+"""The one annotation form that every published data set is read into, in JSON lines.
+
+One line is one video, a JSON object with these keys (A annotators, S sentences, T samples at 1 FPS):
+
+| key | type | what |
+| --- | --- | --- |
+| `video_id` | text | unique in the file |
+| `duration_seconds` | number > 0 | the video's length |
+| `source` | text | the data set's format, such as `videoxum` |
+| `sampled_frames` | integer or null | T |
+| `sentences` | [S] | the text summary, in the published order; may be empty where `key_spans` or `selections` is not |
+| `sentences[].text` | text | one sentence or caption, as published |
+| `sentences[].segment` | [start, end] or null | the part of the video that the sentence tells of, in seconds |
+| `sentences[].key_spans` | [A][any][2] | each annotator's key spans for it, in seconds; [] where nobody marked any |
+| `key_spans` | [A][any][2] | each annotator's key spans for the video, where they are not those of its sentences |
+| `text` | text or null | the text summary, where it is not its sentences joined |
+| `selections` | [A][T] of 0 and 1, or null | the samples that each annotator selected |
+
+A span is closed, 0 <= start <= end <= duration_seconds; a single moment has start = end. Keys that may be null or
+empty may be left out. A is the same wherever annotators are listed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .atomic import replacing
+from .summary import canonical_text
+
+Span = tuple[float, float]
+Spans = tuple[Span, ...]
+
+_KEPT_PLACES = 6  # microseconds, for messages
+
+
+@dataclass(frozen=True)
+class AnnotatedSentence:
+    """One sentence of a text summary and when the video shows it.
+
+    Args:
+        text: as published.
+        segment: [start, end] in seconds, or None.
+        key_spans: [A][any][2], each annotator's key spans in seconds; empty where nobody marked any.
+    """
+
+    text: str
+    segment: Span | None = None
+    key_spans: tuple[Spans, ...] = ()
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One video's annotation; the keys are those of the module's schema.
+
+    Lists are taken as well and kept as tuples.
+
+    Raises:
+        ValueError: naming the field and what it holds, for what the schema does not allow.
+    """
+
+    video_id: str
+    duration_seconds: float
+    source: str
+    sentences: tuple[AnnotatedSentence, ...] = ()
+    sampled_frames: int | None = None
+    key_spans: tuple[Spans, ...] = ()
+    text: str | None = None
+    selections: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("video_id", "source"):
+            _check_text(name, getattr(self, name))
+        if self.text is not None:
+            _check_text("text", self.text)
+        if not is_number(self.duration_seconds) or self.duration_seconds <= 0:
+            raise ValueError(f"duration_seconds must be a positive number, got {self.duration_seconds!r}")
+        keep = object.__setattr__
+        keep(self, "duration_seconds", float(self.duration_seconds))
+        keep(self, "sentences", tuple(self._checked(number, one) for number, one in enumerate(self.sentences)))
+        keep(self, "key_spans", _checked_annotators("key_spans", self.key_spans, self.duration_seconds))
+        self._check_selections()
+        if not self.sentences and not self.key_spans and not self.selections:
+            raise ValueError("expected sentences, key_spans or selections, got none of them")
+        counts = sorted(self._annotator_counts() - {0})
+        if len(counts) > 1:
+            raise ValueError(f"every list of annotators must have the same length, got {counts}")
+
+    @property
+    def annotators(self) -> int:
+        """A: how many annotators marked key spans or samples; 0 where nobody did."""
+        return max(self._annotator_counts())
+
+    def to_record(self) -> dict[str, Any]:
+        """The JSON object of the module's schema, with every key."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**record, "sentences": [vars(sentence) for sentence in self.sentences]}
+
+    @classmethod
+    def from_record(cls, record: Any) -> Annotation:
+        """Read a JSON object of the module's schema.
+
+        Raises:
+            ValueError: naming the key, for what is missing, unknown or not allowed.
+        """
+        _check_keys(cls, record)
+        sentences = _as_list("sentences", record.get("sentences", []))
+        for number, sentence in enumerate(sentences):
+            _check_keys(AnnotatedSentence, sentence, f"sentence {number}: ")
+        return cls(**{**record, "sentences": tuple(AnnotatedSentence(**sentence) for sentence in sentences)})
+
+    def _annotator_counts(self) -> set[int]:
+        return {len(one.key_spans) for one in self.sentences} | {len(self.key_spans), len(self.selections or ())}
+
+    def _checked(self, number: int, sentence: AnnotatedSentence) -> AnnotatedSentence:
+        name = f"sentence {number}"
+        _check_text(f"{name}: text", sentence.text)
+        if not canonical_text(sentence.text):
+            raise ValueError(f"{name}: text holds no words: {sentence.text!r}")
+        segment = sentence.segment
+        if segment is not None:
+            segment = _checked_span(f"{name}: segment", segment, self.duration_seconds)
+        spans = _checked_annotators(f"{name}: key_spans", sentence.key_spans, self.duration_seconds)
+        return AnnotatedSentence(sentence.text, segment, spans)
+
+    def _check_selections(self) -> None:
+        samples = self.sampled_frames
+        if samples is not None and (type(samples) is not int or samples < 1):
+            raise ValueError(f"sampled_frames must be a positive integer or null, got {samples!r}")
+        if self.selections is None:
+            return
+        rows = [_one_hot(number, row) for number, row in enumerate(_as_list("selections", self.selections))]
+        for number, row in enumerate(rows):
+            expected = len(rows[0]) if samples is None else samples
+            if len(row) != expected:
+                raise ValueError(f"selections[{number}] must have {expected} samples, got {len(row)}")
+        if not rows:
+            raise ValueError("selections must have one row an annotator or be null, got []")
+        object.__setattr__(self, "selections", tuple(rows))
+
+
+def write_annotations(path: str | os.PathLike[str], annotations: Iterable[Annotation]) -> int:
+    """Write annotations as JSON lines, all or nothing; returns how many."""
+    count = 0
+    with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
+        for annotation in annotations:
+            file.write(annotation_line(annotation))
+            count += 1
+    return count
+
+
+def annotation_line(annotation: Annotation) -> str:
+    """One line of the file, with its line break."""
+    return json.dumps(annotation.to_record(), ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def read_annotations(path: str | os.PathLike[str]) -> Iterator[Annotation]:
+    """Read annotations one by one, checking each; blank lines are passed over.
+
+    Raises:
+        ValueError: naming the file, line and video, for a line that the schema does not allow or a video_id that
+            came before.
+        OSError: if the file cannot be read.
+    """
+    seen: dict[str, int] = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{Path(path)}:{number}"
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{where}: expected one JSON object a line ({error})") from error
+            if isinstance(record, dict) and "video_id" in record:
+                where += f": video {record['video_id']!r}"
+            try:
+                annotation = Annotation.from_record(record)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            first = seen.setdefault(annotation.video_id, number)
+            if first != number:
+                raise ValueError(f"{where}: line {first} annotates the same video")
+            yield annotation
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a finite number; true and false are none."""
+    if type(value) is int:
+        return abs(value) < 2**53  # larger ones are not seconds, and float() refuses the largest
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _check_keys(kind: type, record: Any, where: str = "") -> None:
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}expected a JSON object, got {type(record).__name__}")
+    known = [field.name for field in fields(kind)]
+    required = ["text"] if kind is AnnotatedSentence else ["video_id", "duration_seconds", "source"]
+    wrong = [name for name in required if name not in record]
+    if wrong:
+        raise ValueError(f"{where}missing: {', '.join(wrong)}")
+    unknown = sorted(set(record) - set(known))
+    if unknown:
+        raise ValueError(f"{where}unknown keys {', '.join(unknown)}; expected {', '.join(known)}")
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be text that is not empty, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} is no valid Unicode: {value!r}") from error
+
+
+def _as_list(name: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list, got {value!r}")
+    return value
+
+
+def _checked_annotators(name: str, annotators: Any, duration: float) -> tuple[Spans, ...]:
+    return tuple(
+        tuple(
+            _checked_span(f"{name}[{person}][{number}]", span, duration)
+            for number, span in enumerate(_as_list(f"{name}[{person}]", spans))
+        )
+        for person, spans in enumerate(_as_list(name, annotators))
+    )
+
+
+def _checked_span(name: str, span: Any, duration: float) -> Span:
+    if not isinstance(span, (list, tuple)) or len(span) != 2 or not all(map(is_number, span)):
+        raise ValueError(f"{name} must be [start, end] in seconds, got {span!r}")
+    start, end = map(float, span)
+    if not 0 <= start <= end <= duration:
+        raise ValueError(
+            f"{name} must have 0 <= start <= end <= {round(duration, _KEPT_PLACES)} (the duration), got {[start, end]}"
+        )
+    return start, end
+
+
+def _one_hot(number: int, row: Any) -> tuple[int, ...]:
+    row = _as_list(f"selections[{number}]", row)
+    try:
+        wrong = set(row) - {0, 1}
+    except TypeError:  # a list in the row
+        wrong = {"a list or an object"}
+    if wrong:
+        raise ValueError(f"selections[{number}] must hold 0 and 1 alone, got {sorted(map(str, wrong))[:3]}")
+    return tuple(map(int, row))

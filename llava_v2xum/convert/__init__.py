@@ -1,0 +1,32 @@
+"""Published annotations -> the project's annotation form and the instruction JSON that training reads.
+
+`python -m llava_v2xum.convert --help` has the command. Neither torch nor llava is needed.
+"""
+
+from __future__ import annotations
+
+from . import activitynet_captions, instruct_v2xum, videoxum
+from .entries import AnswerSettings, entries_of
+from .readers import Accepted, Reader, Rejected, SourceError
+from .run import Report, Settings, StrictStop, convert_file
+from .targets import RULES, targets_of
+
+READERS: dict[str, Reader] = {
+    module.NAME: module.READER for module in (videoxum, instruct_v2xum, activitynet_captions)
+}
+
+__all__ = [
+    "READERS",
+    "RULES",
+    "Accepted",
+    "AnswerSettings",
+    "Reader",
+    "Rejected",
+    "Report",
+    "Settings",
+    "SourceError",
+    "StrictStop",
+    "convert_file",
+    "entries_of",
+    "targets_of",
+]

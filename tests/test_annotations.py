@@ -1,0 +1,155 @@
+"""The annotation form: what is written is read back, and what the schema does not allow is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llava_v2xum.annotations import AnnotatedSentence, Annotation, read_annotations, write_annotations
+
+pytestmark = pytest.mark.pinned
+
+RECORD = {
+    "video_id": "v_1",
+    "duration_seconds": 3.4,
+    "source": "videoxum",
+    "sampled_frames": 3,
+    "sentences": [
+        {"text": "A man runs.", "segment": [0, 2.5], "key_spans": [[[0.5, 1]], []]},
+        {"text": "Elle s'arrête.", "segment": None, "key_spans": [[[2, 2], [3, 3.4]], [[2.5, 3]]]},
+    ],
+    "key_spans": [],
+    "text": None,
+    "selections": [[1, 0, 1], [0, 0, 0]],
+}
+
+
+def test_a_record_is_read_as_it_stands():
+    annotation = Annotation.from_record(RECORD)
+    assert annotation.sentences[0] == AnnotatedSentence("A man runs.", (0.0, 2.5), (((0.5, 1.0),), ()))
+    assert annotation.sentences[1].key_spans == (((2.0, 2.0), (3.0, 3.4)), ((2.5, 3.0),))
+    assert (annotation.annotators, annotation.selections) == (2, ((1, 0, 1), (0, 0, 0)))
+    assert json.loads(json.dumps(annotation.to_record())) == RECORD
+
+
+def test_keys_that_may_be_null_or_empty_may_be_left_out():
+    short = {"video_id": "a", "duration_seconds": 2, "source": "x", "sentences": [{"text": "A man."}]}
+    annotation = Annotation.from_record(short)
+    assert annotation == Annotation("a", 2.0, "x", (AnnotatedSentence("A man."),))
+    assert annotation.annotators == 0
+    assert Annotation("a", 2.0, "x", key_spans=[[[0, 1]]]).annotators == 1
+    assert Annotation("a", 2.0, "x", selections=[[0, 1], [1, 1]]).annotators == 2
+
+
+def changed(**changes):
+    return {**json.loads(json.dumps(RECORD)), **changes}
+
+
+def sentence(**changes):
+    return [{**RECORD["sentences"][0], **changes}]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "expected a JSON object, got list"),
+        ({"video_id": "a"}, "missing: duration_seconds, source"),
+        (changed(seconds=1), "unknown keys seconds"),
+        (changed(video_id=""), "video_id must be text that is not empty"),
+        (changed(video_id=7), "video_id must be text that is not empty, got 7"),
+        (changed(video_id="\ud800"), "no valid Unicode"),
+        (changed(source=" "), "source must be text"),
+        (changed(text=""), "text must be text that is not empty"),
+        (changed(duration_seconds=0), "duration_seconds must be a positive number, got 0"),
+        (changed(duration_seconds=float("nan")), "duration_seconds must be a positive number, got nan"),
+        (changed(duration_seconds=True), "duration_seconds must be a positive number, got True"),
+        (changed(duration_seconds=10**400), "duration_seconds must be a positive number"),
+        (changed(sentences={}), "sentences must be a list"),
+        (changed(sentences=["A man."]), "sentence 0: expected a JSON object, got str"),
+        (changed(sentences=[{}]), "sentence 0: missing: text"),
+        (changed(sentences=sentence(frames=[])), "sentence 0: unknown keys frames"),
+        (changed(sentences=sentence(text=None)), "sentence 0: text must be text"),
+        (changed(sentences=sentence(text=" . ")), "sentence 0: text holds no words"),
+        (changed(sentences=sentence(segment=[2, 1])), r"sentence 0: segment must have 0 <= start <= end <= 3\.4"),
+        (changed(sentences=sentence(segment=[0, 3.5])), r"got \[0\.0, 3\.5\]"),
+        (changed(sentences=sentence(segment=[-1, 3])), r"got \[-1\.0, 3\.0\]"),
+        (changed(sentences=sentence(segment=[1])), r"segment must be \[start, end\] in seconds, got \[1\]"),
+        (changed(sentences=sentence(segment=["a", "b"])), r"segment must be \[start, end\] in seconds"),
+        (changed(sentences=sentence(key_spans=[[[0, 9]], []])), r"sentence 0: key_spans\[0\]\[0\] must have"),
+        (changed(sentences=sentence(key_spans=[[0, 1]])), r"key_spans\[0\]\[0\] must be \[start, end\]"),
+        (changed(sentences=sentence(key_spans=[7])), r"key_spans\[0\] must be a list, got 7"),
+        (changed(sentences=sentence(key_spans=[[]])), r"same length, got \[1, 2\]"),
+        (changed(key_spans=[[], [], []]), r"same length, got \[2, 3\]"),
+        (changed(sampled_frames=4), r"selections\[0\] must have 4 samples, got 3"),
+        (changed(sampled_frames=3.0), "sampled_frames must be a positive integer or null"),
+        (changed(selections=[[1, 0, 1], [0, 0]]), r"selections\[1\] must have 3 samples, got 2"),
+        (changed(selections=[[1, 0, 1], [0, 0, 2]]), r"selections\[1\] must hold 0 and 1 alone, got \['2'\]"),
+        (changed(selections=[[1, 0, 1], [0, 0, [1]]]), r"selections\[1\] must hold 0 and 1 alone"),
+        (changed(selections=[[1, 0, 1], 7]), r"selections\[1\] must be a list"),
+        (changed(selections=[]), "selections must have one row an annotator or be null"),
+        (changed(sentences=[], selections=None), "expected sentences, key_spans or selections"),
+    ],
+)
+def test_what_the_schema_does_not_allow_is_named(record, message):
+    with pytest.raises(ValueError, match=message):
+        Annotation.from_record(record)
+
+
+def test_errors_name_file_line_and_video(tmp_path):
+    file = tmp_path / "a.jsonl"
+    line = json.dumps(RECORD)
+    for content, message in [
+        (f"{line}\n\n{line}\n", r"a\.jsonl:3: video 'v_1': line 1 annotates the same video"),
+        (json.dumps(changed(text="")), r"a\.jsonl:1: video 'v_1': text must be"),
+        (f"{line}\n{line[:-9]}", r"a\.jsonl:2: expected one JSON object a line"),
+        ("[1]", r"a\.jsonl:1: expected a JSON object, got list"),
+    ]:
+        file.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            list(read_annotations(file))
+
+
+def test_nothing_half_written_stays(tmp_path):
+    def broken():
+        yield Annotation.from_record(RECORD)
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        write_annotations(tmp_path / "a.jsonl", broken())
+    assert not list(tmp_path.iterdir())
+
+
+DURATION = 60.0
+spans = st.tuples(st.floats(0, DURATION), st.floats(0, DURATION)).map(sorted).map(tuple)
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20).map(lambda text: "A " + text)
+
+
+@st.composite
+def annotation_lists(draw):
+    people, samples = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    per_person = st.lists(st.lists(spans, max_size=2).map(tuple), min_size=people, max_size=people).map(tuple)
+    rows = st.lists(st.integers(0, 1), min_size=samples, max_size=samples).map(tuple)
+    sentences = st.builds(AnnotatedSentence, texts, st.none() | spans, st.just(()) | per_person)
+    build = st.builds(
+        Annotation,
+        texts,
+        st.just(DURATION),
+        texts,
+        st.lists(sentences, min_size=1, max_size=3).map(tuple),
+        st.none() | st.just(samples),
+        st.just(()) | per_person,
+        st.none() | texts,
+        st.none() | st.lists(rows, min_size=people, max_size=people).map(tuple),
+    )
+    return draw(st.lists(build, max_size=3, unique_by=lambda one: one.video_id))
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(annotations=annotation_lists())
+def test_what_is_written_is_read_back(tmp_path_factory, annotations):
+    file = tmp_path_factory.mktemp("annotations") / "a.jsonl"
+    assert write_annotations(file, annotations) == len(annotations)
+    assert list(read_annotations(file)) == annotations
