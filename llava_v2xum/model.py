@@ -19,6 +19,7 @@ from llava.model.language_model.llava_llama import LlavaConfig, LlavaLlamaForCau
 from llava.model.multimodal_projector.builder import build_vision_projector
 from torch import Tensor
 
+from . import packing
 from .compat import num_start_ids
 from .features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, embedding_tower
 from .plugin import register
@@ -275,6 +276,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """LLaVA's splicing, for batches that may mix videos, still images and text.
 
         Args:
+            attention_mask: 1 for text and 0 for padding, or the codes of packed rows (`packing`).
             images: as in LLaVA; or a list in the order of the placeholders, of images and videos (`embed_media`).
                 Rows without a placeholder need no item of their own.
 
@@ -285,16 +287,41 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             ValueError: if there are more or fewer items than placeholders.
         """
         rest = (position_ids, attention_mask, past_key_values, labels)
-        if not self._holds_videos(images) or input_ids is None or input_ids.shape[1] == 1:
-            return super().prepare_inputs_labels_for_multimodal(input_ids, *rest, images, image_sizes)
-        embedded = self.embed_media(list(images))
-        media = _one_item_per_place(input_ids, embedded)
+        stock = super().prepare_inputs_labels_for_multimodal
+        if input_ids is None or input_ids.shape[1] == 1:
+            return stock(input_ids, *rest, images, image_sizes)
+        packed = packing.is_packed(attention_mask)
+        text_alone = images is None and (packed or (self.training and self.config.temporal_prompt_ids is not None))
+        if not text_alone and not self._holds_videos(images):
+            return stock(input_ids, *rest, images, image_sizes)
+        embedded = self.embed_media([] if images is None else list(images))
+        media = _one_item_per_place(input_ids, embedded, embedded[0][:0] if embedded else self._no_media())
         self._check_length(input_ids, attention_mask, media)
+        if packed:
+            return self._prepare_packed(input_ids, attention_mask, labels, media)
         if attention_mask is None:  # else LLaVA returns none, and padding of unequal rows would be attended to
             attention_mask = torch.ones_like(input_ids)
-        return super().prepare_inputs_labels_for_multimodal(
-            input_ids, position_ids, attention_mask, past_key_values, labels, media
+        return stock(input_ids, position_ids, attention_mask, past_key_values, labels, media)
+
+    def _no_media(self) -> Tensor:
+        """[0, 1, 1, D], out of the projector: in a batch of text alone it must run too, or other processes wait for it.
+
+        ZeRO-3 gathers its weights at every call, and data parallel training expects a gradient of every weight.
+        """
+        frame = torch.zeros(1, *self.config.feature_shape[1:], device=self.device)
+        return self._bind_frames([frame], [None])[0].flatten(0, 1)[:0, None, None]
+
+    def _prepare_packed(self, input_ids, attention_mask, labels, media):
+        """Rows of several samples (`packing`): LLaVA splices; positions and attention are those of the samples."""
+        implementation = getattr(self.config, "_attn_implementation", None)
+        if implementation not in ("sdpa", "eager", None):
+            raise ValueError(f"packed rows need the attention implementation 'sdpa' or 'eager', got {implementation!r}")
+        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        _, _, _, _, embeds, source = super().prepare_inputs_labels_for_multimodal(
+            input_ids, None, attention_mask, None, places, media
         )
+        codes, labels = packing.spread(source, attention_mask, labels)
+        return None, packing.positions(codes), packing.attention_mask_of(codes, embeds.dtype), None, embeds, labels
 
     def _check_length(self, input_ids: Tensor, attention_mask: Tensor | None, media: list[Tensor]) -> None:
         """LLaVA cuts rows at the tokenizer's length without a word, the end of the prompt first."""
@@ -379,7 +406,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         return self.embed_media(list(videos), video_indices)
 
 
-def _one_item_per_place(input_ids: Tensor, media: list[Tensor]) -> list[Tensor]:
+def _one_item_per_place(input_ids: Tensor, media: list[Tensor], empty: Tensor) -> list[Tensor]:
     """LLaVA takes one item even for a row without a placeholder: give such rows an empty one."""
     counts = (input_ids == IMAGE_TOKEN_INDEX).sum(dim=1).tolist()
     if len(media) == sum(max(count, 1) for count in counts):
@@ -392,7 +419,7 @@ def _one_item_per_place(input_ids: Tensor, media: list[Tensor]) -> list[Tensor]:
     queue = iter(media)
     filled = []
     for count in counts:
-        filled.extend([next(queue) for _ in range(count)] or [media[0][:0]])
+        filled.extend([next(queue) for _ in range(count)] or [empty])
     return filled
 
 
