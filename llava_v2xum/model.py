@@ -11,84 +11,20 @@ unless the config says otherwise), C feature width, D hidden size, P patches of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from llava.constants import IMAGE_TOKEN_INDEX
-from llava.model.language_model.llava_llama import LlavaConfig, LlavaLlamaForCausalLM
+from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM
 from llava.model.multimodal_projector.builder import build_vision_projector
 from torch import Tensor
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from . import packing
 from .compat import num_start_ids
-from .features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, embedding_tower
+from .config import LlavaV2XumConfig
+from .features import CLIP_EMBEDDING, embedding_tower
 from .plugin import register
-from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template, temporal_prompt_ids
-
-
-class LlavaV2XumConfig(LlavaConfig):
-    """LLaVA's config and what a checkpoint must remember of its timeline.
-
-    Attributes:
-        temporal_prompt_template: see `timeline.Timeline`.
-        num_frames: N.
-        temporal_prompt_ids: [N][k] token ids of the temporal prompts, set by `bind_timeline`.
-        temporal_prompts: whether the decoder reads them before the frames (without them it is the paper's ablation).
-        frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features), "class_token" (the same tower)
-            or "clip_embedding" (the released V2Xum-LLM's CLIP image embedding).
-        frame_tokens: m, the visual tokens of a frame.
-        frame_tower: where the CLIP of "clip_embedding" comes from: a file, or a folder or hub name.
-    """
-
-    model_type = "llava_v2xum"
-    temporal_prompt_template = DEFAULT_TEMPLATE
-    num_frames = DEFAULT_NUM_FRAMES
-    temporal_prompt_ids = None
-    temporal_prompts = True
-    frame_feature = PATCH_MEAN
-    frame_tokens = 1
-    frame_tower = None
-
-    @property
-    def timeline(self) -> Timeline:
-        """The timeline that the checkpoint was made for."""
-        return Timeline(self.num_frames, self.temporal_prompt_template)
-
-    @property
-    def feature(self) -> FrameFeature:
-        """What a frame becomes."""
-        return FrameFeature(self.frame_feature, self.frame_tokens)
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """The shape of a whole video's features: (N, C) or (N, m, C)."""
-        return self.feature.shape(self.num_frames, self.mm_hidden_size)
-
-    @property
-    def frame_positions(self) -> int:
-        """k + m, the positions that one frame takes in the decoder; known once the timeline is bound."""
-        return len(self.temporal_prompt_ids[0]) + self.frame_tokens
-
-    def prompt_ids(self, tokenizer) -> list[list[int]]:
-        """[N][k] token ids before the frames: those of the temporal prompts, or none at all.
-
-        Raises:
-            ValueError: if the prompts do not all give the same number of ids.
-        """
-        ids = temporal_prompt_ids(tokenizer, self.timeline)
-        return ids if self.temporal_prompts else [[] for _ in ids]
-
-    def describe_features(self) -> dict:
-        """What stored frame features must have in common with the model that takes them."""
-        tower = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
-        return {
-            "frame_feature": self.frame_feature,
-            "frame_tokens": self.frame_tokens,
-            "tower": Path(tower).name if tower else None,
-            "select_layer": getattr(self, "mm_vision_select_layer", None),
-            "aspect_ratio": getattr(self, "image_aspect_ratio", None),
-            "num_frames": self.num_frames,
-        }
+from .timeline import Timeline, as_template
 
 
 class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
@@ -351,12 +287,33 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             kwargs: the other arguments of LLaVA's forward.
 
         Returns:
-            Its logits are [B, L, V] over the expanded sequence (each video of T frames takes T (k + 1) positions).
+            Its logits are [B, L, V] over the expanded sequence (each video of T frames takes T (k + m) positions). In
+            training mode with labels there is the loss alone.
         """
         if input_ids is not None:
             input_ids = input_ids.to(self.get_input_embeddings().weight.device)
         kwargs["images"] = self._media(input_ids, kwargs.get("images"), videos, video_indices)
+        if self.training and labels is not None and input_ids is not None:
+            return self._training_step(input_ids, attention_mask, labels, kwargs["images"])
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
+
+    def _training_step(self, input_ids, attention_mask, labels, images) -> CausalLMOutputWithPast:
+        """The loss alone: the mean cross entropy of the learned tokens, logits made for those and for no others.
+
+        Of a summary's positions five in six are frames and prompt, which nobody learns; logits for them are the largest
+        tensor of a training step (B L V float32 and as much again for the gradient).
+        """
+        _, position_ids, attention_mask, _, embeds, labels = self.prepare_inputs_labels_for_multimodal(
+            input_ids, None, attention_mask, None, labels, images
+        )
+        inputs = {"inputs_embeds": embeds} if embeds is not None else {"input_ids": input_ids}
+        hidden = self.model(attention_mask=attention_mask, position_ids=position_ids, use_cache=False, **inputs)[0]
+        targets = labels[:, 1:].to(hidden.device)
+        learned = targets != IGNORE_INDEX
+        logits = self.lm_head(hidden[:, :-1][learned]).float()
+        if not len(logits):  # nothing to learn: no nan, and a gradient for every process to reduce
+            return CausalLMOutputWithPast(loss=hidden.float().sum() * 0 + logits.sum())
+        return CausalLMOutputWithPast(loss=torch.nn.functional.cross_entropy(logits, targets[learned]))
 
     @torch.no_grad()
     def generate(self, inputs=None, videos=None, video_indices=None, **kwargs):
