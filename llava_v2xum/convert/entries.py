@@ -6,6 +6,7 @@ answer is one of several annotators' choice, `"annotator"` tells whose.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,10 @@ from ..annotations import Annotation
 from ..summary import FORMS, Sentence, Summary, format_answer, parse_answer
 from ..tasks import TASKS, VIDEO_TOKEN, query_for
 from ..timeline import Timeline
+from .readers import shown
 from .targets import DEFAULT_RULE, Target, frames_of, targets_of
 
-_PLACEHOLDERS = (VIDEO_TOKEN, "<image>")  # a tokenizer would put frames where a caption names them
+_PLACEHOLDER = re.compile(rf"{VIDEO_TOKEN}|<image>|<f\d+>")  # training puts frames, or an index, in their place
 
 
 class NoAnswer(Exception):
@@ -84,9 +86,9 @@ def answer_for(annotation: Annotation, task: str, target: Target, settings: Answ
     """
     timeline = settings.timeline
     summary = summary_for(annotation, task, target, timeline)
-    named = [name for name in _PLACEHOLDERS if name in summary.text]
-    if named:
-        raise ValueError(f"the text holds {named[0]}, which stands for frames in a conversation")
+    placeholder = _PLACEHOLDER.search(summary.text)
+    if placeholder:
+        raise ValueError(f"the text holds {placeholder[0]}, which stands for something else in a conversation")
     answer = format_answer(summary, settings.form, timeline)
     read = parse_answer(answer, timeline.num_frames, task, timeline.digits)
     if read.problems:
@@ -94,7 +96,7 @@ def answer_for(annotation: Annotation, task: str, target: Target, settings: Answ
     # Sentences of plain prose may be cut elsewhere than captions are (two sentences in one): no frame depends on it.
     same = read.text == summary.text and not read.frames if task == "text" else read == summary
     if not same:
-        raise ValueError(f"the {task.upper()} answer does not read back: {answer!r} gives other sentences or frames")
+        raise ValueError(f"the {task.upper()} answer does not read back: {shown(answer)} says something else")
     return answer
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from ..annotations import AnnotatedSentence, Annotation, Spans
 from ..summary import parse_answer
 from ..tasks import TASKS
-from .readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list
+from .readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list, shown
 
 NAME = "instruct-v2xum"
 _CITATION = re.compile(r"<f\d+>")
@@ -97,7 +97,7 @@ def _rounds(turns: Any) -> Iterator[tuple[str, str]]:
         asked = {word.lower() for word in _TASK_WORD.findall(turns[number]["value"])}
         if len(asked) != 1:
             words = ", ".join(task.upper() for task in TASKS)
-            raise ValueError(f"turn {number} must ask for one of {words}, got {turns[number]['value']!r}")
+            raise ValueError(f"turn {number} must ask for one of {words}, got {shown(turns[number]['value'])}")
         yield asked.pop(), turns[number + 1]["value"]
 
 
@@ -119,7 +119,7 @@ def _read_answer(answer: str, task: str, seconds: dict[str, Any], clip: Clip) ->
     summary = parse_answer(_CITATION.sub(number_of, answer), max(answer.count("<f"), 1), task, digits=1)
     frames = [frame for sentence in summary.sentences for frame in sentence.frames]
     if frames != list(range(len(cited))):
-        raise ValueError(f"{name} has <fK> outside of brackets: {answer!r}")
+        raise ValueError(f"{name} has <fK> outside of brackets: {shown(answer)}")
     if summary.problems:
         raise ValueError(f"{name} cannot be read: {'; '.join(summary.problems)}")
     return tuple((one.text, tuple(cited[frame] for frame in one.frames)) for one in summary.sentences)

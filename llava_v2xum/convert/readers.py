@@ -15,6 +15,8 @@ from typing import Any
 
 from ..annotations import Annotation, Span, is_number
 
+_SHOWN_CHARACTERS = 80  # of an offending value, in a message
+
 
 class SourceError(Exception):
     """A file that cannot be read, or is not of the format at all; the message names it."""
@@ -50,7 +52,8 @@ class Rejected:
     reason: str
 
     def __str__(self) -> str:
-        return f"item {self.place} (id {self.video_id!r}): {self.reason}"
+        name = "no id" if self.video_id is None else repr(self.video_id)
+        return f"item {self.place} ({name}): {self.reason}"
 
 
 Read = Callable[[Path, float], Iterator["Accepted | Rejected"]]
@@ -159,7 +162,7 @@ def load_list(path: Path, what: str) -> list[Any]:
     """
     content = load_json(path)
     if not isinstance(content, list) or not content:
-        raise SourceError(f"{path}: expected a JSON list of {what}, got {_described(content)}")
+        raise SourceError(f"{path}: expected a JSON list of {what}, got {described(content)}")
     return content
 
 
@@ -171,7 +174,7 @@ def load_object(path: Path, what: str) -> list[tuple[str, Any]]:
     """
     content = load_json(path)
     if not isinstance(content, dict) or not content:
-        raise SourceError(f"{path}: expected a JSON object of {what}, got {_described(content)}")
+        raise SourceError(f"{path}: expected a JSON object of {what}, got {described(content)}")
     return content.pairs if isinstance(content, RepeatedKeys) else list(content.items())
 
 
@@ -182,7 +185,7 @@ def checked_list(name: str, value: Any, length: int | None = None) -> list[Any]:
         ValueError: if it is none.
     """
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{name} must be a list that is not empty, got {_described(value)}")
+        raise ValueError(f"{name} must be a list that is not empty, got {described(value)}")
     if length is not None and len(value) != length:
         raise ValueError(f"{name} must have {length} items, got {len(value)}")
     return value
@@ -195,7 +198,7 @@ def checked_object(value: Any, *keys: str) -> dict[str, Any]:
         ValueError: if it is none, or naming the keys that it lacks.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, got {_described(value)}")
+        raise ValueError(f"expected a JSON object, got {described(value)}")
     missing = [key for key in keys if key not in value]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
@@ -208,8 +211,14 @@ def id_of(entry: Any, key: str) -> str | None:
     return video_id if isinstance(video_id, str) else None
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """What a value from JSON is, in a few words."""
     if isinstance(value, (list, dict)):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)} items"
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:60] + "..."
+    return shown(value)
+
+
+def shown(value: Any) -> str:
+    """The value as Python writes it, cut off where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
