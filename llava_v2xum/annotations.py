@@ -36,8 +36,6 @@ from .summary import canonical_text
 Span = tuple[float, float]
 Spans = tuple[Span, ...]
 
-_KEPT_PLACES = 6  # microseconds, for messages
-
 
 @dataclass(frozen=True)
 class AnnotatedSentence:
@@ -240,7 +238,7 @@ def _checked_span(name: str, span: Any, duration: float) -> Span:
     start, end = map(float, span)
     if not 0 <= start <= end <= duration:
         raise ValueError(
-            f"{name} must have 0 <= start <= end <= {round(duration, _KEPT_PLACES)} (the duration), got {[start, end]}"
+            f"{name} must have 0 <= start <= end <= {duration} (the duration), got {[start, end]}"
         )
     return start, end
 

@@ -202,6 +202,8 @@ def test_bad_settings():
         AnswerSettings(tasks=("vidoe",))
     with pytest.raises(ValueError, match="form must be one of after, before, got 'between'"):
         AnswerSettings(form="between")
+    with pytest.raises(ValueError, match="annotators must be one of medoid, .* or a number, got 'mediod'"):
+        AnswerSettings(annotators="mediod")
 
 
 seconds = st.floats(0, DURATION)

@@ -15,7 +15,7 @@ from ..summary import FORMS, Sentence, Summary, format_answer, parse_answer
 from ..tasks import TASKS, VIDEO_TOKEN, query_for
 from ..timeline import Timeline
 from .readers import shown
-from .targets import DEFAULT_RULE, Target, frames_of, targets_of
+from .targets import DEFAULT_RULE, RULES, Target, frames_of, targets_of
 
 _PLACEHOLDER = re.compile(rf"{VIDEO_TOKEN}|<image>|<f\d+>")  # training puts frames, or an index, in their place
 
@@ -35,7 +35,7 @@ class AnswerSettings:
         timeline: N and the temporal prompt.
 
     Raises:
-        ValueError: if a task or the form is unknown.
+        ValueError: if a task, the form or the rule is unknown.
     """
 
     tasks: tuple[str, ...] = ("both", "video", "text")
@@ -46,6 +46,8 @@ class AnswerSettings:
     def __post_init__(self) -> None:
         if not self.tasks or set(self.tasks) - set(TASKS):
             raise ValueError(f"tasks must be of {', '.join(TASKS)}, got {', '.join(self.tasks) or 'none'}")
+        if self.annotators not in RULES and type(self.annotators) is not int:
+            raise ValueError(f"annotators must be one of {', '.join(RULES)} or a number, got {self.annotators!r}")
         if self.form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..annotations import Annotation, Span, is_number
 
 _SHOWN_CHARACTERS = 80  # of an offending value, in a message
+_ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
 
 
 class SourceError(Exception):
@@ -85,6 +86,8 @@ class Clip:
         duration_seconds: the video's length.
         tolerance_seconds: how far beyond an end a time stamp may lie.
 
+    `moved` counts the time stamps that were moved to an end; rounding errors are moved and not counted.
+
     Raises:
         ValueError: if the duration is no positive number.
     """
@@ -105,12 +108,15 @@ class Clip:
         if not is_number(second):
             raise ValueError(f"{name} must be a number of seconds, got {second!r}")
         inside = min(max(float(second), 0.0), self.duration_seconds)
-        if abs(second - inside) > self.tolerance_seconds:
+        beyond = abs(second - inside)
+        if beyond <= _ROUNDING_SECONDS:
+            return inside
+        if beyond > self.tolerance_seconds:
             raise ValueError(
                 f"{name} is {second} s, more than {self.tolerance_seconds:g} s outside the video "
                 f"(0 to {self.duration_seconds} s)"
             )
-        self.moved += inside != second
+        self.moved += 1
         return inside
 
     def span(self, name: str, span: Any) -> Span:
@@ -120,7 +126,7 @@ class Clip:
             ValueError: as `second`, or if it is no pair or ends before it starts.
         """
         if not isinstance(span, list) or len(span) != 2:
-            raise ValueError(f"{name} must be [start, end] in seconds, got {span!r}")
+            raise ValueError(f"{name} must be [start, end] in seconds, got {shown(span)}")
         inside = self.second(f"{name}: start", span[0]), self.second(f"{name}: end", span[1])
         if span[1] < span[0]:
             raise ValueError(f"{name} ends before it starts: {span}")
