@@ -23,8 +23,8 @@ import transformers  # noqa: E402
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments  # noqa: E402
 from .checkpoint.tower import load_clip_tower  # noqa: E402
-from .dataset import VideoCollator, VideoDataset  # noqa: E402
-from .features import CLIP_EMBEDDING, FeatureFolder  # noqa: E402
+from .dataset import make_data_module  # noqa: E402
+from .features import CLIP_EMBEDDING  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
 from .plugin import register  # noqa: E402
 
@@ -50,23 +50,11 @@ class _ModelMaker:
 
     def data_module(self, tokenizer, data_args: DataArguments) -> dict:
         """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
-        if data_args.data_path is None or data_args.feature_folder is None:
-            missing = "--data_path" if data_args.data_path is None else "--feature_folder"
-            raise ValueError(f"{missing} is needed: the instruction JSON, and the folder of its videos' features")
         self.tokenizer = tokenizer
-        config = self.model.config
-        if config.frame_feature != CLIP_EMBEDDING:
+        if self.model.config.frame_feature != CLIP_EMBEDDING:
             load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
-        dataset = VideoDataset(
-            data_args.data_path,
-            tokenizer,
-            FeatureFolder(data_args.feature_folder, config.describe_features()),
-            config.timeline,
-            config.feature_shape,
-            config.frame_positions,
-            self.asked.version,
-        )
-        return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer)}
+        asked = self.asked
+        return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
 
 
 @contextlib.contextmanager

@@ -1,265 +1,250 @@
-"""Instruction JSON -> ids, labels and batches: labels cover exactly the answers, and errors name the entry."""
+"""Checked entries -> samples and batches, from stored features and from the videos themselves."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import weights
-from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
-from transformers import AutoTokenizer
-
-from llava_v2xum.dataset import (
-    VideoCollator,
-    VideoDataset,
-    as_inference_asks,
-    build_input_ids,
-    read_entries,
-    tokenize_conversation,
-    with_frame_indexes,
+from instruct import (
+    CHANNELS,
+    FRAMES,
+    a_text_entry,
+    an_entry,
+    dataset_of,
+    feature_folder,
+    gpt,
+    human,
+    source_of,
+    write_json,
 )
-from llava_v2xum.features import FeatureFolder
-from llava_v2xum.tasks import INSTRUCTIONS, query_for
+from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+import llava_v2xum.shapes
+from llava_v2xum.dataset import VideoCollator, frame_source, make_data_module
+from llava_v2xum.features import FeatureFolder, FrameEncoder
+from llava_v2xum.frame_sources import StoredFeatures, VideoFiles
 from llava_v2xum.timeline import Timeline
+from llava_v2xum.video import read_video
 
-CHANNELS, FRAMES = 24, 10
-DESCRIPTION = {"tower": "tiny"}
+pytestmark = pytest.mark.pinned
 
-
-def human(value: str) -> dict:
-    return {"from": "human", "value": value}
-
-
-def gpt(value: str) -> dict:
-    return {"from": "gpt", "value": value}
-
-
-def an_entry(**changes) -> dict:
-    entry = {
-        "id": "v_1",
-        "meta": {"duration": 20.0, "token": {"<f0>": 0.0, "<f1>": 9.2, "<f2>": 20.0}},
-        "conversations": [
-            human("<video>\n" + INSTRUCTIONS["both"]),
-            gpt("\n[<f0>]A woman brushes her hair.\n[<f1>][<f2>]A man runs."),
-        ],
-    }
-    return {**entry, **changes}
+DEMO_CLIP = Path(llava_v2xum.shapes.__file__).parent / "clips" / "demo.mp4"
+TWO_VIDEOS = [human("<video> or <video>?"), gpt("[05].")]
+KEYS = {"input_ids", "labels", "videos", "video_indices"}
+PAD = 0
 
 
 @pytest.fixture
-def folder(tmp_path):
-    features = FeatureFolder(tmp_path / "features", DESCRIPTION)
-    for name in ("v_1", "v_2"):
-        features.save(name, weights.numbers(FRAMES, CHANNELS, name=name).numpy())
-    return features
+def source(tmp_path):
+    return source_of(feature_folder(tmp_path / "features", "v_1", "v_2"))
 
 
-def dataset_of(entries, folder, tmp_path, **settings) -> VideoDataset:
-    file = tmp_path / "instruct.json"
-    file.write_text(json.dumps(entries))
-    tokenizer = settings.pop("tokenizer", weights.tokenizer())
-    return VideoDataset([str(file)], tokenizer, folder, Timeline(FRAMES), (FRAMES, CHANNELS), 5, **settings)
+def stored(name: str) -> torch.Tensor:
+    return weights.numbers(FRAMES, CHANNELS, name=name).half()
 
 
-# --- frames ----------------------------------------------------------------------------------------------------
+# --- samples -----------------------------------------------------------------------------------------------------
 
 
-def test_frames_become_the_indexes_of_their_seconds():
-    turns = with_frame_indexes(an_entry(), Timeline(100))
-    assert turns[1]["value"] == "\n[00]A woman brushes her hair.\n[46][99]A man runs."  # round(9.2 / 20 * 100) = 46
-    assert with_frame_indexes(an_entry(), Timeline(10))[1]["value"].startswith("\n[00]A")
-    assert "[05][09]A man" in with_frame_indexes(an_entry(), Timeline(10))[1]["value"]
+def test_a_sample(source, tmp_path):
+    sample = dataset_of([an_entry()], source, tmp_path)[0]
+    assert set(sample) == KEYS
+    (video,), (indices,) = sample["videos"], sample["video_indices"]
+    assert torch.equal(video, stored("v_1")) and indices.tolist() == list(range(FRAMES))
+    answer = sample["labels"][sample["labels"] != IGNORE_INDEX]
+    assert weights.tokenizer().decode(answer).strip() == "[00]A woman brushes her hair.\n[05][09]A man runs.</s>"
 
 
-def test_the_entry_itself_is_not_changed():
-    entry = an_entry()
-    with_frame_indexes(entry, Timeline())
-    assert entry == an_entry()
+def test_some_of_the_frames_keep_their_indexes(source, tmp_path):
+    sample = dataset_of([an_entry(frame_indices=[3, 4, 6])], source, tmp_path)[0]
+    assert sample["video_indices"][0].tolist() == [3, 4, 6]
+    assert torch.equal(sample["videos"][0], stored("v_1")[[3, 4, 6]])
 
 
-def test_an_entry_without_meta_is_taken_as_it_is():
-    entry = {"id": "x", "conversations": [human("<video>\nhi"), gpt("[03]A box.")]}
-    assert with_frame_indexes(entry, Timeline()) == entry["conversations"]
+def test_several_videos_come_in_the_order_of_their_places(source, tmp_path):
+    entry = an_entry(conversations=TWO_VIDEOS, videos=["v_2", "v_1"], frame_indices=[[0, 9], None])
+    sample = dataset_of([entry], source, tmp_path)[0]
+    assert (sample["input_ids"] == IMAGE_TOKEN_INDEX).sum() == 2
+    assert torch.equal(sample["videos"][0], stored("v_2")[[0, 9]]) and torch.equal(sample["videos"][1], stored("v_1"))
+    assert [indices.tolist() for indices in sample["video_indices"]] == [[0, 9], list(range(FRAMES))]
 
 
-@pytest.mark.parametrize(
-    ("meta", "said"),
-    [
-        ({"duration": 20.0, "token": {"<f0>": 0.0}}, "entry v_1: <f1> has no second"),
-        ({"duration": 20.0, "token": {"<f0>": 21.0}}, "entry v_1: <f0>: second must lie in 0..20.0 .* got 21.0"),
-        ({"duration": 0, "token": {"<f0>": 0.0}}, "entry v_1: <f0>: duration_seconds must be positive, got 0"),
-    ],
-)
-def test_bad_seconds_name_the_entry(meta, said):
-    with pytest.raises(ValueError, match=said):
-        with_frame_indexes(an_entry(meta=meta), Timeline())
+def test_text_has_the_same_keys(source, tmp_path):
+    sample = dataset_of([a_text_entry()], source, tmp_path)[0]
+    assert set(sample) == KEYS and sample["videos"] == sample["video_indices"] == []
 
 
-@pytest.mark.parametrize(
-    ("value", "asked"),
-    [
-        ("<video>\nPlease go.", "<video>\n Please go."),
-        ("<video>\n Please go.", "<video>\n Please go."),
-        ("Please go.\n<video>", "<video>\n Please go."),
-        ("And then?", "And then?"),
-        ("<video> or <video>?", "<video> or <video>?"),
-    ],
-)
-def test_questions_take_the_form_of_inference(value, asked):
-    assert as_inference_asks(value) == asked
-
-
-# --- labels ----------------------------------------------------------------------------------------------------
-
-
-def answers_of(input_ids, labels, tokenizer) -> list[str]:
-    """The runs of labels, as text."""
-    assert torch.equal(labels[labels != IGNORE_INDEX], input_ids[labels != IGNORE_INDEX])
-    runs: list[list[int]] = [[]]
-    for label in labels.tolist():
-        if label != IGNORE_INDEX:
-            runs[-1].append(label)
-        elif runs[-1]:
-            runs.append([])
-    return [tokenizer.decode(run) for run in runs if run]
-
-
-def test_labels_cover_exactly_the_answer(tokenizer):
-    turns = [human("<video>\n" + INSTRUCTIONS["both"]), gpt("A woman brushes her hair [42, 43].")]
-    input_ids, labels = tokenize_conversation(turns, tokenizer)
-    asked = build_input_ids(tokenizer, query_for("both"))
-    assert torch.equal(input_ids[: len(asked)], asked)  # trained on the very ids that inference asks with
-    assert (labels[: len(asked)] == IGNORE_INDEX).all()
-    assert torch.equal(labels[len(asked) :], input_ids[len(asked) :])
-    assert answers_of(input_ids, labels, tokenizer) == ["A woman brushes her hair [42, 43].</s>"]
-    assert labels[-1] == tokenizer.eos_token_id
-
-
-def test_labels_of_several_turns(tokenizer):
-    turns = [
-        human("<video>\n" + INSTRUCTIONS["video"]), gpt("[12, 13, 14]."),
-        human("And <video> then?"), gpt("\n[05]A hand holds a box."),
-        human("Please."), gpt("A man."),
+def test_lengths_are_those_of_the_decoder(source, tmp_path):
+    model = weights.video_model(FRAMES)
+    entries = [
+        an_entry(), a_text_entry(), an_entry(id="v_2", frame_indices=[3, 4]),
+        an_entry(conversations=TWO_VIDEOS, videos=["v_2", "v_1"]),
     ]  # fmt: skip
-    input_ids, labels = tokenize_conversation(turns, tokenizer)
-    found = [answer.strip() for answer in answers_of(input_ids, labels, tokenizer)]
-    assert found == ["[12, 13, 14].</s>", "[05]A hand holds a box.</s>", "A man.</s>"]
-    assert (input_ids == IMAGE_TOKEN_INDEX).sum() == 2
-    assert (labels[input_ids == IMAGE_TOKEN_INDEX] == IGNORE_INDEX).all()
+    dataset = dataset_of(entries, source, tmp_path)
+    assert dataset.lengths == dataset.modality_lengths and min(dataset.lengths) > 0
+    for length, sample in zip(dataset.lengths, dataset):
+        with weights.decoder_inputs(model) as seen:
+            model(**VideoCollator(PAD)([sample]))
+        assert seen[0].shape[1] == length if seen else len(sample["input_ids"]) == length
 
 
-@pytest.mark.parametrize(
-    ("turns", "said"),
-    [
-        ([gpt("A box.")], "turn 0: expected one from 'human', got one from 'gpt'"),
-        ([human("hi"), human("hi")], "turn 1: expected one from 'gpt', got one from 'human'"),
-        ([human("hi"), {"from": "system", "value": ""}], "turn 1: .* got one from 'system'"),
-    ],
-)
-def test_turns_must_alternate(turns, said):
-    with pytest.raises(ValueError, match=said):
-        tokenize_conversation(turns, weights.tokenizer())
+def test_features_that_vanish_are_named(source, tmp_path):
+    dataset = dataset_of([an_entry()], source, tmp_path)
+    (source.folder.path / "v_1.npy").unlink()
+    with pytest.raises(ValueError, match="entry v_1: no features of 'v_1' in .*features"):
+        dataset[0]
 
 
-# --- data set and collator -------------------------------------------------------------------------------------
+def test_features_of_another_shape_are_named(source, tmp_path):
+    dataset = dataset_of([an_entry()], source, tmp_path)
+    np.save(source.folder.path / "v_1.npy", np.zeros((FRAMES, 7), dtype=np.float16))
+    with pytest.raises(ValueError, match=r"entry v_1: .*v_1.npy: expected features of shape \[10, 24\], got \[10, 7\]"):
+        dataset[0]
 
 
-def test_a_sample(folder, tmp_path):
-    dataset = dataset_of([an_entry()], folder, tmp_path)
-    sample = dataset[0]
-    assert len(dataset) == 1 and set(sample) == {"input_ids", "labels", "video", "video_indices"}
-    stored = weights.numbers(FRAMES, CHANNELS, name="v_1").numpy().astype(np.float16)
-    assert np.array_equal(sample["video"].numpy(), stored)
-    assert sample["video_indices"].tolist() == list(range(FRAMES))
-    assert "[05][09]A man runs." in answers_of(sample["input_ids"], sample["labels"], weights.tokenizer())[0]
+# --- batches -----------------------------------------------------------------------------------------------------
 
 
-def test_some_of_the_frames_keep_their_indexes(folder, tmp_path):
-    sample = dataset_of([an_entry(frame_indices=[3, 4, 6])], folder, tmp_path)[0]
-    assert sample["video_indices"].tolist() == [3, 4, 6]
-    stored = weights.numbers(FRAMES, CHANNELS, name="v_1").half()[[3, 4, 6]]
-    assert torch.equal(sample["video"], stored)
-
-
-@pytest.mark.parametrize("indices", [[], [3, 3], [7, 3], [-2, 4], [3, 10]])
-def test_bad_indexes_of_frames_name_the_entry(folder, tmp_path, indices):
-    with pytest.raises(ValueError, match=r"entry v_1: frame_indices must be ascending indexes from 0 to 9"):
-        dataset_of([an_entry(frame_indices=indices)], folder, tmp_path)[0]
-
-
-def test_text_entries_bring_no_video(folder, tmp_path):
-    entry = {"id": "t", "conversations": [human("Please."), gpt("A man.")]}
-    assert set(dataset_of([entry], folder, tmp_path)[0]) == {"input_ids", "labels"}
-
-
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        (an_entry(id="v_9"), "entry v_9: no features in "),
-        (an_entry(conversations=[human("<video>\nhi")]), "entry v_1: no answer to learn from"),
-        (an_entry(conversations=[gpt("hi")]), "entry v_1: turn 0: expected one from 'human'"),
-        (
-            an_entry(conversations=[human("<video> <video>"), gpt("hi")]),
-            "entry v_1: expected at most one <video>, got 2",
-        ),
-        (an_entry(conversations=[human("hi"), gpt("A man. " * 400)]), "entry v_1: its [0-9]+ tokens of text"),
-    ],
-)
-def test_errors_name_the_entry(folder, tmp_path, entry, said):
-    tokenizer = AutoTokenizer.from_pretrained(weights.sources()[0], use_fast=False, model_max_length=1000)
-    with pytest.raises(ValueError, match=said):
-        dataset_of([entry], folder, tmp_path, tokenizer=tokenizer)[0]
-
-
-def test_stored_features_of_another_shape(folder, tmp_path):
-    folder.save("v_1", np.zeros((FRAMES, 7), dtype=np.float16))
-    with pytest.raises(ValueError, match=r"v_1.npy: expected features of shape \[10, 24\], got \[10, 7\]"):
-        dataset_of([an_entry()], folder, tmp_path)[0]
-
-
-@pytest.mark.parametrize("content", ["[]", "{}"])
-def test_a_file_without_entries(folder, tmp_path, content):
-    file = tmp_path / "bad.json"
-    file.write_text(content)
-    with pytest.raises(ValueError, match=r"bad\.json: expected a non-empty JSON list"):
-        VideoDataset([str(file)], weights.tokenizer(), folder, Timeline(FRAMES), (FRAMES, CHANNELS), 5)
-
-
-def test_the_collator_pads_on_the_right(folder, tmp_path):
-    text = {"id": "t", "conversations": [human("Please."), gpt("A man.")]}
-    dataset = dataset_of([an_entry(), text, an_entry(id="v_2", frame_indices=[2, 3])], folder, tmp_path)
-    samples = [dataset[position] for position in range(3)]
-    batch = VideoCollator(weights.tokenizer())(samples)
+def test_the_collator_pads_on_the_right(source, tmp_path):
+    two = an_entry(conversations=TWO_VIDEOS, videos=["v_2", "v_1"])
+    entries = [an_entry(), a_text_entry(), an_entry(id="v_2", frame_indices=[2, 3]), two]
+    samples = list(dataset_of(entries, source, tmp_path))
+    batch = VideoCollator(PAD)(samples)
     longest = max(len(sample["input_ids"]) for sample in samples)
     for row, sample in enumerate(samples):
         length = len(sample["input_ids"])
         assert batch["attention_mask"][row].tolist() == [1] * length + [0] * (longest - length)
         assert torch.equal(batch["input_ids"][row, :length], sample["input_ids"])
-        assert (batch["input_ids"][row, length:] == weights.tokenizer().pad_token_id).all()
+        assert (batch["input_ids"][row, length:] == PAD).all()
         assert torch.equal(batch["labels"][row, :length], sample["labels"])
         assert (batch["labels"][row, length:] == IGNORE_INDEX).all()
-    assert [len(video) for video in batch["videos"]] == [FRAMES, 2]
-    assert [indices.tolist() for indices in batch["video_indices"]] == [list(range(FRAMES)), [2, 3]]
+    wanted = [stored("v_1"), stored("v_2")[[2, 3]], stored("v_2"), stored("v_1")]
+    assert all(torch.equal(video, expected) for video, expected in zip(batch["videos"], wanted))
+    every = list(range(FRAMES))
+    assert [indices.tolist() for indices in batch["video_indices"]] == [every, [2, 3], every, every]
+    assert len(batch["videos"]) == 4 and weights.video_model(FRAMES)(**batch).loss.isfinite()
 
 
-def test_a_batch_of_text_alone_has_no_videos(folder, tmp_path):
-    dataset = dataset_of([{"id": "t", "conversations": [human("Hi."), gpt("A man.")]}], folder, tmp_path)
-    assert set(VideoCollator(weights.tokenizer())([dataset[0]])) == {"input_ids", "labels", "attention_mask"}
+def test_a_batch_of_text_alone_has_no_videos(source, tmp_path):
+    batch = VideoCollator(PAD)([dataset_of([a_text_entry()], source, tmp_path)[0]])
+    assert set(batch) == {"input_ids", "labels", "attention_mask"}
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("[{", r"bad\.json: expected JSON"),
-        ('[{"conversations": []}]', r"bad\.json: entry 0: .* wrong or missing: 'id'"),
-        ('[{"id": "a", "conversations": [{"from": "human"}]}]', "entry 0: .* wrong or missing: 'value'"),
-        ('[{"id": "a", "conversations": [], "meta": {"token": {"<f0>": 1}}}]', "wrong or missing: 'duration'"),
-    ],
-)
-def test_broken_instruction_json_is_named(tmp_path, content, said):
-    file = tmp_path / "bad.json"
-    file.write_text(content)
-    with pytest.raises(ValueError, match=said):
-        read_entries(str(file))
+# --- from the video itself ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def videos(tmp_path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copyfile(DEMO_CLIP, folder / "v_1.mp4")
+    return folder
+
+
+def video_files(folder: Path, dtype: torch.dtype = torch.float32) -> VideoFiles:
+    processor = weights.video_model(FRAMES).get_vision_tower().image_processor
+    return VideoFiles(folder, Timeline(FRAMES), processor, "pad", dtype)
+
+
+@pytest.mark.parametrize("frame_indices", [None, [3, 4, 9]])
+def test_training_from_video_equals_training_from_features(videos, tmp_path, frame_indices):
+    model = weights.video_model(FRAMES)
+    encoder = FrameEncoder(model.get_vision_tower(), "pad", model.config.describe_features())
+    folder = FeatureFolder(tmp_path / "features", encoder.description)
+    folder.save("v_1", encoder(read_video(videos / "v_1.mp4", Timeline(FRAMES)).frames).numpy())
+    entry = an_entry(frame_indices=frame_indices) if frame_indices else an_entry()
+    count = len(frame_indices or range(FRAMES))
+    batch = VideoCollator(PAD)([dataset_of([entry], source_of(folder), tmp_path)[0]])
+    expected = model(**batch).loss.item()
+    assert batch["videos"][0].shape == (count, CHANNELS)
+    for dtype, tolerance in ((torch.float32, 2e-5), (torch.float16, 5e-5)):
+        batch = VideoCollator(PAD)([dataset_of([entry], video_files(videos, dtype), tmp_path)[0]])
+        assert batch["videos"][0].shape == (count, 3, 28, 28)
+        assert model(**batch).loss.item() == pytest.approx(expected, abs=tolerance)
+    batch["videos"] = [-batch["videos"][0]]
+    assert abs(model(**batch).loss.item() - expected) > 1e-3  # another picture gives another loss
+
+
+def test_pixels_are_held_in_the_dtype_of_the_tower(videos, tmp_path):
+    sample = dataset_of([an_entry()], video_files(videos, torch.bfloat16), tmp_path)[0]
+    assert sample["videos"][0].dtype == torch.bfloat16
+
+
+def test_a_spawned_worker_decodes_as_well(videos, tmp_path):
+    dataset = dataset_of([an_entry()], video_files(videos), tmp_path)
+    again = pickle.loads(pickle.dumps(dataset))[0]
+    assert torch.equal(again["videos"][0], dataset[0]["videos"][0])
+    assert torch.equal(again["input_ids"], dataset[0]["input_ids"])
+
+
+def test_a_damaged_video_is_named_and_not_replaced(videos, tmp_path):
+    (videos / "v_2.mp4").write_bytes(b"no video")
+    dataset = dataset_of([an_entry(), an_entry(id="v_2")], video_files(videos), tmp_path)
+    with pytest.raises(ValueError, match=r"entry v_2: .*v_2\.mp4: "):
+        dataset[1]
+
+
+def test_what_is_no_single_video_of_the_id(videos):
+    (videos / "v_2.mp4").touch()
+    (videos / "v_2.webm").touch()
+    (videos / "v_3.txt").touch()
+    (videos / ".v_4.mp4").touch()
+    source = video_files(videos)
+    assert source.problem("v_1") is None
+    assert source.problem("v_2") == f"{videos} has several videos of 'v_2': v_2.mp4, v_2.webm"
+    assert source.problem("v_3") == f"no video of 'v_3' in {videos}"
+    assert source.problem(".v_4") == f"no video of '.v_4' in {videos}"
+
+
+# --- the data module ---------------------------------------------------------------------------------------------
+
+
+def data_arguments(**changes) -> SimpleNamespace:
+    settings = dict(data_path=None, data_weights=None, feature_folder=None, video_folder=None, strict=False)
+    return SimpleNamespace(**{**settings, **changes})
+
+
+@pytest.mark.parametrize("kind", ["feature_folder", "video_folder"])
+def test_the_data_module(videos, tmp_path, kind):
+    model, tokenizer = weights.video_model(FRAMES), weights.tokenizer()
+    folder = FeatureFolder(tmp_path / "features", model.config.describe_features())
+    folder.save("v_1", weights.numbers(FRAMES, CHANNELS, name="v_1").numpy())
+    files = [write_json(tmp_path / "a.json", [an_entry(), an_entry(id="v_9")])]
+    files.append(write_json(tmp_path / "b.json", [a_text_entry()]))
+    where = {kind: str(folder.path if kind == "feature_folder" else videos)}
+    asked = data_arguments(data_path=files, data_weights=[1, 2], **where)
+    module = make_data_module(tokenizer, asked, model, "v1", tmp_path / "out", seed=3)
+    assert set(module) == {"train_dataset", "eval_dataset", "data_collator"} and module["eval_dataset"] is None
+    dataset = module["train_dataset"]
+    assert [entry.id for entry in dataset.entries] == ["v_1", "t", "t"]
+    assert json.loads((tmp_path / "out" / "rejected.jsonl").read_text())["id"] == "v_9"
+    assert model(**module["data_collator"](list(dataset))).loss.isfinite()
+    with pytest.raises(ValueError, match="entry v_9: no "):
+        make_data_module(tokenizer, data_arguments(data_path=files, strict=True, **where), model, "v1")
+
+
+def test_flags_that_are_missing_are_named(tmp_path):
+    model, tokenizer = weights.video_model(FRAMES), weights.tokenizer()
+    with pytest.raises(ValueError, match="--data_path is needed"):
+        make_data_module(tokenizer, data_arguments(feature_folder=str(tmp_path)), model)
+    with pytest.raises(ValueError, match="--feature_folder is needed, .* or --video_folder.*; neither came"):
+        frame_source(data_arguments(), model)
+    with pytest.raises(ValueError, match="both came"):
+        frame_source(data_arguments(feature_folder="a", video_folder="b"), model)
+    for flag in ("feature_folder", "video_folder"):
+        with pytest.raises(ValueError, match=f"--{flag}: .*none: .*No such file or directory"):
+            frame_source(data_arguments(**{flag: str(tmp_path / "none")}), model)
+
+
+def test_opening_looks_at_names_alone(tmp_path):
+    for number in range(3):
+        (tmp_path / f"v_{number}.npy").touch()  # no array: it would not load
+    source = StoredFeatures(FeatureFolder(tmp_path, {"tower": "tiny"}), (FRAMES, CHANNELS))
+    assert [source.problem(f"v_{number}") is None for number in range(4)] == [True, True, True, False]

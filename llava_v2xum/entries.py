@@ -1,0 +1,358 @@
+"""Instruction JSON -> checked entries: what can be learnt from, as often as its file's weight says, and what cannot.
+
+An entry of a file is Instruct-V2Xum's, with three optional keys of this project:
+
+    {"id": "v_1", "conversations": [{"from": "human", "value": "<video>\\n..."}, {"from": "gpt", "value": "..."}],
+     "meta": {"duration": 63.0, "token": {"<f0>": 5.0, ...}},     seconds of the `<fK>` in its turns
+     "num_frames": 100,                                           N of the indexes in its answers
+     "videos": ["v_1", "v_2"],                                    for several `<video>`; without it the id
+     "frame_indices": [0, 4, 8]}                                  show only these frames (a list for each video)
+
+Each is checked in full before training begins. A bad one is left out and reported with its id and the reason; it is
+never mended, cut or replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .atomic import replacing
+from .frame_sources import FrameSource
+from .tasks import VIDEO_TOKEN
+from .timeline import Timeline
+from .tokens import PieceCache, tokenize_conversation
+
+logger = logging.getLogger(__name__)
+
+REJECTED = "rejected.jsonl"  # in the output folder
+
+_FRAME_TOKEN = re.compile(r"<f\d+>")
+_WARNED = 5  # bad entries named in the log; the file has them all
+
+
+class EntryError(ValueError):
+    """Why an entry cannot be learnt from.
+
+    Args:
+        kind: a word or two, to count by.
+        reason: what was expected and what came.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry that has passed every check.
+
+    Args:
+        id: as in its file.
+        turns: the conversation, `<fK>` replaced by the indexes of their seconds.
+        videos: an id for each `<video>`.
+        frame_indices: for each video the indexes of the frames shown, or None for all N.
+        length: positions in the decoder, of text and frames.
+    """
+
+    id: str
+    turns: list[dict[str, str]]
+    videos: tuple[str, ...]
+    frame_indices: tuple[tuple[int, ...] | None, ...]
+    length: int
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A bad entry: its file, its place there (from 0), its id if it has one, and what is wrong with it."""
+
+    file: str
+    place: int
+    id: str | None
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        name = f"entry {self.place}" if self.id is None else f"entry {self.id}"
+        return f"{self.file}: {name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class EntryChecker:
+    """What entries are checked against.
+
+    Args:
+        tokenizer: the model's.
+        max_length: the most positions that an entry with its frames may take.
+        timeline: of the model.
+        frame_positions: k + m, the positions that one frame takes.
+        source: where the videos come from.
+        conversation: a name in LLaVA's `conv_templates`.
+    """
+
+    tokenizer: PieceCache
+    max_length: int
+    timeline: Timeline
+    frame_positions: int
+    source: FrameSource
+    conversation: str = "v1"
+
+    def check(self, entry: dict) -> Entry:
+        """The entry as the data set needs it.
+
+        Raises:
+            EntryError: for the first thing that is wrong with it.
+        """
+        entry_id = _check_form(entry)
+        found = entry.get("num_frames", self.timeline.num_frames)
+        if found != self.timeline.num_frames:
+            raise EntryError(
+                "num_frames",
+                f"written for num_frames {found!r}, the model has {self.timeline.num_frames}: convert it again",
+            )
+        turns = with_frame_indexes(entry, self.timeline)
+        videos = _videos_of(entry, entry_id, turns)
+        frame_indices = _frame_indices_of(entry, len(videos), self.timeline.num_frames)
+        for video in videos:
+            problem = self.source.problem(video)
+            if problem is not None:
+                raise EntryError("missing video", problem)
+        length = self._length(turns, frame_indices)
+        return Entry(entry_id, turns, videos, frame_indices, length)
+
+    def _length(self, turns: list[dict[str, str]], frame_indices: tuple[tuple[int, ...] | None, ...]) -> int:
+        try:
+            input_ids, _ = tokenize_conversation(turns, self.tokenizer, self.conversation)
+        except ValueError as error:
+            raise EntryError("conversation", str(error)) from error
+        text = len(input_ids) - len(frame_indices)
+        frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
+        length = text + frames * self.frame_positions
+        if length > self.max_length:  # LLaVA would cut the end of the answer without a word
+            raise EntryError(
+                "too long",
+                f"its {text} tokens of text and {frames} frames take {length} positions, expected at most "
+                f"{self.max_length} (--model_max_length)",
+            )
+        return length
+
+
+def _check_form(entry: dict) -> str:
+    """The entry's id; refuses what has not the form of an entry, or is one for still images."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), (str, int)):
+        raise EntryError("form", "expected an object with an id")
+    if "image" in entry:
+        raise EntryError("image", "an entry for a still image (key 'image'): this trainer learns from videos and text")
+    turns = entry.get("conversations")
+    whole = isinstance(turns, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str)
+        for turn in turns
+    )
+    if not whole:
+        raise EntryError("form", "expected conversations, a list of turns with from and value")
+    return str(entry["id"])
+
+
+def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
+    """The entry's conversation with each `<fK>` replaced by the index of its second.
+
+    Args:
+        entry: an entry of Instruct-V2Xum's JSON; one without `meta` is taken as it is.
+
+    Raises:
+        EntryError: if a `<fK>` has no second or the second lies outside the video.
+    """
+    meta = entry.get("meta") or {}
+    seconds = meta.get("token", {}) if isinstance(meta, dict) else None
+    if not isinstance(seconds, dict):
+        raise EntryError("timestamps", "expected meta with token, the seconds of its <fK>")
+    citations = {}
+    for token, second in seconds.items():
+        try:
+            citations[token] = timeline.cite(timeline.index_at(_number(second), _number(meta.get("duration"))))
+        except ValueError as error:
+            raise EntryError("timestamps", f"{token}: {error}") from error
+
+    def cite(match: re.Match) -> str:
+        if match.group() not in citations:
+            raise EntryError("timestamps", f"{match.group()} has no second in meta.token")
+        return citations[match.group()]
+
+    return [{"from": turn["from"], "value": _FRAME_TOKEN.sub(cite, turn["value"])} for turn in entry["conversations"]]
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"expected a second and a duration, finite numbers, got {value!r}")
+    return value
+
+
+def _videos_of(entry: dict, entry_id: str, turns: list[dict[str, str]]) -> tuple[str, ...]:
+    """The ids of the entry's videos, one for each placeholder."""
+    places = sum(turn["value"].count(VIDEO_TOKEN) for turn in turns)
+    videos = entry.get("videos", [entry_id] * min(places, 1))
+    if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
+        raise EntryError("videos", f"videos must be a list of ids, got {videos!r}")
+    if len(videos) != places:
+        raise EntryError(
+            "videos", f"expected as many videos as {VIDEO_TOKEN}, got {len(videos)} (key 'videos') for {places}"
+        )
+    return tuple(videos)
+
+
+def _frame_indices_of(entry: dict, num_videos: int, num_frames: int) -> tuple[tuple[int, ...] | None, ...]:
+    """For each video the indexes of the frames that the entry shows, or None for all."""
+    given = entry.get("frame_indices")
+    if given is None:
+        return (None,) * num_videos
+    lists = given if isinstance(given, list) and any(isinstance(shown, list) for shown in given) else [given]
+    if len(lists) != num_videos:
+        raise EntryError("frame_indices", f"frame_indices are for {len(lists)} videos, the entry has {num_videos}")
+    for shown in lists:
+        if shown is None:
+            continue
+        numbers = isinstance(shown, list) and shown and all(type(index) is int for index in shown)
+        if not numbers or shown != sorted(set(shown)) or shown[0] < 0 or shown[-1] >= num_frames:
+            raise EntryError(
+                "frame_indices",
+                f"frame_indices must be ascending indexes from 0 to {num_frames - 1}, got {shown}",
+            )
+    return tuple(None if shown is None else tuple(shown) for shown in lists)
+
+
+def read_json(path: str | os.PathLike) -> list:
+    """The list that an instruction JSON is.
+
+    Raises:
+        ValueError: naming the file, if it cannot be read or is no such list.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"--data_path: {path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: expected a non-empty JSON list of entries")
+    return entries
+
+
+def check_entries(path: str, checker: EntryChecker, strict: bool = False) -> tuple[list[Entry], list[Rejection]]:
+    """A file's good entries in its order, and its bad ones.
+
+    Raises:
+        ValueError: naming the file, if it is no instruction JSON; with `strict` for the first bad entry.
+    """
+    good, bad = [], []
+    quiet = None if is_main_process() else True  # None: where the output is a terminal
+    for place, entry in enumerate(tqdm(read_json(path), f"checking {Path(path).name}", disable=quiet, delay=2)):
+        try:
+            good.append(checker.check(entry))
+        except EntryError as error:
+            entry_id = entry.get("id") if isinstance(entry, dict) else None
+            rejection = Rejection(path, place, None if entry_id is None else str(entry_id), error.kind, str(error))
+            if strict:
+                raise ValueError(f"{rejection} (--strict)") from error
+            bad.append(rejection)
+    return good, bad
+
+
+def weigh(entries: Sequence[Entry], weight: float, seed: int | Sequence[int]) -> list[Entry]:
+    """The entries as often as the weight says: 2.5 is each twice, and a random half of them once more.
+
+    The half is drawn once, without replacement: the same for every epoch, process and resumed run of the seed.
+    """
+    whole = math.floor(weight)
+    count = round((weight - whole) * len(entries))
+    some = np.random.default_rng(seed).permutation(len(entries))[:count]
+    return list(entries) * whole + [entries[place] for place in sorted(some.tolist())]
+
+
+def load_entries(
+    data_path: Sequence[str],
+    checker: EntryChecker,
+    data_weights: Sequence[float] | None = None,
+    seed: int = 42,
+    strict: bool = False,
+    output_dir: str | os.PathLike | None = None,
+) -> list[Entry]:
+    """The entries of an epoch, of all files.
+
+    Args:
+        data_weights: for each file how often its entries are seen (`weigh`); 1 if None.
+        seed: of the run.
+        strict: stop at the first bad entry.
+        output_dir: where `rejected.jsonl` goes, one line for each bad entry; only the first process writes it.
+
+    Raises:
+        ValueError: for a file that is no instruction JSON, weights that do not fit, a bad entry if `strict`, and if
+            no entry is left.
+    """
+    weights = _check_weights(data_path, data_weights)
+    entries: list[Entry] = []
+    rejections: list[Rejection] = []
+    for number, (path, weight) in enumerate(zip(data_path, weights)):
+        good, bad = check_entries(path, checker, strict)
+        seen = weigh(good, weight, [seed, number])
+        logger.info("%s: %d entries, %d left out, %d seen in an epoch", path, len(good) + len(bad), len(bad), len(seen))
+        entries += seen
+        rejections += bad
+    if is_main_process():
+        _report(rejections, output_dir)
+    if not entries:
+        first = f"; the first: {rejections[0]}" if rejections else ""
+        raise ValueError(f"no entry is left to learn from: {len(rejections)} are bad{first}")
+    return entries
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of a run's processes, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_weights(data_path: Sequence[str], data_weights: Sequence[float] | None) -> Sequence[float]:
+    weights = [1.0] * len(data_path) if data_weights is None else data_weights
+    if len(weights) != len(data_path):
+        raise ValueError(f"--data_weights: expected one for each of {len(data_path)} files, got {len(weights)}")
+    for path, weight in zip(data_path, weights):
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"--data_weights: expected numbers from 0, got {weight} for {path}")
+    return weights
+
+
+def _report(rejections: list[Rejection], output_dir: str | os.PathLike | None) -> None:
+    """Name the first few in the log, write all to the output folder; of a former run nothing stays there."""
+    file = None if output_dir is None else Path(output_dir) / REJECTED
+    if not rejections:
+        if file is not None:
+            file.unlink(missing_ok=True)
+        return
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as part, part.open("w", encoding="utf-8") as lines:
+            lines.writelines(_lines(rejections))
+    for rejection in rejections[:_WARNED]:
+        logger.warning("left out: %s", rejection)
+    counts = Counter(rejection.kind for rejection in rejections).most_common()
+    logger.warning(
+        "%d entries are left out (%s)%s",
+        len(rejections),
+        ", ".join(f"{kind}: {count}" for kind, count in counts),
+        f"; all of them: {file}" if file is not None else "",
+    )
+
+
+def _lines(rejections: list[Rejection]) -> Iterator[str]:
+    for rejection in rejections:
+        yield json.dumps(asdict(rejection), ensure_ascii=False) + "\n"
