@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 def mend_llava() -> None:
@@ -60,6 +61,110 @@ def mended_gather(gather: Callable) -> Callable:
     if importlib.util.find_spec("deepspeed") is not None:
         return gather
     return lambda param, ignore_status=False, name=None: param.detach().cpu().clone()
+
+
+def mended_other_weights(gather_others: Callable) -> Callable:
+    """LLaVA's `get_peft_state_non_lora_maybe_zero_3`, which leaves a frozen projector out of what a LoRA run saves.
+
+    The base has none, so that such a checkpoint could not be loaded.
+
+    Args:
+        gather_others: LLaVA's function: (name, parameter) pairs -> the trained ones that are no LoRA weights.
+    """
+
+    def gather_with_projector(named_params: Iterable[tuple], require_grad_only: bool = True) -> dict:
+        named = list(named_params)
+        found = gather_others(named, require_grad_only)
+        frozen = [(name, param) for name, param in named if "mm_projector" in name and name not in found]
+        return {**found, **gather_others(frozen, False)}
+
+    return gather_with_projector
+
+
+def mended_final_save(save: Callable) -> Callable:
+    """LLaVA's `safe_save_model_for_hf_trainer`, which under DeepSpeed asks for CUDA even where there is none."""
+
+    def safe_save_model_for_hf_trainer(trainer, output_dir: str) -> None:
+        import torch
+
+        projector_alone = getattr(trainer.args, "tune_mm_mlp_adapter", False)
+        if trainer.is_deepspeed_enabled and not projector_alone and not torch.cuda.is_available():
+            trainer.save_model(output_dir)
+        else:
+            save(trainer, output_dir)
+
+    return safe_save_model_for_hf_trainer
+
+
+@contextlib.contextmanager
+def without_partitioning() -> Iterator[None]:
+    """While it is open, transformers builds models whole under ZeRO-3; DeepSpeed's engine partitions them later.
+
+    LLaVA and `checkpoint.tower` copy weights into the vision tower once it is built, which a partitioned one does not
+    take. Does nothing outside of ZeRO-3.
+    """
+    try:
+        from transformers.integrations import deepspeed as integration
+    except ImportError:  # before 4.33
+        from transformers import deepspeed as integration
+    if not integration.is_deepspeed_zero3_enabled():
+        yield
+        return
+    config = integration._hf_deepspeed_config_weak_ref()
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration.set_hf_deepspeed_config(config)
+
+
+@contextlib.contextmanager
+def gathered(parameters: Iterable) -> Iterator[None]:
+    """While it is open, parameters that ZeRO-3 has partitioned are whole; what every process writes is kept."""
+    parameters = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
+    if not parameters:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
+        yield
+
+
+def mended_model_kwargs(kwargs: dict) -> dict:
+    """What LLaVA's `train()` gives to `from_pretrained`, as the installed transformers takes it.
+
+    `load_in_4bit` and `load_in_8bit` stand beside the same settings in `quantization_config`, which transformers 5
+    refuses. A `torch_dtype` of None meant float32 in 4.37, and means the file's own dtype, float16 for Vicuna, since.
+    """
+    import torch
+
+    kwargs = dict(kwargs)
+    if kwargs.get("quantization_config") is not None:
+        kwargs.pop("load_in_4bit", None)
+        kwargs.pop("load_in_8bit", None)
+    if kwargs.get("torch_dtype") is None:
+        kwargs["torch_dtype"] = torch.float32
+    return kwargs
+
+
+def mended_arguments(arguments: Sequence[str], known: Iterable[str]) -> list[str]:
+    """LLaVA's command lines under transformers 5, which renamed two flags of theirs.
+
+    Args:
+        arguments: the command line.
+        known: the names of the training arguments that the installed transformers has.
+    """
+    known = set(known)
+    renamed = {"warmup_ratio": "warmup_steps", "evaluation_strategy": "eval_strategy"}  # below 1, steps are a ratio
+    mended = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        name = flag[2:].replace("-", "_") if flag.startswith("--") else ""
+        if name in renamed and name not in known:
+            flag = f"--{renamed[name]}"
+        mended.append(flag + equals + value)
+    return mended
 
 
 def mended_trainer(trainer_class: type) -> type:
