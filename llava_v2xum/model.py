@@ -40,6 +40,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     def __init__(self, config: LlavaV2XumConfig) -> None:
         config.timeline, config.feature  # noqa: B018  (bad ones must fail here, not at the first video)
         super().__init__(config)
+        self._table: tuple[list | None, Tensor | None] = (None, None)  # see `_prompt_table`
         if config.frame_feature == CLIP_EMBEDDING:
             self.model.vision_tower = embedding_tower(config.frame_tower)
             self.model.mm_projector = build_vision_projector(config)
@@ -147,32 +148,32 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         All videos go through the embedding and the projector in one call each, which is also what ZeRO-3 needs: it
         gathers weights at every call, and each process must make as many.
         """
+        table = self._prompt_table()
         lengths = [len(video) for video in videos]
-        ids = torch.cat([self._prompt_ids(length, index) for length, index in zip(lengths, indices)])
+        for length, index in zip(lengths, indices):
+            _check_frames(length, index, len(table))
         weight = next(self.get_model().mm_projector.parameters())
         features = torch.cat([video.to(weight.device, weight.dtype) for video in videos])
         visual = self.get_model().mm_projector(features.flatten(0, -2)).unflatten(0, (sum(lengths), -1))
-        embedding = self.get_input_embeddings()
-        prompts = embedding(ids.to(embedding.weight.device))
+        if len(set(lengths)) == 1 and all(index is None for index in indices):
+            prompts = self.get_input_embeddings()(table[: lengths[0]])[None]  # looked up once for all videos
+            visual = visual.unflatten(0, (len(videos), -1)).to(prompts.device, prompts.dtype)
+            return list(torch.cat([prompts.expand(len(videos), -1, -1, -1), visual], dim=2).unbind(0))
+        shown = [torch.arange(size) if index is None else index for size, index in zip(lengths, indices)]
+        prompts = self.get_input_embeddings()(table[torch.cat([index.to(table.device) for index in shown])])
         bound = torch.cat([prompts, visual.to(prompts.device, prompts.dtype)], dim=1)
         return list(bound.split(lengths))
 
-    def _prompt_ids(self, num_frames: int, frame_indices: Tensor | None) -> Tensor:
-        """int64 [T, k]: the temporal prompts' ids of the frames at hand."""
-        if self.config.temporal_prompt_ids is None:
+    def _prompt_table(self) -> Tensor:
+        """int64 [N, k], the ids of the temporal prompts, beside the embedding ([N, 0] without prompts)."""
+        ids, device = self.config.temporal_prompt_ids, self.get_input_embeddings().weight.device
+        if ids is None:
             raise ValueError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
-        all_ids = torch.tensor(self.config.temporal_prompt_ids, dtype=torch.long)  # [N, 0] without prompts
-        if frame_indices is None:
-            frame_indices = torch.arange(num_frames)
-        if len(frame_indices) != num_frames:
-            raise ValueError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
-        if num_frames == 0 or frame_indices.max() >= len(all_ids) or frame_indices.min() < 0:
-            raise ValueError(
-                f"a video must have 1 to {len(all_ids)} frames with indexes 0 to {len(all_ids) - 1} "
-                f"(the checkpoint's timeline), got {num_frames} frames"
-                + (f", indexes {int(frame_indices.min())} to {int(frame_indices.max())}" if num_frames else "")
-            )
-        return all_ids[frame_indices.to("cpu")]
+        made_of, table = self._table
+        if made_of is not ids or table.device != device:
+            table = torch.tensor(ids, dtype=torch.long, device=device)
+            self._table = ids, table
+        return table
 
     def embed_media(
         self, media: Sequence[Tensor], frame_indices: Sequence[Tensor | None] | None = None
@@ -361,6 +362,20 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)
+
+
+def _check_frames(num_frames: int, frame_indices: Tensor | None, most: int) -> None:
+    """Refuse frames that have no place on a timeline of `most` frames."""
+    if frame_indices is not None and len(frame_indices) != num_frames:
+        raise ValueError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
+    low, high = 0, num_frames - 1
+    if frame_indices is not None and num_frames:
+        low, high = int(frame_indices.min()), int(frame_indices.max())
+    if num_frames == 0 or low < 0 or high >= most:
+        raise ValueError(
+            f"a video must have 1 to {most} frames with indexes 0 to {most - 1} (the checkpoint's timeline), got "
+            f"{num_frames} frames" + (f", indexes {low} to {high}" if num_frames else "")
+        )
 
 
 def _one_item_per_place(input_ids: Tensor, media: list[Tensor], empty: Tensor) -> list[Tensor]:
