@@ -58,18 +58,47 @@ class FrameEncoder:
         """uint8 [T, H, W, 3] -> the tower's pixels, float32 [T, 3, h, w]."""
         self.load()
         processor = self.tower.image_processor
-        if self.aspect_ratio == "pad":
-            frames = pad_to_square(frames, tuple(int(mean * 255) for mean in processor.image_mean))
-        return processor(images=list(frames), return_tensors="pt")["pixel_values"]
+        return normalize(resize(frames, processor, self.aspect_ratio), processor)
 
     @torch.no_grad()
+    def encode(self, resized: Tensor) -> Tensor:
+        """uint8 [T, 3, h, w], as `resize` gives them -> frame features [T, C] or [T, m, C], on the tower's device."""
+        self.load()
+        pixels = normalize(resized.to(self.tower.device, non_blocking=True), self.tower.image_processor)
+        return self.feature.of(self.tower, pixels.to(self.tower.dtype))
+
     def __call__(self, frames: np.ndarray) -> Tensor:
         """uint8 [T, H, W, 3] RGB -> frame features [T, C] or [T, m, C] in the tower's dtype and on its device."""
-        features = []
-        for start in range(0, len(frames), self.batch_size):
-            pixels = self.preprocess(frames[start : start + self.batch_size])
-            features.append(self.feature.of(self.tower, pixels.to(self.tower.device, self.tower.dtype)))
-        return torch.cat(features)
+        self.load()
+        processor = self.tower.image_processor
+        batches = [frames[start : start + self.batch_size] for start in range(0, len(frames), self.batch_size)]
+        return torch.cat([self.encode(resize(batch, processor, self.aspect_ratio)) for batch in batches])
+
+
+def resize(frames: np.ndarray, processor, aspect_ratio: str | None) -> Tensor:
+    """uint8 [T, H, W, 3] -> uint8 [T, 3, h, w] of the tower's size; needs no tower, and a quarter of float32's memory.
+
+    Args:
+        processor: the tower's image processor.
+        aspect_ratio: see `FrameEncoder`.
+    """
+    if aspect_ratio == "pad":
+        frames = pad_to_square(frames, tuple(int(mean * 255) for mean in processor.image_mean))
+    return processor(images=list(frames), do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
+
+
+def normalize(resized: Tensor, processor) -> Tensor:
+    """uint8 [T, 3, h, w] -> float32 of the same shape, with the processor's scale, mean and deviation."""
+    pixels = resized.float()
+    if processor.do_rescale:
+        pixels = pixels * processor.rescale_factor
+    if processor.do_normalize:
+        mean, deviation = (
+            torch.tensor(values, device=pixels.device)[:, None, None]
+            for values in (processor.image_mean, processor.image_std)
+        )
+        pixels = (pixels - mean) / deviation
+    return pixels
 
 
 def pad_to_square(frames: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:

@@ -1,0 +1,163 @@
+"""The tower that features are made with: named on its own, or as a checkpoint's files say, without its decoder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from ..timeline import DEFAULT_NUM_FRAMES
+from .description import describe
+from .encoder import FrameEncoder
+from .kinds import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature
+from .towers import embedding_tower
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TOWER = "openai/clip-vit-large-patch14-336"  # LLaVA-1.5's
+DEFAULT_SELECT_LAYER = -2  # LLaVA-1.5's
+
+
+def encoder_of_tower(
+    vision_tower: str = DEFAULT_TOWER,
+    feature: FrameFeature = FrameFeature(),  # noqa: B008 (frozen)
+    num_frames: int = DEFAULT_NUM_FRAMES,
+    select_layer: int = DEFAULT_SELECT_LAYER,
+    aspect_ratio: str = "pad",
+) -> FrameEncoder:
+    """The encoder that a model with these settings has; its tower is loaded, on the CPU.
+
+    Args:
+        vision_tower: a CLIP's folder or hub name; for "clip_embedding" also OpenAI's file `ViT-L-14.pt`.
+        num_frames: N, for the description.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the tower, if it is not there, not whole, or cannot give the feature.
+    """
+    fields = {"mm_vision_tower": vision_tower, "mm_vision_select_layer": select_layer}
+    return _encoder(fields, feature, num_frames, aspect_ratio, tuned={})
+
+
+def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | None = None) -> FrameEncoder:
+    """The encoder that the checkpoint's model has (`load_pretrained`); of its weights only the tower's are read.
+
+    Args:
+        model_path: a folder or hub name of any layout that `load_pretrained` takes.
+        vision_tower: in place of the tower that the config names.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file, as `load_pretrained`.
+    """
+    from ..checkpoint.files import CONFIG
+    from ..checkpoint.layouts import Layout, find_tower
+
+    folder = _folder_of(model_path)
+    config = _config_in(folder)
+    feature = FrameFeature(config.get("frame_feature", PATCH_MEAN), config.get("frame_tokens", 1))
+    key = "frame_tower" if feature.kind == CLIP_EMBEDDING else "mm_vision_tower"
+    tower = vision_tower or config.get(key)
+    if tower is not None:
+        layout = Layout(folder, config, folder / CONFIG, folder, None, (), vision_tower)
+        tower = find_tower(str(tower), layout)
+    elif feature.kind != CLIP_EMBEDDING:
+        raise ValueError(f"{folder / CONFIG}: expected {key}, the CLIP tower's folder or hub name, got none")
+    fields = {**config, "mm_vision_tower": tower, "unfreeze_mm_vision_tower": False}  # loaded below, and only there
+    tuned = _tuned_tower(folder) if config.get("unfreeze_mm_vision_tower") else {}
+    num_frames = config.get("num_frames", DEFAULT_NUM_FRAMES)
+    encoder = _encoder(fields, feature, num_frames, config.get("image_aspect_ratio"), tuned)
+    expected = config.get("mm_hidden_size", encoder.tower.hidden_size)
+    if encoder.tower.hidden_size != expected:
+        raise ValueError(
+            f"{tower}: expected a tower whose features are {expected} wide, as {folder / CONFIG} has it, "
+            f"got {encoder.tower.hidden_size}"
+        )
+    return encoder
+
+
+def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio: str | None, tuned) -> FrameEncoder:
+    """The encoder of a model whose config has these fields."""
+    name = fields["mm_vision_tower"]
+    if feature.kind == CLIP_EMBEDDING:
+        tower = embedding_tower(name)
+        tower.load_model()
+    else:
+        from llava.model.multimodal_encoder.builder import build_vision_tower
+
+        from ..checkpoint.files import find_folder
+        from ..checkpoint.tower import load_clip_tower, quiet_loading
+
+        find_folder(name, "the vision tower")  # where it is missing, this names it
+        with quiet_loading():
+            try:
+                tower = build_vision_tower(SimpleNamespace(**fields), delay_load=True)
+            except (OSError, ValueError, AttributeError) as error:
+                raise ValueError(f"{name}: expected a CLIP vision tower ({error})") from error
+        load_clip_tower(tower, tuned)
+    tower.requires_grad_(False).eval()
+    description = describe(
+        feature,
+        name,
+        fields.get("mm_vision_select_layer"),
+        aspect_ratio,
+        num_frames,
+        tower.hidden_size,
+        tower,
+    )
+    return FrameEncoder(tower, aspect_ratio, description, feature)
+
+
+def _folder_of(model_path: str | os.PathLike) -> Path:
+    """The folder with the checkpoint's config; of a hub repository only what says and holds the tower is fetched."""
+    from ..checkpoint.files import ADAPTER_CONFIG, CONFIG, find_folder
+
+    path = Path(model_path).expanduser()
+    if not path.exists() and "/" in str(model_path):
+        path = _fetch_small_files(str(model_path)) or path
+    folder = find_folder(path, "model_path")
+    if (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file():
+        return folder
+    adapters = sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
+    if len(adapters) != 1:
+        names = ", ".join(adapter.name for adapter in adapters) or "none"
+        raise ValueError(f"{folder}: expected {CONFIG}, or one folder of a released V2Xum-LLM's stage 2, got {names}")
+    return adapters[0]
+
+
+def _fetch_small_files(name: str) -> Path | None:
+    """A hub repository without its decoder, or None if there is none of that name."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "vision_tower/*", "clip/*.pt"]))
+    except Exception as error:  # the hub's client raises a dozen types, of its own and of its HTTP library
+        logger.debug("%s: %s", name, error)
+        return None
+
+
+def _config_in(folder: Path) -> dict:
+    """The config's fields; of a released stage 2 what its model is known to have."""
+    from ..checkpoint.files import ADAPTER_CONFIG, CONFIG, read_json
+    from ..checkpoint.layouts import LLAVA, OURS, RELEASED_CLIP
+
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    if config.get("model_type") in (OURS, *LLAVA):
+        return config
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"{folder / CONFIG}: expected model_type {OURS}, {' or '.join(LLAVA)}, got {config.get('model_type')!r}"
+        )
+    clip = folder.parent / RELEASED_CLIP
+    return {"frame_feature": CLIP_EMBEDDING, "frame_tower": str(clip) if clip.is_file() else None}
+
+
+def _tuned_tower(folder: Path) -> dict[str, torch.Tensor]:
+    """The tower's weights of a checkpoint that was trained together with it."""
+    from ..checkpoint.files import read_tensors, weight_files
+
+    files = weight_files(folder)
+    if not files:
+        raise FileNotFoundError(f"{folder}: its config says that it trained its tower; expected weights here, got none")
+    return {name: tensor for file in files for name, tensor in read_tensors(file) if ".vision_tower." in name}

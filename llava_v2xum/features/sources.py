@@ -1,0 +1,102 @@
+"""Which file a video's stored features were made of: a line of JSON for each video."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def file_source(path: str | os.PathLike, total_frames: int | None = None) -> dict:
+    """What is known of a video's file: its size, and its number of frames once it has been read."""
+    source = {"bytes": os.stat(path).st_size}
+    return source if total_frames is None else {"total_frames": total_frames, **source}
+
+
+def same_source(found: dict, expected: dict) -> bool:
+    """Whether two sources can be the same file, by what both know of it."""
+    return all(found[key] == expected[key] for key in found.keys() & expected.keys())
+
+
+class SourceLog:
+    """The sources of a feature folder: `sources.jsonl`, or `sources.R.jsonl` of the process of rank R.
+
+    Each process appends to a file of its own, so that none writes into another's line. The folders of older releases
+    have one `ID.json` a video, which are read too.
+
+    Args:
+        folder: the feature folder.
+        rank: of this process among those that write.
+    """
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.folder = folder
+        self.file = folder / (f"sources.{rank}.jsonl" if rank else "sources.jsonl")
+        self._known: dict[str, dict] | None = None
+        self._is_whole = False  # whether the own file's last line is known to be
+
+    def get(self, video_id: str) -> dict | None:
+        """The source that was recorded last, or None.
+
+        Raises:
+            ValueError: for an `ID.json` that is none.
+        """
+        if self._known is None:
+            self._known = self._read()
+        if video_id in self._known:
+            return self._known[video_id]["source"]
+        note = self.folder / f"{video_id}.json"
+        if video_id == "features" or not note.exists():  # features.json says what the features are
+            return None
+        try:
+            source = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{note}: expected JSON that says which file it was made of ({error})") from error
+        if not isinstance(source, dict):
+            raise ValueError(f"{note}: expected a JSON object, got a {type(source).__name__}")
+        return source
+
+    def append(self, video_id: str, source: dict) -> None:
+        """Record a source; it is on disk when this returns."""
+        record = {"id": video_id, "source": source, "saved": round(time.time(), 3)}
+        line = (json.dumps(record) + "\n").encode()
+        with open(self.file, "ab") as file:
+            if not self._is_whole:
+                self._cut_torn_line(file)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._known is not None:
+            self._known[video_id] = record
+
+    def _cut_torn_line(self, file) -> None:
+        """Take off what a kill left half written at the end of the own file."""
+        with open(self.file, "rb") as reader:
+            data = reader.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            logger.warning("%s: its last line was left half written; it is taken off", self.file)
+            file.truncate(whole)
+        self._is_whole = True
+
+    def _read(self) -> dict[str, dict]:
+        """The records of all processes, the latest of each video."""
+        known: dict[str, dict] = {}
+        for file in sorted(self.folder.glob("sources*.jsonl")):
+            for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+                if not line:
+                    continue
+                try:
+                    record = json.loads(line)
+                    video_id, saved = record["id"], record["saved"]
+                    record["source"].keys()
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    logger.warning("%s:%d: not a whole record, left out (%s)", file, number, error)
+                    continue
+                if video_id not in known or known[video_id]["saved"] <= saved:
+                    known[video_id] = record
+        return known
