@@ -5,7 +5,9 @@ LLaVA builds model, data and trainer from names in its training module; `video_t
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -14,25 +16,38 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .compat import mend_llava, mended_gather, mended_trainer
+from .compat import (
+    gathered,
+    mend_llava,
+    mended_arguments,
+    mended_final_save,
+    mended_gather,
+    mended_model_kwargs,
+    mended_other_weights,
+    without_partitioning,
+)
 
 mend_llava()
 import llava.train.llava_trainer as llava_trainer  # noqa: E402  (only importable after the mend)
 import llava.train.train as llava_train  # noqa: E402
+import torch  # noqa: E402
 import transformers  # noqa: E402
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments  # noqa: E402
+from .checkpoint.files import read_tensors  # noqa: E402
 from .checkpoint.tower import load_clip_tower  # noqa: E402
 from .dataset import make_data_module  # noqa: E402
 from .features import CLIP_EMBEDDING  # noqa: E402
+from .launch import UsageError, check_arguments, guarded  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
 from .plugin import register  # noqa: E402
+from .trainer import make_trainer_class  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 
 class _ModelMaker:
-    """Stands for the model class in LLaVA's `train()`, which calls only `from_pretrained`; keeps what it made.
+    """Stands for the model and trainer classes in LLaVA's `train()`; keeps what it made of them.
 
     Args:
         asked: the model's arguments.
@@ -42,11 +57,19 @@ class _ModelMaker:
         self.asked = asked
         self.model: LlavaV2XumForCausalLM | None = None
         self.tokenizer = None
+        self.trainer = None
 
     def from_pretrained(self, *args, **kwargs) -> LlavaV2XumForCausalLM:
-        self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **kwargs)
+        self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **mended_model_kwargs(kwargs))
         self.model.choose_feature(self.asked)
+        inner = self.model.get_model()
+        stock = inner.initialize_vision_modules
+        inner.initialize_vision_modules = lambda **given: _initialize_vision(self.model, stock, **given)
         return self.model
+
+    def trainer_class(self, *args, **kwargs):
+        self.trainer = make_trainer_class(llava_trainer.LLaVATrainer)(*args, **kwargs)
+        return self.trainer
 
     def data_module(self, tokenizer, data_args: DataArguments) -> dict:
         """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
@@ -55,6 +78,36 @@ class _ModelMaker:
             load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
         asked = self.asked
         return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
+
+
+def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArguments, fsdp=None) -> None:
+    """LLaVA's `initialize_vision_modules`, with the projector's file checked against the projector that it is for.
+
+    Raises:
+        UsageError: naming the file, if it holds no projector or one of another shape.
+    """
+    had_projector = getattr(model.get_model(), "mm_projector", None) is not None
+    file, model_args.pretrain_mm_mlp_adapter = model_args.pretrain_mm_mlp_adapter, None
+    with without_partitioning():
+        stock(model_args=model_args, fsdp=fsdp)
+    model_args.pretrain_mm_mlp_adapter = file
+    if file is not None:
+        _load_projector(model.get_model().mm_projector, Path(file))
+    elif not had_projector:
+        logger.warning("no --pretrain_mm_mlp_adapter, and the base has no projector: it starts from random weights")
+
+
+def _load_projector(projector, file: Path) -> None:
+    stored = {name.split("mm_projector.")[1]: tensor for name, tensor in read_tensors(file) if "mm_projector." in name}
+    with gathered(projector.parameters()):
+        expected = {name: list(tensor.shape) for name, tensor in projector.state_dict().items()}
+        found = {name: list(tensor.shape) for name, tensor in stored.items()}
+        if found != expected:
+            raise UsageError(
+                f"--pretrain_mm_mlp_adapter: {file}: expected a projector of shapes {expected} (--mm_projector_type, "
+                f"tower and decoder), got {found or 'a file without one'}"
+            )
+        projector.load_state_dict(stored)
 
 
 @contextlib.contextmanager
@@ -73,7 +126,9 @@ def video_type(asked: ModelArguments) -> Iterator[_ModelMaker]:
         "DataArguments": DataArguments,
         "TrainingArguments": TrainingArguments,
         "maybe_zero_3": mended_gather(llava_train.maybe_zero_3),
-        "LLaVATrainer": mended_trainer(llava_train.LLaVATrainer),
+        "get_peft_state_non_lora_maybe_zero_3": mended_other_weights(llava_train.get_peft_state_non_lora_maybe_zero_3),
+        "safe_save_model_for_hf_trainer": mended_final_save(llava_train.safe_save_model_for_hf_trainer),
+        "LLaVATrainer": maker.trainer_class,
     }
     stock = {name: getattr(llava_train, name) for name in ours}
     gather = llava_trainer.maybe_zero_3  # a copy of its own, for checkpoints of the projector alone
@@ -103,32 +158,61 @@ def keep_sentencepiece_model(tokenizer, output_dir: str) -> None:
 
 
 def train(arguments: Sequence[str] | None = None, attn_implementation: str | None = None) -> None:
-    """Run LLaVA's `train()` with the video type.
+    """Run LLaVA's `train()` with the video type. Started again, it goes on from the last whole checkpoint.
 
     Args:
         arguments: the command line without the program's name; `sys.argv` if None.
-        attn_implementation: as in LLaVA: "flash_attention_2", "sdpa", "eager" or None.
+        attn_implementation: as in LLaVA: "flash_attention_2", "sdpa", "eager" or None; `--attn_implementation` wins.
 
     Raises:
-        ValueError: for missing paths, or data that cannot be learnt from.
+        UsageError: a ValueError, for an argument that is missing or names what is not there.
+        ValueError: for data that cannot be learnt from, or a checkpoint that the run cannot go on from.
+        OSError: naming what could not be written, as when the disk is full; older checkpoints stay.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not any(argument.split("=")[0] == "--vision_tower" for argument in arguments):
-        arguments += ["--vision_tower", "openai/clip-vit-large-patch14-336"]  # LLaVA-1.5's
-    parser = transformers.HfArgumentParser((ModelArguments, DataArguments, TrainingArguments))
-    asked, _ = parser.parse_known_args(arguments)  # plain values: the trainer's own arguments are made only once
+    asked, arguments = _read(arguments)
+    check_arguments(arguments)
     transformers.set_seed(asked.seed)  # LLaVA seeds only its trainer, after a new projector has got its weights
     stock = inspect.unwrap(llava_train.train)  # a patched LLaVA's calls here (`commands.around_train`)
     argv = sys.argv
     sys.argv = [argv[0], *arguments]
     try:
         with video_type(asked) as maker:
-            stock(attn_implementation=attn_implementation)
+            stock(attn_implementation=_attention(asked, attn_implementation))
+            _finish(maker)
     finally:
         sys.argv = argv
-    if int(os.environ.get("RANK", "0")) == 0:
-        keep_sentencepiece_model(maker.tokenizer, asked.output_dir)
+
+
+def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments' values, and the arguments as LLaVA can read them; prints all flags for `--help`."""
+    classes = (ModelArguments, DataArguments, TrainingArguments)
+    arguments = mended_arguments(arguments, TrainingArguments.__dataclass_fields__)
+    given = {argument.split("=")[0] for argument in arguments}
+    if "--vision_tower" not in given:
+        arguments += ["--vision_tower", "openai/clip-vit-large-patch14-336"]  # LLaVA-1.5's
+    if "LOCAL_RANK" in os.environ and not given & {"--local_rank", "--local-rank"}:
+        arguments += ["--local_rank", os.environ["LOCAL_RANK"]]  # LLaVA saves where it is 0 or was not given
+    parser = transformers.HfArgumentParser(classes, description=__doc__)
+    asked, _ = parser.parse_known_args(arguments)  # plain values: the trainer's own arguments are made only once
+    return asked, arguments
+
+
+def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:
+    """The attention to train with: what was asked for, else FlashAttention where it is installed and a GPU runs it."""
+    wanted = getattr(asked, "attn_implementation", None) or wanted
+    if wanted is None and torch.cuda.is_available() and importlib.util.find_spec("flash_attn") and not asked.use_cpu:
+        return "flash_attention_2"
+    return wanted  # None is transformers' own choice, SDPA
+
+
+def _finish(maker: _ModelMaker) -> None:
+    """Put the finished model in place."""
+    folder = maker.trainer.finished_folder
+    if maker.trainer.args.process_index == 0:
+        keep_sentencepiece_model(maker.tokenizer, str(folder))
+    maker.trainer.publish()
 
 
 if __name__ == "__main__":
-    train()
+    sys.exit(guarded(sys.argv[1:]))
