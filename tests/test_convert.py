@@ -37,7 +37,10 @@ def test_strict_stops_at_the_first_and_writes_nothing(convert, tmp_path):
 def test_where_no_item_is_left_only_the_report_is_written(convert):
     status, annotations, entries, report, err = convert("videoxum", [videoxum(duration=0)])
     assert (status, annotations, entries) == (1, None, None)
-    assert report["counts"]["rejected"] == 1 and "no item is left" in err
+    assert report["counts"]["rejected"] == 1 and "no item is left" in err and "earlier" not in err
+    assert convert("videoxum", [videoxum()])[0] == 0
+    *_, err = convert("videoxum", [videoxum(duration=0)])
+    assert "set.json are an earlier run's" in err
 
 
 @pytest.mark.parametrize("name", READERS)

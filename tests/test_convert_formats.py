@@ -84,6 +84,9 @@ def test_the_second_of_two_equal_ids_is_rejected(convert):
     _, annotations, _, report, _ = convert("videoxum", [videoxum(), videoxum("v_2"), videoxum(duration=4.3)])
     assert [(one.video_id, one.duration_seconds) for one in annotations] == [("v_1", 4.2), ("v_2", 4.2)]
     assert reasons(report) == [("v_1", 2, "duplicate id: item 0 has it too")]
+    broken = videoxum(tsum=["A man [05].", "He."])
+    _, annotations, _, report, _ = convert("videoxum", [broken, videoxum()])
+    assert len(annotations) == 1 and [item for _, item, _ in reasons(report)] == [0]  # it is no duplicate of that
 
 
 def test_time_stamps_a_little_outside_are_clipped_and_counted(convert):
@@ -181,7 +184,7 @@ def test_instruct_v2xum_without_both(convert):
     assert [(item["id"], item["task"]) for item in report["tasks_without_answer"]] == [
         ("a", "both"), ("a", "video"), ("b", "both"), ("b", "text"), ("c", "both")
     ]  # fmt: skip
-    assert "3 videos have no BOTH answer" in err
+    assert "3 without a BOTH answer" in err
 
 
 @pytest.mark.parametrize(

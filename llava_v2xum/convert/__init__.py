@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from . import activitynet_captions, instruct_v2xum, videoxum
-from .entries import AnswerSettings, entries_of
+from .answers import AnswerSettings, entries_of
 from .readers import Accepted, Reader, Rejected, SourceError
 from .run import Report, Settings, StrictStop, convert_file
 from .targets import RULES, targets_of

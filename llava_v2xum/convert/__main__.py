@@ -13,7 +13,7 @@ from ..summary import FORMS
 from ..tasks import TASKS
 from ..timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline
 from . import READERS
-from .entries import AnswerSettings
+from .answers import AnswerSettings
 from .readers import SourceError
 from .run import Outputs, Report, Settings, StrictStop, convert_file
 from .targets import DEFAULT_RULE, RULES
@@ -170,16 +170,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell_rejected(report: Report, folder: Path) -> None:
-    details = Outputs.of(report.source, folder).report
+    outputs = Outputs.of(report.source, folder)
+    details = outputs.report
     if report.rejected:
         count = len(report.rejected)
         _say(f"{report.source}: {count} item{'s' * (count > 1)} rejected, the first: {report.rejected[0]}; "
              f"all of them: {details}")  # fmt: skip
     if not report.annotations:
-        _say(f"error: {report.source}: no item is left, so only {details} is written")
+        old = [str(path) for path in (outputs.annotations, outputs.instructions) if path.exists()]
+        stale = f"; {' and '.join(old)} are an earlier run's" if old else ""
+        _say(f"error: {report.source}: no item is left, so only {details} is written{stale}")
     for task in sorted({item["task"] for item in report.missing}):
         count = sum(item["task"] == task for item in report.missing)
-        _say(f"{report.source}: {count} videos have no {task.upper()} answer; which and why: {details}")
+        _say(f"{report.source}: {count} without a {task.upper()} answer; which and why: {details}")
 
 
 def table(reports: Sequence[Report], tasks: Sequence[str]) -> str:

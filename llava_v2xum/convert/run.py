@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from ..annotations import annotation_line
 from ..atomic import replacing
-from .entries import AnswerSettings, entries_of
+from .answers import AnswerSettings, entries_of
 from .readers import Accepted, Reader, Rejected
 
 
@@ -162,12 +162,15 @@ def _accepted(
     reader: Reader, report: Report, settings: Settings
 ) -> Iterator[tuple[Accepted, dict[str, list[dict[str, Any]]]]]:
     """The items that pass every check, each with its entries by task; all else goes into the report."""
-    places: dict[str, int] = {}
+    places: dict[str, int] = {}  # of the accepted ones, by their ids
     for item in reader.read(report.source, settings.tolerance_seconds):
         if isinstance(item, Accepted):
             video_id = item.annotation.video_id
             try:
-                _check_id(item, places, settings.video_ids)
+                if video_id in places:
+                    raise ValueError(f"duplicate id: item {places[video_id]} has it too")
+                if settings.video_ids is not None and video_id not in settings.video_ids:
+                    raise ValueError("no video file of that name")
                 by_task, missing = entries_of(item.annotation, settings.answers)
             except ValueError as error:
                 item = Rejected(video_id, item.place, str(error))
@@ -176,17 +179,9 @@ def _accepted(
             if settings.strict:
                 raise StrictStop(f"{report.source}: {item}")
             continue
+        places[video_id] = item.place
         report.annotations += 1
         report.missing += [{"id": video_id, "task": task, "reason": why} for task, why in missing.items()]
         if item.clipped:
             report.clipped[video_id] = item.clipped
         yield item, by_task
-
-
-def _check_id(item: Accepted, places: dict[str, int], video_ids: frozenset[str] | None) -> None:
-    video_id = item.annotation.video_id
-    first = places.setdefault(video_id, item.place)
-    if first != item.place:
-        raise ValueError(f"duplicate id: item {first} has it too")
-    if video_ids is not None and video_id not in video_ids:
-        raise ValueError("no video file of that name")
