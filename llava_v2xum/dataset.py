@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from .entries import Entry, EntryChecker, load_entries
 from .features import FeatureFolder
 from .frame_sources import FrameSource, StoredFeatures, VideoFiles
+from .packing import PackedDataset
 from .tokens import PieceCache, build_input_ids, tokenize_conversation
 
 __all__ = ["VideoCollator", "VideoDataset", "build_input_ids", "make_data_module"]
@@ -69,14 +70,27 @@ class VideoDataset(Dataset):
         Raises:
             ValueError: naming the entry and the file, if a video's frames cannot be had.
         """
+        input_ids, labels = self.text_of(position)
+        videos, indices = self.videos_of(position)
+        return {"input_ids": input_ids, "labels": labels, "videos": videos, "video_indices": indices}
+
+    def text_of(self, position: int) -> tuple[Tensor, Tensor]:
+        """A sample's input_ids and labels, int64 [S] each."""
         entry = self.entries[position]
         try:
-            input_ids, labels = tokenize_conversation(entry.turns, self.tokenizer, self.conversation)
+            return tokenize_conversation(entry.turns, self.tokenizer, self.conversation)
+        except ValueError as error:
+            raise ValueError(f"entry {entry.id}: {error}") from error
+
+    def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor]]:
+        """A sample's videos and the indexes of their frames; see `__getitem__`."""
+        entry = self.entries[position]
+        try:
             videos = [self.source.load(video, shown) for video, shown in zip(entry.videos, entry.frame_indices)]
         except ValueError as error:
             raise ValueError(f"entry {entry.id}: {error}") from error
         indices = [torch.tensor(range(self.num_frames) if shown is None else shown) for shown in entry.frame_indices]
-        return {"input_ids": input_ids, "labels": labels, "videos": videos, "video_indices": indices}
+        return videos, indices
 
 
 class VideoCollator:
@@ -90,7 +104,7 @@ class VideoCollator:
         self.pad_token_id = pad_token_id
 
     def __call__(self, samples: Sequence[dict[str, Tensor | list[Tensor]]]) -> dict[str, Tensor | list[Tensor]]:
-        """Samples of `VideoDataset` -> a batch.
+        """Samples of `VideoDataset`, or rows of a `PackedDataset`, -> a batch.
 
         Returns:
             input_ids, labels, attention_mask, int64 [B, S] each; and unless all of it is text, the lists videos and
@@ -103,13 +117,17 @@ class VideoCollator:
         batch = {
             "input_ids": pad([sample["input_ids"] for sample in samples], self.pad_token_id),
             "labels": pad([sample["labels"] for sample in samples], IGNORE_INDEX),
-            "attention_mask": pad([torch.ones_like(sample["input_ids"]) for sample in samples], 0),
+            "attention_mask": pad([sample.get("attention_mask", _ones(sample)) for sample in samples], 0),
         }
         videos = [video for sample in samples for video in sample["videos"]]
         if videos:
             batch["videos"] = videos
             batch["video_indices"] = [indices for sample in samples for indices in sample["video_indices"]]
         return batch
+
+
+def _ones(sample: dict[str, Tensor | list[Tensor]]) -> Tensor:
+    return torch.ones_like(sample["input_ids"])
 
 
 def frame_source(data_args, model) -> FrameSource:
@@ -169,4 +187,6 @@ def make_data_module(
     )
     entries = load_entries(data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir)
     dataset = VideoDataset(entries, pieces, source, config.num_frames, conversation)
+    if data_args.pack:
+        dataset = PackedDataset(dataset, config.frame_positions, tokenizer.model_max_length, seed)
     return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer.pad_token_id)}

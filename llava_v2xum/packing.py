@@ -18,12 +18,19 @@ Shapes: B rows, S text positions, L positions with the frames.
 from __future__ import annotations
 
 import bisect
+import logging
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 import torch
-from llava.constants import IGNORE_INDEX
+from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from .tasks import VIDEO_TOKEN
+from .tokens import as_inference_asks
+
+logger = logging.getLogger(__name__)
 
 BRANCHES = 1 << 16  # more than a row has positions
 
@@ -181,3 +188,78 @@ def _fitting(samples, lengths, shared, max_length: int) -> list[tuple[list[int],
         else:
             groups.append(([sample], lengths[sample]))
     return groups
+
+
+class PackedDataset(Dataset):
+    """A data set's samples in packed rows. The rows are planned once; an epoch goes through them in its own order.
+
+    Args:
+        dataset: a `dataset.VideoDataset`.
+        frame_positions: k + m, the positions that one frame takes.
+        max_length: positions of a row.
+        seed: of the plan.
+    """
+
+    def __init__(self, dataset, frame_positions: int, max_length: int, seed: int) -> None:
+        self.dataset = dataset
+        self.frame_positions = frame_positions
+        self._before: dict[str, int] = {}  # tokens before the first placeholder, by the text that they are of
+        shared = [self._surely_shared(position) for position in range(len(dataset))]
+        keys = [self._key(position) for position in range(len(dataset))]
+        self.rows = plan_rows(dataset.lengths, keys, shared, max_length, seed)
+        self.lengths = [
+            sum(sum(dataset.lengths[i] - shared[i] for i in group) + shared[group[0]] for group in row)
+            for row in self.rows
+        ]
+        filled = sum(self.lengths) / (len(self.rows) * max_length)
+        logger.info("%d samples in %d rows, %.0f %% filled", len(dataset), len(self.rows), 100 * filled)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def modality_lengths(self) -> list[int]:
+        """Under the name that LLaVA's length-grouped sampler asks for."""
+        return self.lengths
+
+    def __getitem__(self, number: int) -> dict[str, Tensor | list[Tensor]]:
+        """One row, with the keys of a sample, and its codes as attention_mask."""
+        groups, videos, indices = [], [], []
+        for members in self.rows[number]:
+            samples = [self.dataset.text_of(position) for position in members]
+            shared = shared_length(samples) if len(samples) > 1 else 0
+            once = int((samples[0][0][:shared] == IMAGE_TOKEN_INDEX).sum())
+            shown, places = self.dataset.videos_of(members[0])
+            videos += shown[:once] + shown[once:] * len(samples)
+            indices += places[:once] + places[once:] * len(samples)
+            groups.append(samples)
+        input_ids, labels, codes = pack_row(groups)
+        return {
+            "input_ids": input_ids,
+            "labels": labels,
+            "attention_mask": codes,
+            "videos": videos,
+            "video_indices": indices,
+        }
+
+    def _text_before(self, position: int) -> str | None:
+        """What stands before the first placeholder, or None if there is none in the first turn."""
+        before, token, _ = as_inference_asks(self.dataset.entries[position].turns[0]["value"]).partition(VIDEO_TOKEN)
+        return before if token else None
+
+    def _key(self, position: int) -> Hashable:
+        """Equal for samples that begin with the same text and the same video."""
+        entry, before = self.dataset.entries[position], self._text_before(position)
+        return position if before is None else (entry.videos, entry.frame_indices, before)
+
+    def _surely_shared(self, position: int) -> int:
+        """Positions up to the end of the first video, which samples of one key have in common."""
+        entry, before = self.dataset.entries[position], self._text_before(position)
+        if before is None:
+            return 0
+        if before not in self._before:
+            ids, _ = self.dataset.text_of(position)
+            self._before[before] = int((ids == IMAGE_TOKEN_INDEX).nonzero()[0])
+        first = entry.frame_indices[0]
+        frames = self.dataset.num_frames if first is None else len(first)
+        return self._before[before] + frames * self.frame_positions

@@ -154,3 +154,94 @@ def test_flash_attention_is_refused(model, monkeypatch):
     monkeypatch.setattr(model.config, "_attn_implementation", "flash_attention_2")
     with pytest.raises(ValueError, match="'sdpa' or 'eager', got 'flash_attention_2'"):
         model(ids[None], attention_mask=codes[None], labels=labels[None], videos=[video("a")])
+
+
+# --- the data set ----------------------------------------------------------------------------------------------
+
+
+def entries_of(folder) -> list[dict]:
+    """Three tasks of two videos, a second answer to one question, a part of a video's frames, two videos, a text."""
+
+    def entry(entry_id: str, question: str, answer: str, **more) -> dict:
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        return {"id": entry_id, "conversations": turns, **more}
+
+    entries = [entry(name, query_for(task), ANSWERS[task]) for name in ("a", "b") for task in TASKS]
+    entries.append(entry("a", query_for("both"), "A box [05]."))
+    entries.append(entry("a", query_for("text"), "A box.", frame_indices=[1, 4]))
+    compare = "First <video>, then <video>. Please."
+    entries.append(entry("two", compare, "A man.", videos=["a", "b"]))
+    entries.append(entry("two", compare, "A woman.", videos=["a", "b"]))
+    entries.append(entry("t", "Please.", "A hand."))
+    return entries
+
+
+@pytest.fixture
+def data_args(tmp_path):
+    import json
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    (tmp_path / "features").mkdir()
+    for name in "ab":
+        np.save(tmp_path / "features" / f"{name}.npy", video(name).numpy().astype(np.float16))
+    (tmp_path / "data.json").write_text(json.dumps(entries_of(tmp_path)))
+    return SimpleNamespace(
+        data_path=[str(tmp_path / "data.json")], data_weights=None, feature_folder=str(tmp_path / "features"),
+        video_folder=None, strict=True, pack=False,
+    )  # fmt: skip
+
+
+def test_a_packed_data_set_trains_on_the_same_as_the_plain_one(model, data_args):
+    from llava_v2xum.dataset import make_data_module
+
+    plain = make_data_module(weights.tokenizer(), data_args, model)
+    data_args.pack = True
+    packed = make_data_module(weights.tokenizer(), data_args, model)
+    rows = packed["train_dataset"]
+    assert sorted(i for row in rows.rows for group in row for i in group) == list(range(len(plain["train_dataset"])))
+    assert len(rows) < len(plain["train_dataset"]) / 2
+    assert max(rows.lengths) <= weights.tokenizer().model_max_length
+
+    def total(module: dict) -> tuple[float, int]:
+        batch = module["data_collator"]([module["train_dataset"][i] for i in range(len(module["train_dataset"]))])
+        count = int((batch["labels"] != -100).sum())
+        with torch.no_grad():
+            return model(**batch).loss.item() * count, count
+
+    (loss, count), (expected, expected_count) = total(packed), total(plain)
+    assert count == expected_count and loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_lengths_of_packed_rows_are_those_of_the_decoders_input(model, data_args):
+    from llava_v2xum.dataset import make_data_module
+
+    data_args.pack = True
+    module = make_data_module(weights.tokenizer(), data_args, model)
+    rows = module["train_dataset"]
+    for number, length in enumerate(rows.lengths):
+        with torch.no_grad(), weights.decoder_inputs(model) as seen:
+            model(**module["data_collator"]([rows[number]]))
+        assert seen[0].shape[1] <= length  # what more is shared than the plan was sure of makes a row shorter
+
+
+def test_training_runs_on_packed_rows(data_args, tmp_path):
+    import json
+    from pathlib import Path
+
+    import tiny
+
+    from llava_v2xum.train import train
+
+    tiny.write_base(tmp_path / "base")
+    train([
+        "--model_name_or_path", str(tmp_path / "base"), "--vision_tower", str(weights.sources()[1]),
+        "--data_path", *data_args.data_path, "--feature_folder", data_args.feature_folder, "--num_frames", str(FRAMES),
+        "--output_dir", str(tmp_path / "out"), "--pack", "True", "--max_steps", "12", "--learning_rate", "2e-2",
+        "--model_max_length", "400", "--per_device_train_batch_size", "2", "--group_by_modality_length", "True",
+        "--save_strategy", "no", "--report_to", "none", "--use_cpu", "True", "--logging_steps", "1",
+    ])  # fmt: skip
+    history = json.loads(Path(tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    losses = [step["loss"] for step in history if "loss" in step]
+    assert losses[-1] < 0.7 * losses[0]
