@@ -28,6 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .tasks import TASKS
 from .timeline import DEFAULT_NUM_FRAMES, Timeline
@@ -45,6 +46,7 @@ _PUNCTUATION = " .,;:!?]"  # never begins a sentence: what is left of the separa
 _SHOWN_CHARACTERS = 40  # of an offending piece of the answer, in a problem
 
 
+@lru_cache(maxsize=4096)  # the converter asks for the same sentences of every task and annotator
 def canonical_text(text: str) -> str:
     """The one way a sentence is kept: single blanks, no leading punctuation, a stop at its end.
 
