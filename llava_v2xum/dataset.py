@@ -13,9 +13,10 @@ from llava.constants import IGNORE_INDEX
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .entries import Entry, EntryChecker, load_entries
+from .entries import Entry, EntryChecker
 from .features import FeatureFolder
 from .frame_sources import FrameSource, StoredFeatures, VideoFiles
+from .mixing import load_entries
 from .packing import PackedDataset
 from .tokens import PieceCache, build_input_ids, tokenize_conversation
 
@@ -26,11 +27,14 @@ class VideoDataset(Dataset):
     """Checked entries -> samples, which are made when they are asked for.
 
     Args:
-        entries: those of an epoch (`entries.load_entries`).
+        entries: those of an epoch (`mixing.load_entries`).
         tokenizer: a `PieceCache`, the one that they were checked with.
         source: where their videos come from.
         num_frames: N.
         conversation: a name in LLaVA's `conv_templates`.
+
+    Attributes:
+        lengths: positions of each sample with its frames, exact, for length-grouped batches and packing.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class VideoDataset(Dataset):
         conversation: str = "v1",
     ) -> None:
         self.entries = list(entries)
+        self.lengths = [entry.length for entry in self.entries]
         self.tokenizer = tokenizer
         self.source = source
         self.num_frames = num_frames
@@ -51,13 +56,8 @@ class VideoDataset(Dataset):
         return len(self.entries)
 
     @property
-    def lengths(self) -> list[int]:
-        """Positions of each sample with its frames, exact, for length-grouped batches and packing."""
-        return [entry.length for entry in self.entries]
-
-    @property
     def modality_lengths(self) -> list[int]:
-        """The same: LLaVA marks text entries by a minus sign to keep them apart, which a video's batch need not."""
+        """The same numbers: LLaVA marks text entries by a minus sign to keep them apart, which a video's batch need not."""
         return self.lengths
 
     def __getitem__(self, position: int) -> dict[str, Tensor | list[Tensor]]:

@@ -6,7 +6,6 @@ Shapes: T frames of one video, m visual tokens of a frame, C feature width, h an
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,14 +31,6 @@ class FrameSource(Protocol):
         """The frames of these indexes of the timeline (all N if None), features or pixels, [T, ...]."""
 
 
-def _names_in(folder: Path, flag: str) -> list[str]:
-    try:
-        with os.scandir(folder) as found:
-            return [entry.name for entry in found if not entry.name.startswith(".")]
-    except OSError as error:
-        raise ValueError(f"{flag}: {folder}: the folder cannot be listed: {error.strerror}") from error
-
-
 class StoredFeatures:
     """Frame features from a folder; no video is decoded.
 
@@ -48,14 +39,15 @@ class StoredFeatures:
         shape: of a whole video's features (`LlavaV2XumConfig.feature_shape`).
 
     Raises:
-        ValueError: if the folder cannot be listed.
+        ValueError: if there is no such folder.
     """
 
     def __init__(self, folder: FeatureFolder, shape: tuple[int, ...]) -> None:
+        if not folder.path.is_dir():
+            raise ValueError(f"--feature_folder: {folder.path}: no such folder")
         self.folder = folder
         self.shape = tuple(shape)
-        names = _names_in(folder.path, "--feature_folder")
-        self._stored = frozenset(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
+        self._stored = frozenset(folder.ids())
 
     def problem(self, video_id: str) -> str | None:
         return None if video_id in self._stored else f"no features of {video_id!r} in {self.folder.path}"
@@ -101,11 +93,15 @@ class VideoFiles:
         self.dtype = dtype
         processor_alone = SimpleNamespace(is_loaded=True, image_processor=image_processor)
         self._preprocess = FrameEncoder(processor_alone, aspect_ratio, {}).preprocess
-        self._files: dict[str, list[str]] = defaultdict(list)
-        for name in sorted(_names_in(self.folder, "--video_folder")):
+        self._files: dict[str, list[str]] = {}
+        try:
+            names = sorted(os.listdir(self.folder))
+        except OSError as error:
+            raise ValueError(f"--video_folder: {folder}: the folder cannot be listed: {error.strerror}") from error
+        for name in names:
             stem, extension = os.path.splitext(name)
-            if extension.lower() in VIDEO_EXTENSIONS:
-                self._files[stem].append(name)
+            if extension.lower() in VIDEO_EXTENSIONS and not name.startswith("."):
+                self._files.setdefault(stem, []).append(name)
 
     def problem(self, video_id: str) -> str | None:
         files = self._files.get(video_id, [])
@@ -117,8 +113,12 @@ class VideoFiles:
         """Pixels [T, 3, h, w].
 
         Raises:
-            VideoError: naming the file, if it is gone or cannot be decoded.
+            ValueError: if there is no such video, or several.
+            VideoError: naming the file, if it is gone or cannot be decoded; it is a ValueError.
         """
+        problem = self.problem(video_id)
+        if problem is not None:
+            raise ValueError(problem)
         frames = read_video(self.folder / self._files[video_id][0], self.timeline).frames
         if frame_indices is not None:
             frames = frames[list(frame_indices)]

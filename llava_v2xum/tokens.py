@@ -47,11 +47,9 @@ class PieceCache:
         return SimpleNamespace(input_ids=ids)
 
 
-def _token_ids(prompt: str, tokenizer) -> LongTensor:
+def _token_ids(prompt: str, tokenizer) -> list[int]:
     """LLaVA's tokenization around placeholders, with `<video>` as one of them."""
-    return tokenizer_image_token(
-        prompt.replace(VIDEO_TOKEN, DEFAULT_IMAGE_TOKEN), tokenizer, IMAGE_TOKEN_INDEX, return_tensors="pt"
-    )
+    return tokenizer_image_token(prompt.replace(VIDEO_TOKEN, DEFAULT_IMAGE_TOKEN), tokenizer, IMAGE_TOKEN_INDEX)
 
 
 def _template(name: str) -> Conversation:
@@ -77,7 +75,7 @@ def build_input_ids(tokenizer, query: str, conversation: str = "v1") -> LongTens
     template = _template(conversation)
     template.append_message(template.roles[0], query)
     template.append_message(template.roles[1], None)
-    return _token_ids(template.get_prompt(), tokenizer)
+    return torch.tensor(_token_ids(template.get_prompt(), tokenizer))
 
 
 def as_inference_asks(value: str) -> str:
@@ -104,10 +102,10 @@ def _check_turn(position: int, turn: dict) -> None:
         raise ValueError(f"turn {position}: an answer cannot hold {VIDEO_TOKEN}")
 
 
-def tokenize_conversation(
+def locate_answers(
     turns: Sequence[dict[str, str]], tokenizer, conversation: str = "v1"
-) -> tuple[LongTensor, LongTensor]:
-    """A conversation of one or more rounds -> ids and labels.
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """The ids of a conversation of one or more rounds, and where its answers stand in them.
 
     Every answer is found by the length of the ids before it, whatever the tokenizer's legacy flag: LLaVA's
     `preprocess_v1` counts rounds apart, and with one such setting masks every label of several rounds.
@@ -117,15 +115,16 @@ def tokenize_conversation(
         tokenizer: a transformers tokenizer, or a `PieceCache` of it.
 
     Returns:
-        input_ids and labels, int64 [S] each; labels are -100 but for the answers with their end of sequence.
+        S ids, with -200 where a video stands; and for each answer its half-open range, end of sequence included.
 
     Raises:
         ValueError: if the turns do not alternate, one is empty or has a placeholder out of place, the last is no
-            answer, or the tokenizer joins an answer with what stands before it.
+            answer, or the tokenizer has no token for an answer or joins it with what stands before it.
     """
     if not isinstance(tokenizer, PieceCache):
         mend_tokenizer(tokenizer)
     template = _template(conversation)
+    input_ids: list[int] = []
     answers = []
     for position, turn in enumerate(turns):
         _check_turn(position, turn)
@@ -136,11 +135,26 @@ def tokenize_conversation(
         before = _token_ids(template.get_prompt(), tokenizer)
         template.messages[-1][1] = turn["value"]
         input_ids = _token_ids(template.get_prompt(), tokenizer)
-        if not torch.equal(input_ids[: len(before)], before):
+        if input_ids[: len(before)] != before:
             raise ValueError(f"turn {position}: the tokenizer joins the answer with what stands before it")
+        if len(input_ids) == len(before):
+            raise ValueError(f"turn {position}: the tokenizer has no token for the answer")
         answers.append((len(before), len(input_ids)))
     if not turns or len(turns) % 2:
         raise ValueError("no answer to learn from: the last turn must be an answer")
+    return input_ids, answers
+
+
+def tokenize_conversation(
+    turns: Sequence[dict[str, str]], tokenizer, conversation: str = "v1"
+) -> tuple[LongTensor, LongTensor]:
+    """A conversation of one or more rounds -> ids and labels; arguments and errors are those of `locate_answers`.
+
+    Returns:
+        input_ids and labels, int64 [S] each; labels are -100 but for the answers with their end of sequence.
+    """
+    ids, answers = locate_answers(turns, tokenizer, conversation)
+    input_ids = torch.tensor(ids)
     labels = torch.full_like(input_ids, IGNORE_INDEX)
     for start, stop in answers:
         labels[start:stop] = input_ids[start:stop]

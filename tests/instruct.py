@@ -8,9 +8,10 @@ from pathlib import Path
 import weights
 
 from llava_v2xum.dataset import VideoDataset
-from llava_v2xum.entries import EntryChecker, load_entries
+from llava_v2xum.entries import EntryChecker
 from llava_v2xum.features import FeatureFolder
 from llava_v2xum.frame_sources import FrameSource, StoredFeatures
+from llava_v2xum.mixing import load_entries
 from llava_v2xum.tasks import INSTRUCTIONS
 from llava_v2xum.timeline import Timeline
 from llava_v2xum.tokens import PieceCache

@@ -21,7 +21,8 @@ from instruct import (
 )
 from llava.constants import IGNORE_INDEX
 
-from llava_v2xum.entries import EntryError, load_entries, read_json, weigh, with_frame_indexes
+from llava_v2xum.entries import EntryError, with_frame_indexes
+from llava_v2xum.mixing import load_entries, read_json, weigh
 from llava_v2xum.tasks import INSTRUCTIONS
 from llava_v2xum.timeline import Timeline
 from llava_v2xum.tokens import tokenize_conversation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import sentencepiece
 import tiny
@@ -171,15 +173,27 @@ def test_conversations_that_cannot_be_learnt(turns, said):
         tokenize_conversation(turns, weights.tokenizer())
 
 
-def test_an_answer_that_the_tokenizer_joins_with_its_prompt():
-    class Joining:
-        """Gives `ASSISTANT:` another id when something follows."""
+class OddTokenizer:
+    """Changes the ids of a text that goes on after `ASSISTANT:`."""
 
-        bos_token_id = BOS
+    bos_token_id = BOS
 
-        def __call__(self, text: str):
-            ids = weights.tokenizer()(text).input_ids
-            return type("Ids", (), {"input_ids": ids if text.endswith("ASSISTANT:") else [ids[0], 5, *ids[2:]]})
+    def __init__(self, change) -> None:
+        self.change = change
 
-    with pytest.raises(ValueError, match="turn 1: the tokenizer joins the answer with what stands before it"):
-        tokenize_conversation([human("hi"), gpt("A box.")], Joining())
+    def __call__(self, text: str) -> SimpleNamespace:
+        asked, role, answer = text.partition("ASSISTANT:")
+        ids = weights.tokenizer()(asked + role).input_ids
+        return SimpleNamespace(input_ids=self.change(ids) if answer else ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda ids: [*ids[:-1], 5, 6], "turn 1: the tokenizer joins the answer with what stands before it"),
+        (lambda ids: ids, "turn 1: the tokenizer has no token for the answer"),
+    ],
+)
+def test_a_tokenizer_that_leaves_no_clean_answer(change, said):
+    with pytest.raises(ValueError, match=said):
+        tokenize_conversation([human("hi"), gpt("A box.")], OddTokenizer(change))
