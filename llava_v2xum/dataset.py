@@ -57,7 +57,7 @@ class VideoDataset(Dataset):
 
     @property
     def modality_lengths(self) -> list[int]:
-        """The same numbers: LLaVA marks text entries by a minus sign to keep them apart, which a video's batch need not."""
+        """The same: LLaVA marks text entries by a minus sign to keep them apart, which a video's batch need not."""
         return self.lengths
 
     def __getitem__(self, position: int) -> dict[str, Tensor | list[Tensor]]:
