@@ -8,7 +8,7 @@ An entry is Instruct-V2Xum's, with three optional keys of this project:
      "videos": ["v_1", "v_2"],                                    for several `<video>`; without it the id
      "frame_indices": [0, 4, 8]}                                  show only these frames (a list for each video)
 
-Keys that are not named here are left alone.
+Other keys are left alone, but for `image`: an entry for a still image is refused.
 """
 
 from __future__ import annotations
