@@ -53,7 +53,13 @@ class ModelArguments(llava_train.ModelArguments):
 class DataArguments(llava_train.DataArguments):
     """LLaVA's, and where the videos' features (or the videos themselves) are."""
 
-    data_path: list[str] | None = field(default=None, metadata={"help": "instruction JSON, one file or several"})
+    data_path: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "instruction JSON, one file or several; entries that cannot be learnt from are left out, and named "
+            "in rejected.jsonl in the output folder"
+        },
+    )
     data_weights: list[float] | None = field(
         default=None,
         metadata={"help": "for each file of --data_path how often it is seen in an epoch: 1 once, 0.5 half, 2 twice"},

@@ -16,7 +16,7 @@ from typing import Any
 from .video import VIDEO_EXTENSIONS, read_video
 
 MODEL_TYPE = "llava_v2xum"
-OWN_FLAG = "--feature_folder"  # an argument of training that LLaVA's own parser does not have
+OWN_FLAGS = ("--feature_folder", "--video_folder")  # arguments of training that LLaVA's own parser does not have
 
 
 def around_load(stock: Callable) -> Callable:
@@ -51,11 +51,11 @@ def around_load(stock: Callable) -> Callable:
 
 
 def around_train(stock: Callable) -> Callable:
-    """`llava.train.train.train`, which trains the video type where `--feature_folder` is given."""
+    """`llava.train.train.train`, which trains the video type where one of `OWN_FLAGS` is given."""
 
     @functools.wraps(stock)
     def train(attn_implementation: str | None = None) -> None:
-        if not any(argument.split("=")[0] == OWN_FLAG for argument in sys.argv[1:]):
+        if not any(argument.split("=")[0] in OWN_FLAGS for argument in sys.argv[1:]):
             return stock(attn_implementation)
         from .train import train as train_videos
 

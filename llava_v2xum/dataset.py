@@ -65,7 +65,7 @@ class VideoDataset(Dataset):
 
         Returns:
             input_ids and labels, int64 [S] each; videos, features [T, C] or pixels [T, 3, h, w] for each placeholder
-            in order; video_indices, int64 [T] for each.
+            in order; video_indices, int64 [T] for each, or None for one that is shown whole.
 
         Raises:
             ValueError: naming the entry and the file, if a video's frames cannot be had.
@@ -82,15 +82,14 @@ class VideoDataset(Dataset):
         except ValueError as error:
             raise ValueError(f"entry {entry.id}: {error}") from error
 
-    def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor]]:
+    def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor | None]]:
         """A sample's videos and the indexes of their frames; see `__getitem__`."""
         entry = self.entries[position]
         try:
             videos = [self.source.load(video, shown) for video, shown in zip(entry.videos, entry.frame_indices)]
         except ValueError as error:
             raise ValueError(f"entry {entry.id}: {error}") from error
-        indices = [torch.tensor(range(self.num_frames) if shown is None else shown) for shown in entry.frame_indices]
-        return videos, indices
+        return videos, [None if shown is None else torch.tensor(shown) for shown in entry.frame_indices]
 
 
 class VideoCollator:
