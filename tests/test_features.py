@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from llava_v2xum.features import FeatureFolder, FrameEncoder, normalize, resize
 from llava_v2xum.features.__main__ import main
 from llava_v2xum.features.extract import encode_videos
 from llava_v2xum.features.settings import encoder_of_checkpoint, encoder_of_tower
-from llava_v2xum.features.workers import Failure, ReadVideo, read_all
+from llava_v2xum.features.workers import Failure, ReadVideo, WorkerError, read_all
 from llava_v2xum.shapes import make_clip, write_clip
 from llava_v2xum.timeline import Timeline
 from llava_v2xum.video import read_video
@@ -282,7 +283,7 @@ class CannotBeSent:
 
 
 def test_workers_that_cannot_start_end_the_run():
-    with pytest.raises(RuntimeError, match=r"could not start \(exit status 7\)"):
+    with pytest.raises(WorkerError, match=r"could not start \(exit status 7\)"):
         list(read_all(CannotBeSent(), [Path("a.mp4")], workers=1))
 
 
@@ -307,20 +308,32 @@ def test_killed_and_started_again_the_store_is_whole(videos, tower, tmp_path, ca
 
 
 def test_two_ranks_share_the_videos(videos, tower, tmp_path):
-    """As a launcher starts them: by the environment alone."""
-    store, port = tmp_path / "store", {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    ranks = [
-        command(videos, store, flags(tower, "--workers", 0, f"--local_rank={rank}"),
-                RANK=str(rank), LOCAL_RANK=str(rank), **port)
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=200)[0] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], outputs
-    assert "rank 0: 3 videos done" in outputs[0] and "rank 1: 2 videos done" in outputs[1]
-    assert set(arrays(store)) == {f"{path.stem}.npy" for path in videos.iterdir()}
+    """Under a launcher, which ends all ranks once one exits with an error: here that of rank 0, soon."""
+    store, paths, arguments = tmp_path / "store", [], flags(tower, "--workers", 0, "--num-frames", 100)
+    for number, path in enumerate(sorted(videos.iterdir()) * 5):
+        bad, good = tmp_path / f"bad_{number}.mp4", tmp_path / f"good_{number}.mp4"
+        bad.write_text("no video")
+        shutil.copy(path, good)
+        paths += [str(bad), str(good)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+    made = subprocess.run(
+        [*launch, "-m", "llava_v2xum.features", *paths, "--out", str(store), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert made.returncode == 1, made.stderr
+    count = 5 * COUNT
+    assert f"rank 0: {count} of {count} videos could not be done" in made.stderr
+    assert f"rank 1: {count} videos done" in made.stderr
+    assert set(arrays(store)) == {f"{Path(path).stem}.npy" for path in paths[1::2]}
     names = {file.name for file in store.iterdir() if file.suffix != ".npy"}
-    assert names == {"features.json", "sources.jsonl", "sources.1.jsonl"}
-    assert run(videos, store, *flags(tower, "--workers", 0)) == 0
+    assert names == {"features.json", "failed.jsonl", "sources.1.jsonl"}
+    assert run([Path(path) for path in paths[1::2]], store, *arguments) == 0
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def test_inference_takes_the_store_of_its_model(videos, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,8 +17,10 @@ from ..video import VideoError, find_videos
 from .encoder import FrameEncoder
 from .extract import Extraction, FailureLog
 from .kinds import FRAME_FEATURES, PATCH_MEAN, FrameFeature
+from .ranks import Rank
 from .settings import DEFAULT_SELECT_LAYER, DEFAULT_TOWER, encoder_of_checkpoint, encoder_of_tower
 from .store import FeatureFolder
+from .workers import WorkerError
 
 EXAMPLES = """examples:
   python -m llava_v2xum.features videos/ --out features
@@ -37,22 +38,6 @@ or bad arguments
 """
 _OF_MODEL = ("frame_feature", "frame_tokens", "num_frames", "select_layer", "aspect_ratio")
 _MOST_WORKERS = 16  # our choice: as many decode faster than one GPU encodes
-
-
-@dataclass(frozen=True)
-class Rank:
-    """This process among those that a launcher started, from the environment that torchrun and deepspeed set."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-
-    @classmethod
-    def from_environment(cls) -> Rank:
-        world = int(os.environ.get("WORLD_SIZE", 1))
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", world)))
-        return cls(int(os.environ.get("RANK", 0)), world, int(os.environ.get("LOCAL_RANK", 0)), here)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -84,8 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dtype", default="auto", help="what the tower computes in: auto, float32, bfloat16, float16 (%(default)s: "
         "bfloat16 on a GPU that has it); stored is float16")  # fmt: skip
     add("--batch-size", type=int, default=64, help="frames in one pass of the tower (%(default)s)")
-    add("--workers", type=int, help="decoding processes; 0 decodes in the main one (default: one for each core, "
-        f"at most {_MOST_WORKERS})")  # fmt: skip
+    add("--workers", type=int, help="decoding processes, each with the N frames of a video in memory, 0.6 GB of 100 "
+        f"in full HD; 0 decodes in the main one (default: one for each core, at most {_MOST_WORKERS})")  # fmt: skip
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
 
@@ -117,6 +102,8 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
     from ..checkpoint.files import named_dtype
 
     device = _device(args.device, rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else pinned memory would open every rank's context on GPU 0 too
     if args.dtype != "auto":
         dtype = named_dtype(args.dtype)
     elif device.type == "cuda":  # as `load_pretrained` chooses
@@ -139,14 +126,16 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
 
 def _device(name: str, rank: Rank) -> torch.device:
     if name == "auto":
-        return torch.device("cuda", rank.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available():  # a scheduler may show each process one GPU only
+        return torch.device("cuda", rank.local_rank % torch.cuda.device_count())
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device must be 'auto' or one that torch has here, got {name!r} ({reason})") from error
-    return torch.device("cuda", rank.local_rank) if name == "cuda" else device
+    return device
 
 
 class Run:
@@ -216,17 +205,13 @@ class Run:
         todo = extraction.still_to_do(share)
         stored = len(share) - len(todo) - (self.failed - failed)
         if stored:
-            say(f"{self.name}{stored} of {len(share)} videos are done already ({args.out})")
+            say(f"{rank.name}{stored} of {len(share)} videos are done already ({args.out})")
         self.done += stored
         with tqdm(
-            total=len(todo), unit="video", desc=self.name.strip(), position=rank.local_rank,
+            total=len(todo), unit="video", desc=rank.name.rstrip(": "), position=rank.local_rank,
             mininterval=0.1 if sys.stderr.isatty() else 30, disable=not todo,
         ) as self.bar:  # fmt: skip
             extraction.run(todo)
-
-    @property
-    def name(self) -> str:
-        return f"rank {self.rank.rank}: " if self.rank.world_size > 1 else ""
 
     @property
     def status(self) -> int:
@@ -260,14 +245,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         videos = run.find()
         if videos:
             run.extract(videos)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:  # the tower, the folder, or --strict's video
-        say(f"error: {run.name}{error}")
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on where it stopped")
+        return 130
+    except (ValueError, OSError, ImportError, WorkerError) as error:  # the tower, the folder, or --strict's video
+        say(f"error: {run.rank.name}{error}")
+        return 1 if run.done else 2
+    except torch.cuda.OutOfMemoryError as error:
+        say(f"error: {run.rank.name}{error}; give a --batch-size below {args.batch_size}")
         return 1 if run.done else 2
     total = run.failed + run.done
     if run.failed:
-        say(f"{run.name}{run.failed} of {total} videos could not be done: {run.log.file}")
+        say(f"{run.rank.name}{run.failed} of {total} videos could not be done: {run.log.file}")
     elif total:
-        say(f"{run.name}{total} videos done: {args.out}")
+        say(f"{run.rank.name}{total} videos done: {args.out}")
+    run.rank.wait_for_all()
     return run.status
 
 

@@ -54,10 +54,10 @@ class Extraction:
 
     def still_to_do(self, videos: Iterable[Path]) -> list[Path]:
         """The videos whose features are not there; nothing is decoded."""
-        todo = []
+        todo, here = [], self.folder.ids()
         for path in videos:
             try:
-                if not self.folder.holds(path.stem, self.shape, file_source(path)):
+                if path.stem not in here or not self.folder.holds(path.stem, self.shape, file_source(path)):
                     todo.append(path)
             except DamagedFeatures as error:
                 self.on_warning(f"{error}; it is made again")
@@ -71,7 +71,7 @@ class Extraction:
 
         Raises:
             OSError: if the folder cannot be written to.
-            RuntimeError: if the decoding processes cannot start.
+            WorkerError: if the decoding processes cannot start.
         """
         for path, features in encode_videos(self.encoder, self._read(videos)):
             source = self.sources.pop(path)

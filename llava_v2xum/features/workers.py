@@ -22,6 +22,10 @@ from .sources import file_source
 logger = logging.getLogger(__name__)
 
 
+class WorkerError(RuntimeError):
+    """The processes that read videos cannot start."""
+
+
 @dataclass(frozen=True)
 class ReadVideo:
     """A video's frames as the tower takes them.
@@ -82,7 +86,7 @@ def read_all(
         workers: processes that read; 0 reads in this one.
 
     Raises:
-        RuntimeError: if a worker ends before it can read anything.
+        WorkerError: if a worker ends before it can read anything.
     """
     if workers == 0:
         for path in paths:
@@ -142,7 +146,7 @@ class _Pool:
         except (EOFError, OSError):
             code = self.take_off(connection)
         if path is None:
-            raise RuntimeError(f"a process that reads videos could not start (exit status {code}); try --workers 0")
+            raise WorkerError(f"a process that reads videos could not start (exit status {code}); try --workers 0")
         return path, Failure(f"{path}: the process that read it was ended ({_exit_reason(code)})")
 
     def hand_out(self, connection: Connection, queue: list[Path]) -> None:
