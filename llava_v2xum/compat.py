@@ -96,6 +96,27 @@ def mended_final_save(save: Callable) -> Callable:
     return safe_save_model_for_hf_trainer
 
 
+def _zero3_settings():
+    """transformers' module that knows whether ZeRO-3 is on, or None where it is off."""
+    if importlib.util.find_spec("deepspeed") is None:
+        return None
+    from transformers.integrations import deepspeed as integration
+
+    return integration if integration.is_deepspeed_zero3_enabled() else None
+
+
+def join_processes() -> None:
+    """Tell DeepSpeed of the process group before ZeRO-3 partitions a model as it is built.
+
+    With `--use_cpu`, accelerate starts torch's group alone, and DeepSpeed takes the world for one process.
+    """
+    if _zero3_settings() is not None:
+        import deepspeed
+
+        if not deepspeed.comm.is_initialized():
+            deepspeed.init_distributed(auto_mpi_discovery=False)
+
+
 @contextlib.contextmanager
 def without_partitioning() -> Iterator[None]:
     """While it is open, transformers builds models whole under ZeRO-3; DeepSpeed's engine partitions them later.
@@ -103,11 +124,8 @@ def without_partitioning() -> Iterator[None]:
     LLaVA and `checkpoint.tower` copy weights into the vision tower once it is built, which a partitioned one does not
     take. Does nothing outside of ZeRO-3.
     """
-    try:
-        from transformers.integrations import deepspeed as integration
-    except ImportError:  # before 4.33
-        from transformers import deepspeed as integration
-    if not integration.is_deepspeed_zero3_enabled():
+    integration = _zero3_settings()
+    if integration is None:
         yield
         return
     config = integration._hf_deepspeed_config_weak_ref()

@@ -132,8 +132,7 @@ def launch(script: str | os.PathLike, title: str, defaults: Mapping[str, object]
     if not given_values(arguments).get("pretrain_mm_mlp_adapter"):
         defaults.pop("freeze_mm_mlp_adapter", None)  # a projector of random weights has to be trained
     if "LOCAL_RANK" in os.environ:
-        from_defaults = as_arguments(defaults)
-        return guarded([*from_defaults, *arguments], lambda: as_arguments(precision()))
+        return guarded([*as_arguments(defaults), *arguments], lambda: as_arguments(precision()))
     try:
         check_arguments([*as_arguments(defaults), *arguments])
         if importlib.util.find_spec("deepspeed") is None:
@@ -155,7 +154,7 @@ def guarded(arguments: Sequence[str], more_defaults=list) -> int:
     Returns:
         The exit status: 0, or 2 for a command line that cannot be run.
     """
-    logging.basicConfig(level=logging.INFO if _is_first() else logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if _is_first() else logging.ERROR, format="%(message)s")
     try:
         check_arguments(arguments)
         from .train import train

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .compat import (
     gathered,
+    join_processes,
     mend_llava,
     mended_arguments,
     mended_final_save,
@@ -60,6 +61,7 @@ class _ModelMaker:
         self.trainer = None
 
     def from_pretrained(self, *args, **kwargs) -> LlavaV2XumForCausalLM:
+        join_processes()
         self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **mended_model_kwargs(kwargs))
         self.model.choose_feature(self.asked)
         inner = self.model.get_model()
@@ -157,12 +159,15 @@ def keep_sentencepiece_model(tokenizer, output_dir: str) -> None:
         logger.warning("%s: the base has no tokenizer.model to keep; LLaVA's pins need one", output_dir)
 
 
-def train(arguments: Sequence[str] | None = None, attn_implementation: str | None = None) -> None:
+def train(arguments: Sequence[str] | None = None, attn_implementation: str | None = None):
     """Run LLaVA's `train()` with the video type. Started again, it goes on from the last whole checkpoint.
 
     Args:
         arguments: the command line without the program's name; `sys.argv` if None.
         attn_implementation: as in LLaVA: "flash_attention_2", "sdpa", "eager" or None; `--attn_implementation` wins.
+
+    Returns:
+        The trainer, whose `model` is the trained one.
 
     Raises:
         UsageError: a ValueError, for an argument that is missing or names what is not there.
@@ -182,6 +187,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
             _finish(maker)
     finally:
         sys.argv = argv
+    return maker.trainer
 
 
 def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -135,9 +135,20 @@ class _WholeCheckpoints:
         return order
 
     def create_optimizer(self, *args, **kwargs):
-        """LLaVA's groups of parameters; those without any are left out, as ZeRO cannot partition them."""
+        """LLaVA's groups of parameters; those without any are left out, as ZeRO cannot partition them.
+
+        Where DeepSpeed keeps the optimizer's states on the CPU, its own Adam, which is fast there, takes the groups.
+        An `optimizer` section in DeepSpeed's file would do so too, but drop `--mm_projector_lr`.
+        """
         optimizer = super().create_optimizer(*args, **kwargs)
         optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        config = getattr(self.args, "hf_deepspeed_config", None)
+        if config is not None and config.is_offload() and type(optimizer) is torch.optim.AdamW:
+            from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+            known = ("params", "lr", "betas", "eps", "weight_decay")
+            groups = [{key: group[key] for key in known} for group in optimizer.param_groups]
+            self.optimizer = optimizer = DeepSpeedCPUAdam(groups, adamw_mode=True)
         return optimizer
 
     def _get_output_dir(self, trial) -> str:
