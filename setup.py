@@ -37,7 +37,7 @@ setup(
         "transformers>=4.37.2",
     ],
     extras_require={
-        "train": ["deepspeed"],
+        "train": ["deepspeed", "ninja"],  # ninja builds DeepSpeed's operators
         "test": ["hypothesis", "pytest", "ruff"],
     },
     entry_points={"llava.plugins": ["v2xum = llava_v2xum.plugin:register"]},
