@@ -83,3 +83,10 @@ class TrainingArguments(llava_train.TrainingArguments):
     """LLaVA's, with the paper's sequence length."""
 
     model_max_length: int = field(default=2048, metadata={"help": "positions of text and frames (section 5.3)"})
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={
+            "help": "sdpa, flash_attention_2 or eager; where nothing is said, flash_attention_2 if flash_attn is "
+            "installed and a GPU runs it, else sdpa"
+        },
+    )

@@ -126,7 +126,7 @@ def launch(script: str | os.PathLike, title: str, defaults: Mapping[str, object]
     arguments = list(arguments)
     if {"-h", "--help"} & set(arguments):
         if _is_first():
-            print(describe(os.path.relpath(script), title, defaults))
+            print(describe(sys.argv[0], title, defaults))
         return 0
     defaults = dict(defaults)
     if not given_values(arguments).get("pretrain_mm_mlp_adapter"):
