@@ -5,11 +5,9 @@ Shapes: N frames of a video, k ids of a temporal prompt, m visual tokens of a fr
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llava.model.language_model.llava_llama import LlavaConfig
 
-from .features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature
+from .features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, describe
 from .timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
 
 
@@ -65,14 +63,13 @@ class LlavaV2XumConfig(LlavaConfig):
         ids = temporal_prompt_ids(tokenizer, self.timeline)
         return ids if self.temporal_prompts else [[] for _ in ids]
 
-    def describe_features(self) -> dict:
-        """What stored frame features must have in common with the model that takes them."""
-        tower = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
-        return {
-            "frame_feature": self.frame_feature,
-            "frame_tokens": self.frame_tokens,
-            "tower": Path(tower).name if tower else None,
-            "select_layer": getattr(self, "mm_vision_select_layer", None),
-            "aspect_ratio": getattr(self, "image_aspect_ratio", None),
-            "num_frames": self.num_frames,
-        }
+    def describe_features(self, tower=None) -> dict:
+        """What stored frame features must have in common with the model that takes them.
+
+        Args:
+            tower: the model's; where it is loaded it is known by its weights, else by its name.
+        """
+        name = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
+        layer, ratio = getattr(self, "mm_vision_select_layer", None), getattr(self, "image_aspect_ratio", None)
+        width = getattr(self, "mm_hidden_size", None)
+        return describe(self.feature, name, layer, ratio, self.num_frames, width, tower)

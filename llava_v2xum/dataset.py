@@ -147,7 +147,8 @@ def frame_source(data_args, model) -> FrameSource:
             f"themselves; {came} came"
         )
     if data_args.feature_folder is not None:
-        return StoredFeatures(FeatureFolder(data_args.feature_folder, config.describe_features()), config.feature_shape)
+        description = config.describe_features(model.get_vision_tower())
+        return StoredFeatures(FeatureFolder(data_args.feature_folder, description), config.feature_shape)
     tower = model.get_vision_tower()
     return VideoFiles(
         data_args.video_folder, config.timeline, tower.image_processor, config.image_aspect_ratio, tower.dtype

@@ -18,7 +18,7 @@ from . import __version__
 from .checkpoint import load_pretrained
 from .dataset import build_input_ids
 from .decoding import generate_answers
-from .features import FeatureFolder, FrameEncoder
+from .features import FeatureFolder, FrameEncoder, file_source
 from .plugin import CONVERSATION
 from .render import FILE_NAMES, make_record, write_outputs
 from .summary import Summary, parse_answer
@@ -168,7 +168,7 @@ class Summarizer:
         """Frame features [N, C]: from the feature folder if they are there, else computed (and stored there)."""
         if self.features is None:
             return self.frame_encoder(video.frames)
-        video_id, source = video.path.stem, {"total_frames": video.total_frames, "bytes": video.path.stat().st_size}
+        video_id, source = video.path.stem, file_source(video.path, video.total_frames)
         stored = self.features.load(video_id, self.model.config.feature_shape, source)
         if stored is None:
             stored = self.frame_encoder(video.frames).float().cpu().numpy()

@@ -74,7 +74,8 @@ def assert_ready(tokenizer, model, encoder, width: int) -> None:
     assert not any(module.training for module in model.modules())
     assert tokenizer.padding_side == model.config.tokenizer_padding_side == "left"
     assert tokenizer.pad_token is not None and model.config.model_type == "llava_v2xum"
-    assert encoder.tower is model.get_vision_tower() and encoder.description == model.config.describe_features()
+    assert encoder.tower is model.get_vision_tower()
+    assert encoder.description == model.config.describe_features(encoder.tower)
     frames = (weights.numbers(3, 40, 60, 3, name="frames").numpy() * 127 + 128).astype(np.uint8)
     features = encoder(frames)
     assert features.shape == (3, width) and features.dtype == model.dtype

@@ -84,7 +84,8 @@ def load_pretrained(
     config.use_cache = True
     setattr(config, "dtype" if hasattr(config, "dtype") else "torch_dtype", dtype)  # renamed in transformers 4.56
     aspect_ratio = getattr(config, "image_aspect_ratio", None)
-    encoder = FrameEncoder(model.get_vision_tower(), aspect_ratio, config.describe_features(), config.feature)
+    tower = model.get_vision_tower()
+    encoder = FrameEncoder(tower, aspect_ratio, config.describe_features(tower), config.feature)
     return tokenizer, model.eval(), encoder.to(device, dtype)
 
 
