@@ -183,8 +183,13 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     sys.argv = [argv[0], *arguments]
     try:
         with video_type(asked) as maker:
-            stock(attn_implementation=_attention(asked, attn_implementation))
-            _finish(maker)
+            try:
+                stock(attn_implementation=_attention(asked, attn_implementation))
+                _finish(maker)
+            except Exception as error:
+                if maker.trainer is None or maker.trainer.finished_folder is None:
+                    raise  # nothing to do with the last save
+                raise maker.trainer.could_not_write(f"{asked.output_dir}: the trained model", error) from error
     finally:
         sys.argv = argv
     return maker.trainer

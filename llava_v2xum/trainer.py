@@ -166,7 +166,7 @@ class _WholeCheckpoints:
             super()._save_checkpoint(*args, **kwargs)
             self._complete(self._staging / name)
         except Exception as error:  # torch, safetensors and DeepSpeed each have their own for a full disk
-            raise self._could_not_write(self.run_folder / name, error) from error
+            raise self.could_not_write(str(self.run_folder / name), error) from error
         finally:
             self._staging = None
         self.accelerator.wait_for_everyone()
@@ -174,8 +174,8 @@ class _WholeCheckpoints:
             self._put_in_place(self.run_folder / UNFINISHED / name)
         self.accelerator.wait_for_everyone()
 
-    def _could_not_write(self, what: Path, error: Exception) -> OSError:
-        """The error to raise when `what` could not be written; makes room by removing what was."""
+    def could_not_write(self, what: str, error: Exception) -> OSError:
+        """The error to raise when `what` could not be written; removes the part that was."""
         unfinished = self.run_folder / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)
         free = shutil.disk_usage(self.run_folder).free / 1e9

@@ -125,6 +125,25 @@ def test_a_write_that_fails_names_the_checkpoint_and_leaves_the_one_before(sourc
     assert steps == [1, 2, 3, 3]
 
 
+def test_a_last_save_that_fails_is_told_and_made_up_for(sources, tmp_path, monkeypatch):
+    import errno
+
+    import llava_v2xum.trainer as ours
+    from llava_v2xum import load_pretrained
+    from llava_v2xum.train import train
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ours._WholeCheckpoints, "publish", full)
+    with pytest.raises(OSError, match="the trained model: could not be written .*No space left.* checkpoint-3") as told:
+        train([*training_runs.paths(sources, tmp_path), *COMMON])
+    assert told.value.errno == errno.ENOSPC and not (tmp_path / ".unfinished").exists()
+    monkeypatch.undo()
+    train([*training_runs.paths(sources, tmp_path), *COMMON])
+    load_pretrained(tmp_path, device="cpu")
+
+
 @pytest.mark.parametrize("when", ["written", "half moved"])
 def test_a_finished_model_is_whole_or_refused(sources, tmp_path, monkeypatch, when):
     """Killed between the end of training and the end of its last save: no folder that loads with old weights."""

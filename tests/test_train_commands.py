@@ -1,0 +1,155 @@
+"""The command files: valid for bash and Python, readable defaults, a flag given wins, slips answered at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import training_runs
+
+from llava_v2xum import launch
+
+pytestmark = pytest.mark.pinned
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+COMMANDS = ["finetune_v2xum.sh", "finetune_v2xum_lora.sh"]
+
+
+@pytest.fixture
+def files(tmp_path) -> list[str]:
+    """Arguments that name what is there."""
+    (tmp_path / "data.json").write_text("[]")
+    (tmp_path / "features").mkdir()
+    given = {
+        "model_name_or_path": "base", "data_path": tmp_path / "data.json", "feature_folder": tmp_path / "features",
+        "output_dir": tmp_path / "out",
+    }  # fmt: skip
+    return launch.as_arguments(given)
+
+
+def bash(command: str, *arguments: str, path: str | None = None) -> subprocess.CompletedProcess:
+    environment = training_runs.environment()
+    environment.pop("LOCAL_RANK", None)
+    if path is not None:
+        environment["PATH"] = path
+    return subprocess.run(
+        ["/bin/bash", str(SCRIPTS / command), *arguments], env=environment, text=True, capture_output=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_and_starts_nothing(command):
+    done = bash(command, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for word in ("--model_name_or_path", "--feature_folder or --video_folder", "--num_train_epochs 5", "zero2.json",
+                 "--learning_rate 0.0001", "--hostfile", "--pretrain_mm_mlp_adapter"):  # fmt: skip
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["model_name_or_path", "data_path", "feature_folder", "output_dir"])
+def test_a_missing_flag_is_named_in_one_line(command, files, flag):
+    place = files.index(f"--{flag}")
+    done = bash(command, *files[:place], *files[place + 2 :])
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --{flag} is needed") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        (["--data_path", "no.json"], "--data_path: no such file: no.json"),
+        (["--data-path=no.json"], "--data_path: no such file: no.json"),
+        (["--feature_folder", "nowhere"], "--feature_folder: no such folder: nowhere"),
+        (["--pretrain_mm_mlp_adapter", "no.bin"], "--pretrain_mm_mlp_adapter: no such file: no.bin"),
+    ],
+)
+def test_what_is_not_there_is_named_before_anything_is_loaded(files, more, told, capsys):
+    assert launch.guarded([*files, *more]) == 2
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
+def test_without_deepspeed_the_way_to_get_it_is_told(files, monkeypatch, capsys):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    assert launch.launch("finetune.sh", "", {}, files) == 2
+    assert capsys.readouterr().err == "error: DeepSpeed is needed: pip install deepspeed\n"
+    assert launch.launch("finetune.sh", "", {"bits": 4, "lora_enable": True}, files) == 2
+    assert "pip install bitsandbytes" in capsys.readouterr().err
+
+
+def test_quantized_weights_need_lora(files, monkeypatch):
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: True)
+    with pytest.raises(launch.UsageError, match="--bits 4 .* needs --lora_enable True"):
+        launch.check_arguments([*files, "--bits", "4"])
+    launch.check_arguments([*files, "--bits=4", "--lora_enable"])
+    launch.check_arguments([*files, "--bits", "16"])
+
+
+def test_bash_hands_over_to_deepspeed_with_the_same_arguments(files, monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: True)
+    started = []
+    monkeypatch.setattr(launch.os, "execv", lambda program, command: started.append(command))
+    launch.launch("finetune.sh", "", {"num_train_epochs": 5}, [*files, "--seed=3"])
+    assert started == [[sys.executable, "-m", "deepspeed.launcher.runner", "finetune.sh", *files, "--seed=3"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_defaults_are_the_papers_and_a_flag_given_wins(command, files, monkeypatch):
+    """The values that the run would see, read by its own parser."""
+    import runpy
+
+    import transformers
+
+    from llava_v2xum import train as ours
+
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    script = runpy.run_path(str(SCRIPTS / command), run_name="imported")  # Python reads it as a module
+    seen = []
+    monkeypatch.setattr(ours, "train", seen.append)
+    given = [*files, "--learning_rate=2e-5", "--gradient_accumulation_steps", "4"]
+    assert launch.launch(command, script["TITLE"], script["DEFAULTS"], given) == 0
+    asked, _ = ours._read(seen[0])
+    assert (asked.learning_rate, asked.gradient_accumulation_steps) == (2e-5, 4)
+    assert (asked.num_train_epochs, asked.lr_scheduler_type, asked.weight_decay) == (5, "cosine", 0)
+    assert (asked.model_max_length, asked.per_device_train_batch_size, asked.bf16) == (2048, 8, True)
+    ratio = asked.warmup_ratio if hasattr(asked, "warmup_ratio") else asked.warmup_steps
+    assert ratio == 0.03 and asked.lora_enable is ("lora" in command)
+    assert Path(asked.deepspeed) == SCRIPTS / "zero2.json"
+    assert not asked.freeze_mm_mlp_adapter  # no pretrained projector was named
+    assert isinstance(transformers.IntervalStrategy(asked.save_strategy), transformers.IntervalStrategy)
+
+
+def test_the_released_frozen_projector_needs_one(files, tmp_path, monkeypatch):
+    from llava_v2xum import train as ours
+
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    (tmp_path / "mm_projector.bin").touch()
+    seen = []
+    monkeypatch.setattr(ours, "train", seen.append)
+    given = [*files, "--pretrain_mm_mlp_adapter", str(tmp_path / "mm_projector.bin")]
+    launch.launch("finetune.sh", "", {"freeze_mm_mlp_adapter": True}, given)
+    assert "--freeze_mm_mlp_adapter" in seen[0]
+    launch.launch("finetune.sh", "", {"freeze_mm_mlp_adapter": True}, files)
+    assert "--freeze_mm_mlp_adapter" not in seen[1]
+
+
+def test_flags_of_llavas_scripts_that_were_renamed_keep_working():
+    from llava_v2xum.compat import mended_arguments
+
+    given = ["--warmup_ratio", "0.03", "--evaluation_strategy=no", "--output-dir", "--warmup-ratio=0.1", "warmup_ratio"]
+    assert mended_arguments(given, {"warmup_ratio", "evaluation_strategy"}) == given
+    renamed = ["--warmup_steps", "0.03", "--eval_strategy=no", "--output-dir", "--warmup_steps=0.1", "warmup_ratio"]
+    assert mended_arguments(given, {"warmup_steps", "eval_strategy"}) == renamed
+
+
+@pytest.mark.skipif(not os.access("/bin/bash", os.X_OK), reason="no bash here")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_files_can_be_run(command):
+    assert os.access(SCRIPTS / command, os.X_OK)
+    first, second = (SCRIPTS / command).read_text().splitlines()[:2]
+    assert first == "#!/usr/bin/env bash" and second.startswith('"exec" ')
