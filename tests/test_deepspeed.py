@@ -25,7 +25,11 @@ RUNS = {
     "full-zero3": ["--deepspeed", str(SCRIPTS / "zero3.json")],
     "lora-zero3": ["--deepspeed", str(SCRIPTS / "zero3.json"), *LORA, "--gradient_checkpointing", "True"],
     "projector-zero2": ["--deepspeed", str(SCRIPTS / "zero2.json"), "--tune_mm_mlp_adapter", "True"],
-}
+    "full-zero3-with-projector": [  # of a base that has one, which ZeRO-3 partitions as it is built
+        "--deepspeed", str(SCRIPTS / "zero3.json"), "--model_name_or_path", "{trained}/full-zero2",
+        "--pretrain_mm_mlp_adapter", "{trained}/projector-zero2/mm_projector.bin", "--learning_rate", "0",
+    ],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,12 @@ def trained(sources, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     plan = [
         {
-            "arguments": [*training_runs.paths(sources, folder / name), *COMMON, "--max_steps", "2", *more],
+            "arguments": [
+                *training_runs.paths(sources, folder / name),
+                *COMMON,
+                *("--max_steps", "2"),
+                *(word.replace("{trained}", str(folder)) for word in more),
+            ],
             "logits": str(folder / f"{name}.npy"),
             "sources": str(sources),
         }
@@ -79,6 +88,19 @@ def test_the_tower_in_a_full_checkpoint_is_the_one_it_started_from(trained, sour
     for name, value in kept.items():
         source = next(key for key in tower if name.endswith(key.removeprefix("vision_model.")))
         assert torch.equal(value, tower[source].to(value.dtype)), name
+
+
+def test_a_pretrained_projector_takes_the_place_of_a_partitioned_one(trained):
+    import torch
+    from safetensors.torch import load_file
+
+    given = torch.load(trained / "projector-zero2" / "mm_projector.bin", weights_only=True)
+    saved = load_file(trained / "full-zero3-with-projector" / "model.safetensors")
+    before = load_file(trained / "full-zero2" / "model.safetensors")
+    assert len(given) == 4
+    for name, value in given.items():
+        assert torch.equal(saved[name], value) and not torch.equal(before[name], value), name
+    assert torch.equal(saved["lm_head.weight"], before["lm_head.weight"])
 
 
 def test_exactly_these_parameters_are_trained(trained, sources):

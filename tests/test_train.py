@@ -151,3 +151,47 @@ def test_a_projector_alone_is_saved_on_the_way(sources, tmp_path):
     for folder in (tmp_path, tmp_path / "checkpoint-1"):
         saved = torch.load(folder / "mm_projector.bin", weights_only=True)
         assert saved and all("mm_projector" in name for name in saved)
+
+
+def test_a_pretrained_projector_is_the_one_that_is_trained(sources, tmp_path, caplog):
+    from llava_v2xum.train import train
+
+    shapes = {"0.weight": (32, 24), "0.bias": (32,), "2.weight": (32, 32), "2.bias": (32,)}
+    given = {f"model.mm_projector.{name}": weights.numbers(*shape, name=name) for name, shape in shapes.items()}
+    torch.save(given, tmp_path / "mm_projector.bin")
+    more = ["--pretrain_mm_mlp_adapter", str(tmp_path / "mm_projector.bin"), "--bf16", "False", "--max_steps", "1"]
+    train(arguments(sources, tmp_path / "out", *more, "--freeze_mm_mlp_adapter", "True"))
+    saved = saved_weights(tmp_path / "out")
+    assert all(torch.equal(saved[name], value) for name, value in given.items())
+    assert "random weights" not in caplog.text
+    train(arguments(sources, tmp_path / "without", "--max_steps", "1"))
+    assert "no --pretrain_mm_mlp_adapter, and the base has no projector" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content, got", [({"model.mm_projector.weight": (32, 24)}, "weight"), ({"lm_head.weight": (2, 2)}, "a file")]
+)
+def test_a_projector_of_another_kind_is_refused(sources, tmp_path, content, got):
+    from llava_v2xum.launch import UsageError
+    from llava_v2xum.train import train
+
+    torch.save({name: torch.zeros(shape) for name, shape in content.items()}, tmp_path / "mm_projector.bin")
+    more = ["--pretrain_mm_mlp_adapter", str(tmp_path / "mm_projector.bin"), "--max_steps", "1"]
+    with pytest.raises(UsageError, match=rf"mm_projector.bin: expected a projector of shapes .*, got .*{got}"):
+        train(arguments(sources, tmp_path / "out", *more))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_lora(sources, tmp_path):
+    """QLoRA, LLaVA's `--bits 4`, where bitsandbytes runs."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    from llava_v2xum import load_pretrained
+    from llava_v2xum.train import train
+
+    more = ["--bits", "4", "--lora_enable", "True", "--lora_r", "4", "--max_steps", "6"]
+    trainer = train(arguments(sources, tmp_path, *more))
+    kinds = {type(module).__name__ for module in trainer.model.modules()}
+    assert "Linear4bit" in kinds
+    trace = losses(tmp_path)
+    assert trace[-1] < trace[0]
+    load_pretrained(tmp_path, sources / "base", device="cpu")
