@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
@@ -147,6 +148,22 @@ def gathered(parameters: Iterable) -> Iterator[None]:
 
     with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
         yield
+
+
+@contextlib.contextmanager
+def own_precision() -> Iterator[None]:
+    """While it is open, a run's precision is its own: transformers sets accelerate's in the environment and leaves it.
+
+    A later run of the same process, in float32, would compute in bf16.
+    """
+    name = "ACCELERATE_MIXED_PRECISION"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def mended_model_kwargs(kwargs: dict) -> dict:

@@ -25,6 +25,7 @@ from .compat import (
     mended_gather,
     mended_model_kwargs,
     mended_other_weights,
+    own_precision,
     without_partitioning,
 )
 
@@ -182,7 +183,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     argv = sys.argv
     sys.argv = [argv[0], *arguments]
     try:
-        with video_type(asked) as maker:
+        with own_precision(), video_type(asked) as maker:
             try:
                 stock(attn_implementation=_attention(asked, attn_implementation))
                 _finish(maker)

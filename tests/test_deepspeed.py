@@ -134,9 +134,9 @@ def test_killed_while_saving_and_started_again_equals_uninterrupted(sources, tmp
             tmp_path / "plan", [{**planned, "losses": str(tmp_path / f"{name}.jsonl")}], processes=2
         )
 
-    killed = run("killed", "out", kill_in_save=3)
+    killed = run("killed", "out", kill_in_save=4)
     assert killed.returncode != 0
-    written = tmp_path / "out" / ".unfinished" / "checkpoint-3"
+    written = tmp_path / "out" / ".unfinished" / "checkpoint-4"
     assert (written / "trainer_state.json").is_file()  # all but its name
     (written / "left_over").touch()
     for name, folder in (("resumed", "out"), ("whole", "whole")):
@@ -145,7 +145,7 @@ def test_killed_while_saving_and_started_again_equals_uninterrupted(sources, tmp
 
     wanted = training_runs.losses_of(tmp_path / "whole.jsonl")
     got = training_runs.losses_of(tmp_path / "resumed.jsonl")
-    assert wanted.keys() == set(range(6)) and got.keys() == set(range(2, 6))
+    assert wanted.keys() == set(range(6)) and got.keys() == set(range(3, 6))
     for step in got:
         np.testing.assert_allclose(got[step], wanted[step], rtol=0, atol=1e-5)
     assert len({tuple(step) for step in wanted.values()}) == 6
