@@ -17,7 +17,7 @@ from .entries import Entry, EntryChecker
 from .features import FeatureFolder
 from .frame_sources import FrameSource, StoredFeatures, VideoFiles
 from .mixing import load_entries
-from .packing import PackedDataset
+from .packing import PackedDataset, check_attention
 from .tokens import PieceCache, build_input_ids, tokenize_conversation
 
 __all__ = ["VideoCollator", "VideoDataset", "build_input_ids", "make_data_module"]
@@ -176,12 +176,15 @@ def make_data_module(
         train_dataset, eval_dataset (None) and data_collator.
 
     Raises:
-        ValueError: for missing flags, files that cannot be read, and data that cannot be learnt from.
+        ValueError: for missing flags and those that do not go together, files that cannot be read, and data that cannot
+            be learnt from.
     """
     if not data_args.data_path:
         raise ValueError("--data_path is needed: the instruction JSON, one file or several")
-    source = frame_source(data_args, model)
     config, pieces = model.config, PieceCache(tokenizer)
+    if data_args.pack:
+        check_attention(config)
+    source = frame_source(data_args, model)
     checker = EntryChecker(
         pieces, tokenizer.model_max_length, config.timeline, config.frame_positions, source, conversation
     )

@@ -23,6 +23,7 @@ from . import packing
 from .compat import num_start_ids
 from .config import LlavaV2XumConfig
 from .features import CLIP_EMBEDDING, embedding_tower
+from .media import FRAMES_AT_ONCE, check_frames, is_pixels, keep_pace, one_item_per_place
 from .plugin import register
 from .timeline import Timeline, as_template
 
@@ -116,7 +117,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         return self._bind_frames([self._features_of(video)], [frame_indices])[0]
 
     @torch.no_grad()
-    def encode_frames(self, pixels: Tensor, batch_size: int = 32) -> Tensor:
+    def encode_frames(self, pixels: Tensor, batch_size: int = FRAMES_AT_ONCE) -> Tensor:
         """Frame features [T, C] (or [T, m, C]) of pixels [T, 3, H, W], by the vision tower (frozen), in its dtype.
 
         Raises:
@@ -132,7 +133,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
 
     def _features_of(self, video: Tensor) -> Tensor:
         """Frame features as they are, or those of pixels; checked against what the projector takes."""
-        if video.ndim == 4 and video.shape[1] == 3:
+        if is_pixels(video):
             video = self.encode_frames(video)
         if tuple(video.shape[1:]) != self.config.feature_shape[1:]:
             expected = ", ".join(str(size) for size in self.config.feature_shape[1:])
@@ -151,7 +152,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         table = self._prompt_table()
         lengths = [len(video) for video in videos]
         for length, index in zip(lengths, indices):
-            _check_frames(length, index, len(table))
+            check_frames(length, index, len(table))
         weight = next(self.get_model().mm_projector.parameters())
         features = torch.cat([video.to(weight.device, weight.dtype) for video in videos])
         visual = self.get_model().mm_projector(features.flatten(0, -2)).unflatten(0, (sum(lengths), -1))
@@ -171,7 +172,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             raise ValueError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
         made_of, table = self._table
         if made_of is not ids or table.device != device:
-            table = torch.tensor(ids, dtype=torch.long, device=device)
+            with torch.inference_mode(False):  # it stays: one that was made there could not be used in training
+                table = torch.tensor(ids, dtype=torch.long, device=device)
             self._table = ids, table
         return table
 
@@ -232,7 +234,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if not text_alone and not self._holds_videos(images):
             return stock(input_ids, *rest, images, image_sizes)
         embedded = self.embed_media([] if images is None else list(images))
-        media = _one_item_per_place(input_ids, embedded, embedded[0][:0] if embedded else self._no_media())
+        media = one_item_per_place(input_ids, embedded, embedded[0][:0] if embedded else self._no_media())
         self._check_length(input_ids, attention_mask, media)
         if packed:
             return self._prepare_packed(input_ids, attention_mask, labels, media)
@@ -250,14 +252,12 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
 
     def _prepare_packed(self, input_ids, attention_mask, labels, media):
         """Rows of several samples (`packing`): LLaVA splices; positions and attention are those of the samples."""
-        implementation = getattr(self.config, "_attn_implementation", None)
-        if implementation not in ("sdpa", "eager", None):
-            raise ValueError(f"packed rows need the attention implementation 'sdpa' or 'eager', got {implementation!r}")
-        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        _, _, _, _, embeds, source = super().prepare_inputs_labels_for_multimodal(
-            input_ids, None, attention_mask, None, places, media
+        packing.check_attention(self.config)
+        _, _, _, _, embeds, labels = super().prepare_inputs_labels_for_multimodal(
+            input_ids, None, attention_mask, None, labels, media
         )
-        codes, labels = packing.spread(source, attention_mask, labels)
+        side = getattr(self.config, "tokenizer_padding_side", "right")
+        codes = packing.spread(input_ids, attention_mask, [len(item) for item in media], embeds.shape[1], side)
         return None, packing.positions(codes), packing.attention_mask_of(codes, embeds.dtype), None, embeds, labels
 
     def _check_length(self, input_ids: Tensor, attention_mask: Tensor | None, media: list[Tensor]) -> None:
@@ -293,6 +293,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """
         if input_ids is not None:
             input_ids = input_ids.to(self.get_input_embeddings().weight.device)
+        if self.training:
+            keep_pace(self.get_vision_tower(), videos or (), self.encode_frames, self.device)
         kwargs["images"] = self._media(input_ids, kwargs.get("images"), videos, video_indices)
         if self.training and labels is not None and input_ids is not None:
             return self._training_step(input_ids, attention_mask, labels, kwargs["images"])
@@ -362,37 +364,6 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)
-
-
-def _check_frames(num_frames: int, frame_indices: Tensor | None, most: int) -> None:
-    """Refuse frames that have no place on a timeline of `most` frames."""
-    if frame_indices is not None and len(frame_indices) != num_frames:
-        raise ValueError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
-    low, high = 0, num_frames - 1
-    if frame_indices is not None and num_frames:
-        low, high = int(frame_indices.min()), int(frame_indices.max())
-    if num_frames == 0 or low < 0 or high >= most:
-        raise ValueError(
-            f"a video must have 1 to {most} frames with indexes 0 to {most - 1} (the checkpoint's timeline), got "
-            f"{num_frames} frames" + (f", indexes {low} to {high}" if num_frames else "")
-        )
-
-
-def _one_item_per_place(input_ids: Tensor, media: list[Tensor], empty: Tensor) -> list[Tensor]:
-    """LLaVA takes one item even for a row without a placeholder: give such rows an empty one."""
-    counts = (input_ids == IMAGE_TOKEN_INDEX).sum(dim=1).tolist()
-    if len(media) == sum(max(count, 1) for count in counts):
-        return media  # a dummy item for each text row is there already, as LLaVA's own data set does
-    if len(media) != sum(counts):
-        raise ValueError(
-            f"input_ids hold {sum(counts)} placeholders ({IMAGE_TOKEN_INDEX}) in {len(counts)} rows, "
-            f"but {len(media)} videos or images came"
-        )
-    queue = iter(media)
-    filled = []
-    for count in counts:
-        filled.extend([next(queue) for _ in range(count)] or [empty])
-    return filled
 
 
 register()  # as LLaVA's own model files do; see plugin.py for what it adds

@@ -85,25 +85,45 @@ def is_packed(attention_mask: Tensor | None) -> bool:
     return attention_mask is not None and attention_mask.ndim == 2 and bool((attention_mask > 1).any())
 
 
-def spread(source: Tensor, attention_mask: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Codes and labels over the expanded rows, in which frames stand where placeholders stood.
+def check_attention(config) -> None:
+    """Refuse packed rows where the model's attention cannot keep their samples apart.
+
+    Raises:
+        ValueError: if it takes no mask of its own, as FlashAttention.
+    """
+    implementation = getattr(config, "_attn_implementation", None)
+    if implementation not in ("sdpa", "eager", None):
+        raise ValueError(
+            f"packed rows need the attention implementation 'sdpa' or 'eager', got {implementation!r}: give "
+            "--attn_implementation sdpa, or leave out --pack"
+        )
+
+
+def spread(input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int], length: int, side: str) -> Tensor:
+    """Codes over the expanded rows: frames have that of the placeholder which they stand for.
 
     Args:
-        source: int64 [B, L], for each position the place of its token in the row's text; -100 for frames and padding.
+        input_ids: [B, S].
         attention_mask: [B, S], the codes of the text.
-        labels: [B, S] or None.
+        lengths: positions of each placeholder's frames, in order; one more for a row without a placeholder, as LLaVA's
+            splicing takes them.
+        length: L.
+        side: "left" or "right", where padding goes.
 
     Returns:
-        Codes [B, L] (frames have that of the token before them, padding behind a row 0), and labels [B, L] or None.
+        int64 [B, L], 0 for padding.
     """
-    before = source.cummax(dim=1).values.clamp(min=0)
-    codes = attention_mask.gather(1, before)
-    real = source >= 0
-    # a row begins and ends in text: what stands before its first token or behind its last is padding
-    codes = codes.masked_fill((real.cumsum(1) == 0) | (real.flip(1).cumsum(1).flip(1) == 0), 0)
-    if labels is not None:
-        labels = labels.gather(1, source.clamp(min=0)).masked_fill(~real, IGNORE_INDEX)
-    return codes, labels
+    queue, rows = iter(lengths), []
+    for ids, codes in zip(input_ids, attention_mask):
+        ids, codes = ids[codes > 0], codes[codes > 0]
+        places = (ids == IMAGE_TOKEN_INDEX).nonzero().flatten()
+        taken = [next(queue) for _ in range(max(len(places), 1))][: len(places)]
+        repeats = torch.ones_like(ids)
+        repeats[places] = torch.tensor(taken, dtype=ids.dtype, device=ids.device)
+        row = codes.repeat_interleave(repeats)
+        padding = length - len(row)
+        rows.append(torch.nn.functional.pad(row, (padding, 0) if side == "left" else (0, padding)))
+    return torch.stack(rows)
 
 
 def positions(codes: Tensor) -> Tensor:

@@ -109,6 +109,41 @@ def test_samples_that_differ_from_their_first_token_on_share_nothing():
     assert packed.tolist() == [1, 5, 6, 2, 5, 6] and codes.tolist() == [2, 2, 2, 3, 3, 3]
 
 
+def test_a_video_right_behind_another_belongs_to_its_own_branch(model):
+    """One sample goes on with a placeholder where the other goes on with text; rows padded on either side."""
+
+    def ask(question: str, answer: str) -> tuple[torch.Tensor, torch.Tensor]:
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        return tokenize_conversation(turns, weights.tokenizer())
+
+    samples = [ask("<video><video>\nPlease.", "A man."), ask("<video>\n<video>\nPlease.", "A box.")]
+    shared = packing.shared_length(samples)
+    assert samples[0][0][shared] == -200 and samples[1][0][shared] != -200
+    two = [video("a"), video("b")]
+    expected, tokens = 0.0, 0
+    for ids, labels in [*samples, text_sample("A hand.")]:
+        loss, count = loss_and_count(model, ids[None], labels[None], two if -200 in ids else None)
+        expected, tokens = expected + loss, tokens + count
+    packed = [packing.pack_row([samples]), packing.pack_row([[text_sample("A hand.")]])]
+    for side in ("right", "left"):
+        model.config.tokenizer_padding_side = side
+        try:
+            ids, labels, codes = (pad(list(part), value) for part, value in zip(zip(*packed), (0, -100, 0)))
+            loss, count = loss_and_count(model, ids, labels, [two[0], two[1], two[1]], codes)
+        finally:
+            model.config.tokenizer_padding_side = "right"
+        assert count == tokens
+        torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_frames_have_the_code_of_their_placeholder():
+    ids = torch.tensor([[1, -200, 5, -200, 6], [1, 5, 0, 0, 0]])
+    codes = torch.tensor([[1, 1, 1, 2, 2], [2, 2, 0, 0, 0]])
+    spread = packing.spread(ids, codes, [2, 3, 0], 8, "right")
+    assert spread.tolist() == [[1, 1, 1, 1, 2, 2, 2, 2], [2, 2, 0, 0, 0, 0, 0, 0]]
+    assert packing.spread(ids, codes, [2, 3, 0], 8, "left")[1].tolist() == [0, 0, 0, 0, 0, 0, 2, 2]
+
+
 def test_positions_and_attention_by_hand():
     one, two = 1, 1 + packing.BRANCHES  # two groups: a prefix of two with branches of two and one; one sample; padding
     codes = torch.tensor([[one, one, one + 1, one + 1, one + 2, two + 1, two + 1, 0]])
@@ -154,6 +189,15 @@ def test_flash_attention_is_refused(model, monkeypatch):
     monkeypatch.setattr(model.config, "_attn_implementation", "flash_attention_2")
     with pytest.raises(ValueError, match="'sdpa' or 'eager', got 'flash_attention_2'"):
         model(ids[None], attention_mask=codes[None], labels=labels[None], videos=[video("a")])
+
+
+def test_flash_attention_is_refused_before_the_first_step(model, data_args, monkeypatch):
+    from llava_v2xum.dataset import make_data_module
+
+    data_args.pack = True
+    monkeypatch.setattr(model.config, "_attn_implementation", "flash_attention_2")
+    with pytest.raises(ValueError, match="give --attn_implementation sdpa, or leave out --pack"):
+        make_data_module(weights.tokenizer(), data_args, model)
 
 
 # --- the data set ----------------------------------------------------------------------------------------------

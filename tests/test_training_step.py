@@ -52,3 +52,13 @@ def test_a_batch_without_a_learned_token_gives_no_nan():
     loss = model(**nothing).loss
     loss.backward()
     assert loss == 0 and not any(weight.grad.any() for weight in model.parameters() if weight.grad is not None)
+
+
+def test_a_model_that_has_been_asked_can_be_trained():
+    """What it keeps between calls must not be of inference mode, which autograd refuses."""
+    model = weights.video_model(FRAMES)
+    asked = {name: value for name, value in batch().items() if name != "labels"}
+    with torch.inference_mode():
+        model(**asked)
+    model.train()(**batch()).loss.backward()
+    assert model.get_input_embeddings().weight.grad.any()

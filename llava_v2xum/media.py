@@ -1,0 +1,72 @@
+"""Videos and images on their way to their placeholders: what they are, and whether they fit.
+
+Shapes: T frames of one video, H and W pixels, S text positions, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from llava.constants import IMAGE_TOKEN_INDEX
+from torch import Tensor
+
+FRAMES_AT_ONCE = 32  # our choice: frames in one pass of the tower
+
+
+def is_pixels(video: Tensor) -> bool:
+    """Whether a video is pixels [T, 3, H, W] rather than features."""
+    return video.ndim == 4 and video.shape[1] == 3
+
+
+def keep_pace(tower, videos: Sequence[Tensor], encode: Callable[[Tensor], Tensor], device: torch.device) -> None:
+    """Call the tower on empty frames as often as the process with the most frames calls it more than this one.
+
+    ZeRO-3 partitions the tower too and gathers its weights at every call, so that all processes must make as many;
+    their batches differ in their videos. To be called by each before it encodes its own; does nothing elsewhere.
+
+    Args:
+        tower: the model's, or None.
+        videos: of this process's batch.
+        encode: pixels -> frame features, `FRAMES_AT_ONCE` in one call.
+        device: of the model.
+    """
+    if tower is None or not tower.is_loaded or not any(hasattr(weight, "ds_id") for weight in tower.parameters()):
+        return
+    calls = sum(-(-len(video) // FRAMES_AT_ONCE) for video in videos if is_pixels(video))
+    most = torch.tensor(calls, device=device)
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    size = tower.image_processor.crop_size
+    for _ in range(int(most) - calls):
+        encode(torch.zeros(1, 3, size["height"], size["width"], device=device))
+
+
+def check_frames(num_frames: int, frame_indices: Tensor | None, most: int) -> None:
+    """Refuse frames that have no place on a timeline of `most` frames."""
+    if frame_indices is not None and len(frame_indices) != num_frames:
+        raise ValueError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
+    low, high = 0, num_frames - 1
+    if frame_indices is not None and num_frames:
+        low, high = int(frame_indices.min()), int(frame_indices.max())
+    if num_frames == 0 or low < 0 or high >= most:
+        raise ValueError(
+            f"a video must have 1 to {most} frames with indexes 0 to {most - 1} (the checkpoint's timeline), got "
+            f"{num_frames} frames" + (f", indexes {low} to {high}" if num_frames else "")
+        )
+
+
+def one_item_per_place(input_ids: Tensor, media: list[Tensor], empty: Tensor) -> list[Tensor]:
+    """LLaVA takes one item even for a row without a placeholder: give such rows an empty one."""
+    counts = (input_ids == IMAGE_TOKEN_INDEX).sum(dim=1).tolist()
+    if len(media) == sum(max(count, 1) for count in counts):
+        return media  # a dummy item for each text row is there already, as LLaVA's own data set does
+    if len(media) != sum(counts):
+        raise ValueError(
+            f"input_ids hold {sum(counts)} placeholders ({IMAGE_TOKEN_INDEX}) in {len(counts)} rows, "
+            f"but {len(media)} videos or images came"
+        )
+    queue = iter(media)
+    filled = []
+    for count in counts:
+        filled.extend([next(queue) for _ in range(count)] or [empty])
+    return filled
