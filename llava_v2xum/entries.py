@@ -23,6 +23,7 @@ from .timeline import Timeline
 from .tokens import PieceCache, locate_answers
 
 _FRAME_TOKEN = re.compile(r"<f\d+>")
+_ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
 
 
 class EntryError(ValueError):
@@ -143,13 +144,16 @@ def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
         EntryError: if a `<fK>` has no second or the second lies outside the video.
     """
     meta = entry.get("meta") or {}
-    seconds = meta.get("token", {}) if isinstance(meta, dict) else None
+    seconds = meta.get("token") or {} if isinstance(meta, dict) else None
     if not isinstance(seconds, dict):
         raise EntryError("timestamps", "expected meta with token, the seconds of its <fK>")
     citations = {}
     for token, second in seconds.items():
         try:
-            citations[token] = timeline.cite(timeline.index_at(_number(second), _number(meta.get("duration"))))
+            second, duration = _number(second), _number(meta.get("duration"))
+            if duration < second <= duration + _ROUNDING_SECONDS:
+                second = duration
+            citations[token] = timeline.cite(timeline.index_at(second, duration))
         except ValueError as error:
             raise EntryError("timestamps", f"{token}: {error}") from error
 

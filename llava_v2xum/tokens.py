@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import torch
 from llava.constants import DEFAULT_IMAGE_TOKEN, IGNORE_INDEX, IMAGE_TOKEN_INDEX
-from llava.conversation import Conversation, conv_templates
+from llava.conversation import Conversation, SeparatorStyle, conv_templates
 from llava.mm_utils import tokenizer_image_token
 from torch import LongTensor
 
@@ -53,8 +53,9 @@ def _token_ids(prompt: str, tokenizer) -> list[int]:
 
 
 def _template(name: str) -> Conversation:
-    if name not in conv_templates:
-        raise ValueError(f"conversation must be one of {', '.join(sorted(conv_templates))}, got {name!r}")
+    known = [one for one, template in conv_templates.items() if template.sep_style != SeparatorStyle.PLAIN]
+    if name not in known:  # a plain one is a picture and its caption, without a question
+        raise ValueError(f"conversation must be one of {', '.join(sorted(known))}, got {name!r}")
     return conv_templates[name].copy()
 
 

@@ -58,6 +58,16 @@ def test_an_entry_without_meta_is_taken_as_it_is():
     assert with_frame_indexes(entry, Timeline()) == entry["conversations"]
 
 
+def test_a_rounding_error_is_not_past_the_end():
+    meta = {"duration": 161.07999999999998, "token": {"<f0>": 0.0, "<f1>": 80.0, "<f2>": 161.08}}
+    assert "[99]A man" in with_frame_indexes(an_entry(meta=meta), Timeline(100))[1]["value"]
+
+
+def test_an_answer_that_cites_nothing_needs_no_seconds():
+    entry = a_text_entry(meta={"duration": 20.0, "sampled_frames": 20, "token": None})
+    assert with_frame_indexes(entry, Timeline()) == entry["conversations"]
+
+
 # --- one entry ---------------------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,12 @@ def test_conversations_that_cannot_be_learnt(turns, said):
         tokenize_conversation(turns, weights.tokenizer())
 
 
+@pytest.mark.parametrize("name", ["plain", "none"])
+def test_conversations_need_a_template_with_questions(name):
+    with pytest.raises(ValueError, match=rf"conversation must be one of .*v1.*, got '{name}'"):
+        tokenize_conversation([human("<video>\nhi"), gpt("A box.")], weights.tokenizer(), name)
+
+
 class OddTokenizer:
     """Changes the ids of a text that goes on after `ASSISTANT:`."""
 
