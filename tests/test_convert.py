@@ -96,7 +96,7 @@ def test_several_files_and_a_bad_one(tmp_path, capsys):
         (["--tasks", "vidoe"], "--tasks takes video, text, both, got 'vidoe'"),
         (["--tasks", ","], "--tasks takes"),
         (["--num-frames", "101"], "num_frames must be 1 to 100"),
-        (["--temporal-prompt-template", "x"], "exactly one zero-padded integer field"),
+        (["--temporal-prompt-template", "x"], "expected a temporal prompt template or the prompt of frame 0"),
         (["--tolerance-seconds", "-1"], "tolerance_seconds must be 0 or more"),
         (["--tolerance-seconds", "nan"], "tolerance_seconds must be 0 or more"),
         (["--annotators", "10"], "expected one of medoid, majority, union, first, all or 0 to 9, got '10'"),

@@ -128,6 +128,13 @@ def test_activitynet_captions_cite_their_segments(convert):
     assert report["settings"]["annotators"] is None
 
 
+def test_a_temporal_prompt_is_named_as_in_training(convert):
+    arguments = ("--num-frames=200", "--temporal-prompt-template=[000]", "--tasks=video")
+    status, _, [entry], report, _ = convert("activitynet-captions", {"v_1": captions()}, *arguments)
+    assert status == 0 and report["settings"]["temporal_prompt_template"] == "[{:03d}]"
+    assert entry["conversations"][1]["value"].endswith(" 198, 199].")
+
+
 def test_an_id_that_comes_twice_in_an_object_is_rejected(convert):
     one = json.dumps(captions())
     status, annotations, _, report, _ = convert("activitynet-captions", f'{{"v_1": {one}, "v_2": {one}, "v_1": {one}}}')

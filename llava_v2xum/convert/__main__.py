@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..summary import FORMS
 from ..tasks import TASKS
-from ..timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline
+from ..timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template
 from . import READERS
 from .answers import AnswerSettings
 from .readers import SourceError
@@ -87,7 +87,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "(%(default)s); second t is index min(round(t / duration * N), N - 1), a span every index from its start's to "
         "its end's")  # fmt: skip
     add("--temporal-prompt-template", default=DEFAULT_TEMPLATE, metavar="T",
-        help="gives an index its digits (%(default)s)")  # fmt: skip
+        help="gives an index its digits; a format string, or how frame 0 is named: '[000]' (%(default)s)")  # fmt: skip
     add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
         help="time stamps up to S beyond the video's ends are moved to them and counted; beyond that the item is "
         "rejected (%(default)s)")  # fmt: skip
@@ -109,7 +109,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
     if not tasks or set(tasks) - set(TASKS):
         args.parser.error(f"--tasks takes {', '.join(TASKS)}, got {args.tasks!r}")
     try:
-        timeline = Timeline(args.num_frames, args.temporal_prompt_template)
+        timeline = Timeline(args.num_frames, as_template(args.temporal_prompt_template))
         answers = AnswerSettings(tasks, args.form, args.annotators, timeline)
         video_ids = None if args.videos is None else _names_in(args.videos)
         return Settings(answers, args.tolerance_seconds, args.strict, video_ids)
