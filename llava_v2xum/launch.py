@@ -156,7 +156,8 @@ def guarded(arguments: Sequence[str], more_defaults=list) -> int:
     """
     logging.basicConfig(level=logging.INFO if _is_first() else logging.ERROR, format="%(message)s")
     try:
-        check_arguments(arguments)
+        if not {"-h", "--help"} & set(arguments):  # of which `train` shows all flags
+            check_arguments(arguments)
         from .train import train
 
         train([*more_defaults(), *arguments])

@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    size_gb = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
-    print(f"{folder}: merged, {size_gb:.2f} GB")
+    size_mb = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    print(f"{folder}: merged, {size_mb:.1f} MB")
     return 0
 
 

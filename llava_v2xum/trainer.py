@@ -169,9 +169,13 @@ class _WholeCheckpoints:
             raise self.could_not_write(str(self.run_folder / name), error) from error
         finally:
             self._staging = None
+        written = self.run_folder / UNFINISHED / name
         self.accelerator.wait_for_everyone()
-        if self.args.process_index == 0 or self.args.local_process_index == 0:
-            self._put_in_place(self.run_folder / UNFINISHED / name)
+        if self.args.process_index == 0:
+            self._put_in_place(written)
+        self.accelerator.wait_for_everyone()
+        if self.args.local_process_index == 0 and written.exists():  # a machine that does not share the first's disk
+            self._put_in_place(written)
         self.accelerator.wait_for_everyone()
 
     def could_not_write(self, what: str, error: Exception) -> OSError:
@@ -206,8 +210,6 @@ class _WholeCheckpoints:
     def _put_in_place(self, written: Path) -> None:
         """Give a whole checkpoint its name, then remove those beyond `save_total_limit`."""
         target = self.run_folder / written.name
-        if not written.exists() and target.exists():
-            return  # another machine that shares the disk was first
         if target.exists():
             self._remove(target)
         os.rename(written, target)

@@ -49,6 +49,15 @@ def test_help_teaches_and_starts_nothing(command):
         assert word in done.stdout
 
 
+def test_help_of_the_module_lists_every_flag(capsys):
+    with pytest.raises(SystemExit) as ended:
+        launch.guarded(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    for flag in ("--lora_r", "--mm_projector_lr", "--attn_implementation", "--frame_tokens", "--save_total_limit"):
+        assert flag in printed
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", ["model_name_or_path", "data_path", "feature_folder", "output_dir"])
 def test_a_missing_flag_is_named_in_one_line(command, files, flag):
