@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "train": ["deepspeed", "ninja"],  # ninja builds DeepSpeed's operators
+        "qlora": ["bitsandbytes"],
         "test": ["hypothesis", "pytest", "ruff"],
     },
     entry_points={"llava.plugins": ["v2xum = llava_v2xum.plugin:register"]},

@@ -213,6 +213,8 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:
     """The attention to train with: what was asked for, else FlashAttention where it is installed and a GPU runs it."""
     wanted = getattr(asked, "attn_implementation", None) or wanted
+    if wanted is None and asked.pack:
+        return "sdpa"  # FlashAttention takes no mask of packed rows
     if wanted is None and torch.cuda.is_available() and importlib.util.find_spec("flash_attn") and not asked.use_cpu:
         return "flash_attention_2"
     return wanted  # None is transformers' own choice, SDPA
