@@ -67,6 +67,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             ValueError: for a kind that is not known, or tokens that it cannot give.
         """
         config = self.config
+        if config.frame_feature == CLIP_EMBEDDING:
+            self.model.vision_tower = None  # for another kind LLaVA builds its own
         config.frame_feature = model_args.frame_feature or config.frame_feature
         config.frame_tokens = model_args.frame_tokens or config.frame_tokens
         config.feature  # noqa: B018  (checked before the tower is loaded)
@@ -75,14 +77,28 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             self.model.vision_tower = embedding_tower(config.frame_tower)
 
     def initialize_vision_tokenizer(self, model_args, tokenizer) -> None:
-        """LLaVA's hook of the same name; also binds the timeline, as this is where training has the tokenizer."""
+        """LLaVA's hook of the same name; also binds the timeline, as this is where training has the tokenizer.
+
+        Raises:
+            ValueError: if the base came with a projector for features of another width, or for a timeline that is none.
+        """
         super().initialize_vision_tokenizer(model_args, tokenizer)
+        self._check_projector()
         here = self.config.timeline
         num_frames = getattr(model_args, "num_frames", None) or here.num_frames
         template = getattr(model_args, "temporal_prompt_template", None) or here.template
         if getattr(model_args, "temporal_prompts", None) is not None:
             self.config.temporal_prompts = model_args.temporal_prompts
         self.bind_timeline(tokenizer, Timeline(num_frames, as_template(template)))
+
+    def _check_projector(self) -> None:
+        layers = [layer for layer in self.get_model().mm_projector.modules() if isinstance(layer, torch.nn.Linear)]
+        if layers and layers[0].in_features != self.config.mm_hidden_size:
+            raise ValueError(
+                f"the base's projector takes features of width {layers[0].in_features}, frame_feature "
+                f"{self.config.frame_feature!r} gives {self.config.mm_hidden_size}: expected a base without a projector, or "
+                "with one for that feature"
+            )
 
     def encode_images(self, images: Tensor) -> Tensor:
         """The seam: what LLaVA splices in for each row of `images`.

@@ -94,6 +94,31 @@ def test_a_clip_folder_without_projection_is_refused(tmp_path):
         tower.load_model()
 
 
+def initialised(model, clip_folder, kind: str):
+    """The model as training's arguments make it."""
+    from llava_v2xum.arguments import ModelArguments
+
+    asked = ModelArguments(vision_tower=str(clip_folder), frame_feature=kind)
+    model.choose_feature(asked)
+    model.get_model().initialize_vision_modules(asked)
+    model.initialize_vision_tokenizer(asked, weights.tokenizer())
+    return model
+
+
+def test_a_projector_for_features_of_another_width_is_refused(clip_folder):
+    with pytest.raises(ValueError, match="features of width 24, frame_feature 'clip_embedding' gives 20"):
+        initialised(weights.video_model(FRAMES), clip_folder, CLIP_EMBEDDING)
+
+
+def test_a_base_of_image_embeddings_can_go_on_with_patches(clip_folder):
+    """Its own tower gives no patches."""
+    embeds = {"frame_feature": CLIP_EMBEDDING, "frame_tower": str(clip_folder)}
+    model = initialised(weights.video_model(FRAMES, mm_hidden_size=tiny.TOWER_WIDTH, **embeds), clip_folder, PATCH_MEAN)
+    assert model.encode_frames(pixels()).shape == (FRAMES, tiny.TOWER_WIDTH)
+    kept = initialised(weights.video_model(FRAMES, mm_hidden_size=20, **embeds), clip_folder, None)
+    assert kept.encode_frames(pixels()).shape == (FRAMES, 20)
+
+
 @pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize("temporal_prompts", [True, False])
 def test_frames_and_their_prompts_stand_where_they_should(tokens, temporal_prompts):
