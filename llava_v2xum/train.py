@@ -206,7 +206,11 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if "LOCAL_RANK" in os.environ and not given & {"--local_rank", "--local-rank"}:
         arguments += ["--local_rank", os.environ["LOCAL_RANK"]]  # LLaVA saves where it is 0 or was not given
     parser = transformers.HfArgumentParser(classes, description=__doc__)
-    asked, _ = parser.parse_known_args(arguments)  # plain values: the trainer's own arguments are made only once
+    asked, unknown = parser.parse_known_args(arguments)  # plain values: the trainer's arguments are made only once
+    if unknown:
+        raise UsageError(
+            f"{' '.join(unknown)}: no such flag of training (DeepSpeed's own go between deepspeed and the script)"
+        )
     return asked, arguments
 
 

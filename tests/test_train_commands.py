@@ -40,6 +40,11 @@ def bash(command: str, *arguments: str, path: str | None = None) -> subprocess.C
     )
 
 
+def test_an_unknown_flag_is_named_before_anything_is_loaded(files, capsys):
+    assert launch.guarded([*files, "--num_gpus", "2"]) == 2
+    assert "--num_gpus 2: no such flag of training" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_and_starts_nothing(command):
     done = bash(command, "--help")
