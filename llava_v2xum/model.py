@@ -96,8 +96,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if layers and layers[0].in_features != self.config.mm_hidden_size:
             raise ValueError(
                 f"the base's projector takes features of width {layers[0].in_features}, frame_feature "
-                f"{self.config.frame_feature!r} gives {self.config.mm_hidden_size}: expected a base without a projector, or "
-                "with one for that feature"
+                f"{self.config.frame_feature!r} gives {self.config.mm_hidden_size}: expected a base without a "
+                "projector, or with one for that feature"
             )
 
     def encode_images(self, images: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ from llava_v2xum.shapes import answer_of, make_clip, truth_frames
 from llava_v2xum.tasks import TASKS, query_for
 from llava_v2xum.timeline import Timeline
 
+VIDEOS = 64  # each has three samples
 N, ROW = 100, 2048  # frames of a video, positions of a row (paper, section 5.3)
 DEMO = Path(__file__).parents[1] / "llava_v2xum/shapes/checkpoint"
 SHAPES = {  # hidden size, MLP, layers, heads, vocabulary, tower width, learning rate
@@ -120,10 +121,8 @@ def _length_grouped(samples: list[Sample], batch: int, generator: torch.Generato
     from llava.train.llava_trainer import get_length_grouped_indices
 
     torch.manual_seed(0)
-    lengths = [len(ids) for ids, _, _ in samples]
     # its groups are of one optimizer step; with accumulation over 16 batches (released script) they are that large
-    grouped = get_length_grouped_indices(lengths, batch, 16, generator=generator)
-    return grouped
+    return get_length_grouped_indices([len(ids) for ids, _, _ in samples], batch, 16, generator=generator)
 
 
 def _packed_batches(samples: list[Sample], batch: int) -> list[tuple[dict[str, Tensor], list[int], int]]:
@@ -240,8 +239,8 @@ def measure_step(
     parameters = sum(weight.numel() for name, weight in model.named_parameters() if "embed_tokens" not in name)
     stepped = _for_training(model, training, gradient_checkpointing=shape == "7b")
     optimizer = _optimizer(stepped)
-    features = torch.randn(64, N, model.config.mm_hidden_size, device=device, dtype=dtype)
-    batches = batches_of(variant, make_samples(tokenizer, 64), batch)
+    features = torch.randn(VIDEOS, N, model.config.mm_hidden_size, device=device, dtype=dtype)
+    batches = batches_of(variant, make_samples(tokenizer, VIDEOS), batch)
     # spread over the epoch, so that short and long batches are there as often as in all of it
     chosen = [batches[len(batches) * step // (steps + 1)] for step in range(steps + 1)]
     seconds = samples = positions = 0.0
@@ -333,7 +332,7 @@ def peak_tflops(device: str) -> float | None:
 
 def report(results: dict[tuple[str, str, str], dict[str, float]], device: str) -> None:
     """A Markdown table, and the ratios."""
-    peak = peak_tflops(device)
+    peak, rate = peak_tflops(device), "samples_per_second"
     for shape in dict.fromkeys(shape for shape, _, _ in results):
         preparation = results.get((shape, "preparation", "full"), {})
         if preparation:
@@ -355,9 +354,7 @@ def report(results: dict[tuple[str, str, str], dict[str, float]], device: str) -
         for training in dict.fromkeys(training for _, training in steps):
             for one, other in (("ours", "released"), ("packed", "ours"), ("packed", "released")):
                 if (one, training) in steps and (other, training) in steps:
-                    ratio = (
-                        steps[one, training]["samples_per_second"] / steps[other, training]["samples_per_second"]
-                    )
+                    ratio = steps[one, training][rate] / steps[other, training][rate]
                     print(f"{shape}, {training}: {one} / {other}: {ratio:.2f} times the samples a second")
 
 
@@ -384,6 +381,8 @@ def main() -> None:
             figures = measure_step(shape, what, training, args.batch, args.steps, args.device, dtype)
         print(json.dumps(figures))
         return
+    if not 1 <= args.batch <= VIDEOS * len(TASKS) or min(args.steps, args.rounds) < 1:
+        parser.error(f"--batch takes 1 to {VIDEOS * len(TASKS)}, --steps and --rounds at least 1")
     if "7b" in args.models and args.device != "cuda":
         parser.error("--models 7b needs a GPU")
     rounds: dict[tuple[str, str, str], list[dict[str, float]]] = {}
