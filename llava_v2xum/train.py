@@ -36,11 +36,13 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments  # noqa: E402
-from .checkpoint.files import read_tensors  # noqa: E402
+from .checkpoint.files import CONFIG, read_json, read_tensors  # noqa: E402
 from .checkpoint.tower import load_clip_tower  # noqa: E402
+from .config import LlavaV2XumConfig  # noqa: E402
 from .dataset import make_data_module  # noqa: E402
 from .features import CLIP_EMBEDDING  # noqa: E402
-from .launch import UsageError, check_arguments, guarded  # noqa: E402
+from .features.settings import DEFAULT_TOWER  # noqa: E402
+from .launch import UsageError, check_arguments, given_values, guarded  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
 from .plugin import register  # noqa: E402
 from .trainer import make_trainer_class  # noqa: E402
@@ -61,9 +63,14 @@ class _ModelMaker:
         self.tokenizer = None
         self.trainer = None
 
-    def from_pretrained(self, *args, **kwargs) -> LlavaV2XumForCausalLM:
+    def from_pretrained(self, name: str, **kwargs) -> LlavaV2XumForCausalLM:
         join_processes()
-        self.model = LlavaV2XumForCausalLM.from_pretrained(*args, **mended_model_kwargs(kwargs))
+        config = LlavaV2XumConfig.from_pretrained(name, cache_dir=kwargs.get("cache_dir"))
+        if config.frame_feature == CLIP_EMBEDDING:
+            vars(config).pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
+        elif getattr(config, "mm_vision_tower", None):
+            config.mm_vision_tower = self.asked.vision_tower  # a checkpoint that holds its tower names it by its place
+        self.model = LlavaV2XumForCausalLM.from_pretrained(name, config=config, **mended_model_kwargs(kwargs))
         self.model.choose_feature(self.asked)
         inner = self.model.get_model()
         stock = inner.initialize_vision_modules
@@ -202,7 +209,7 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     arguments = mended_arguments(arguments, TrainingArguments.__dataclass_fields__)
     given = {argument.split("=")[0] for argument in arguments}
     if "--vision_tower" not in given:
-        arguments += ["--vision_tower", "openai/clip-vit-large-patch14-336"]  # LLaVA-1.5's
+        arguments += ["--vision_tower", _tower_of(arguments)]
     if "LOCAL_RANK" in os.environ and not given & {"--local_rank", "--local-rank"}:
         arguments += ["--local_rank", os.environ["LOCAL_RANK"]]  # LLaVA saves where it is 0 or was not given
     parser = transformers.HfArgumentParser(classes, description=__doc__)
@@ -212,6 +219,16 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
             f"{' '.join(unknown)}: no such flag of training (DeepSpeed's own go between deepspeed and the script)"
         )
     return asked, arguments
+
+
+def _tower_of(arguments: Sequence[str]) -> str:
+    """The tower to train with where none is given: that of the checkpoint to start from, or LLaVA-1.5's."""
+    base = Path((given_values(arguments).get("model_name_or_path") or [""])[-1]).expanduser()
+    config = read_json(base / CONFIG) if (base / CONFIG).is_file() else {}
+    tower = config.get("frame_tower" if config.get("frame_feature") == CLIP_EMBEDDING else "mm_vision_tower")
+    if tower and (base / tower).exists():
+        return str(base / tower)
+    return tower or DEFAULT_TOWER
 
 
 def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:

@@ -212,3 +212,34 @@ def test_a_run_with_each_setting_gives_a_checkpoint_that_knows_it(flags, clip_fo
     ids = torch.tensor([[1, -200, 5, 6]])
     with torch.no_grad():
         torch.testing.assert_close(again(ids, videos=[features]).logits, model(ids, videos=[features]).logits)
+
+
+@pytest.mark.parametrize("kind", [PATCH_MEAN, CLIP_EMBEDDING])
+def test_a_checkpoint_with_its_own_tower_can_be_trained_on(kind, clip_folder, tmp_path):
+    """`save_checkpoint` names the tower by its place in the folder; no flag is needed to go on from it."""
+    from llava_v2xum.train import train
+
+    def run(base: str, output: str, *flags: str) -> list[str]:
+        return [
+            "--model_name_or_path", str(tmp_path / base), "--output_dir", str(tmp_path / output),
+            "--data_path", str(tmp_path / "data.json"), "--feature_folder", str(tmp_path / "features"),
+            "--max_steps", "1", "--save_strategy", "no", "--report_to", "none", "--use_cpu", "True", *flags,
+        ]  # fmt: skip
+
+    tiny.write_base(tmp_path / "base")
+    (tmp_path / "features").mkdir()
+    width = 20 if kind == CLIP_EMBEDDING else tiny.TOWER_WIDTH
+    np.save(tmp_path / "features" / "v.npy", weights.numbers(FRAMES, width).numpy().astype(np.float16))
+    turns = [{"from": "human", "value": "<video>\nPlease."}, {"from": "gpt", "value": "A man runs [01, 02]."}]
+    (tmp_path / "data.json").write_text(json.dumps([{"id": "v", "conversations": turns}]))
+    train(run("base", "out", "--vision_tower", str(clip_folder), "--frame_feature", kind, "--num_frames", str(FRAMES)))
+    tokenizer, model, _ = load_pretrained(tmp_path / "out", device="cpu")
+    save_checkpoint(model, tokenizer, tmp_path / "whole")
+
+    trained = train(run("whole", "more", "--learning_rate", "0"))
+    assert trained.model.config.frame_feature == kind and trained.model.config.num_frames == FRAMES
+    before = {name: weight for name, weight in model.named_parameters() if "vision_tower" not in name}
+    after = dict(trained.model.named_parameters())
+    assert all(torch.equal(weight, after[name].float()) for name, weight in before.items())  # went on from them
+    features = weights.numbers(FRAMES, width)[None].expand(1, -1, -1)[0]
+    assert load_pretrained(tmp_path / "more", device="cpu")[1].encode_video(features).isfinite().all()
