@@ -10,7 +10,7 @@ unless the config says otherwise), C feature width, D hidden size, P patches of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -130,7 +130,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         Raises:
             ValueError: if the frames, their indexes or the feature width do not fit the model.
         """
-        return self._bind_frames([self._features_of(video)], [frame_indices])[0]
+        return self._bind_frames(self._features_of([video]), [frame_indices])[0]
 
     @torch.no_grad()
     def encode_frames(self, pixels: Tensor, batch_size: int = FRAMES_AT_ONCE) -> Tensor:
@@ -147,17 +147,18 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             )
         return torch.cat([feature.of(tower, batch) for batch in pixels.to(tower.dtype).split(batch_size)])
 
-    def _features_of(self, video: Tensor) -> Tensor:
+    def _features_of(self, videos: Iterable[Tensor]) -> list[Tensor]:
         """Frame features as they are, or those of pixels; checked against what the projector takes."""
-        if is_pixels(video):
-            video = self.encode_frames(video)
-        if tuple(video.shape[1:]) != self.config.feature_shape[1:]:
-            expected = ", ".join(str(size) for size in self.config.feature_shape[1:])
-            raise ValueError(
-                f"a video must be frame features [T, {expected}] ({self.config.frame_feature}) or pixels "
-                f"[T, 3, H, W], got shape {list(video.shape)}"
-            )
-        return video
+        features = [self.encode_frames(video) if is_pixels(video) else video for video in videos]
+        shape = self.config.feature_shape[1:]
+        for video in features:
+            if tuple(video.shape[1:]) != shape:
+                expected = ", ".join(str(size) for size in shape)
+                raise ValueError(
+                    f"a video must be frame features [T, {expected}] ({self.config.frame_feature}) or pixels "
+                    f"[T, 3, H, W], got shape {list(video.shape)}"
+                )
+        return features
 
     def _bind_frames(self, videos: list[Tensor], indices: list[Tensor | None]) -> list[Tensor]:
         """Each [T, C] -> [T, k + m, D]: the temporal prompts, and behind each its frame's projected features.
@@ -215,9 +216,9 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             elif self._is_image(item):
                 embedded[position] = self.encode_images(item[None])[0][:, None, None]
             else:
-                videos[position] = self._features_of(item)
+                videos[position] = item
         if videos:
-            bound = self._bind_frames(list(videos.values()), [indices[position] for position in videos])
+            bound = self._bind_frames(self._features_of(videos.values()), [indices[position] for position in videos])
             embedded.update({place: video.flatten(0, 1)[:, None, None] for place, video in zip(videos, bound)})
         return [embedded[position] for position in range(len(media))]
 
@@ -376,7 +377,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             )
         for video in videos:
             if video.ndim not in (2, 4) and tuple(video.shape[1:]) != self.config.feature_shape[1:]:
-                self._features_of(video)  # says what it should be
+                self._features_of([video])  # says what it should be
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)

@@ -39,7 +39,7 @@ from llava_v2xum.timeline import Timeline
 VIDEOS = 64  # each has three samples
 N, ROW = 100, 2048  # frames of a video, positions of a row (paper, section 5.3)
 DEMO = Path(__file__).parents[1] / "llava_v2xum/shapes/checkpoint"
-SHAPES = {  # hidden size, MLP, layers, heads, vocabulary, tower width, learning rate
+SHAPES = {  # hidden size, MLP, layers, heads, vocabulary, tower width
     "tiny": (64, 176, 2, 2, 512, 64),
     "mid": (512, 1376, 8, 8, 32000, 1024),
     "7b": (4096, 11008, 32, 32, 32000, 1024),
@@ -121,7 +121,7 @@ def _length_grouped(samples: list[Sample], batch: int, generator: torch.Generato
     from llava.train.llava_trainer import get_length_grouped_indices
 
     torch.manual_seed(0)
-    # its groups are of one optimizer step; with accumulation over 16 batches (released script) they are that large
+    # groups of one optimizer step: 16 accumulated batches, as in the released script
     return get_length_grouped_indices([len(ids) for ids, _, _ in samples], batch, 16, generator=generator)
 
 
@@ -202,8 +202,8 @@ def measure_preparation(shape: str, device: str, dtype: torch.dtype, repeats: in
     features = torch.randn(8, N, model.config.mm_hidden_size, device=device, dtype=dtype)
     tokens = torch.randn(8, N, model.config.hidden_size, device=device, dtype=dtype)
 
-    def ours(videos: Tensor) -> Tensor:
-        return torch.stack(model.embed_media(list(videos)))
+    def ours(videos: Tensor) -> list[Tensor]:
+        return model.embed_media(list(videos))  # in the form that LLaVA splices in, as the released buffer is
 
     figures = {
         "released": median_seconds(lambda: released_frames(model, tokenizer, features), repeats, device),
@@ -214,8 +214,8 @@ def measure_preparation(shape: str, device: str, dtype: torch.dtype, repeats: in
     }
     model.config.mm_hidden_size = model.config.hidden_size
     projector = model.get_model().mm_projector
-    for name, module in list(projector.named_children()):
-        projector[int(name)] = torch.nn.Identity() if int(name) else _Pass(module.weight)
+    for place in range(len(projector)):
+        projector[place] = torch.nn.Identity() if place else _Pass(projector[0].weight)
     figures["ours, no projector"] = median_seconds(lambda: ours(tokens), repeats, device)
     return {name: 1000 * seconds for name, seconds in figures.items()}
 
