@@ -39,7 +39,7 @@ setup(
     extras_require={
         "train": ["deepspeed", "ninja"],  # ninja builds DeepSpeed's operators
         "qlora": ["bitsandbytes"],
-        "test": ["hypothesis", "pytest", "ruff"],
+        "test": ["hypothesis", "pytest", "ruff", "scipy"],
     },
     entry_points={"llava.plugins": ["v2xum = llava_v2xum.plugin:register"]},
 )

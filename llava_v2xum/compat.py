@@ -202,6 +202,27 @@ def mended_arguments(arguments: Sequence[str], known: Iterable[str]) -> list[str
     return mended
 
 
+def samples_in_whole_steps(samples: int, per_batch: int, accumulated: int) -> int:
+    """How many of an epoch's samples to train on, so that a run can be taken up in its later epochs.
+
+    Before 5.0 the batches that an epoch has left over from its last whole step count towards the next epoch's first
+    one, which a resumed run knows nothing of: it would go on at another place of the data.
+
+    Args:
+        per_batch: samples of one batch of all processes.
+        accumulated: batches of one step.
+
+    Returns:
+        All of them from 5.0 on, which makes a step of what is left over, and for data of less than a step.
+    """
+    import transformers
+
+    batches = -(-samples // per_batch)
+    if "tokenizer" not in inspect.signature(transformers.Trainer.__init__).parameters or batches < accumulated:
+        return samples
+    return min(samples, batches // accumulated * accumulated * per_batch)
+
+
 def mended_trainer(trainer_class: type) -> type:
     """LLaVA's trainer as the installed transformers can call it; the class itself under 4.37.
 

@@ -35,7 +35,7 @@ def given_values(arguments: Sequence[str]) -> dict[str, list[str]]:
     """The values on the command line of the flags that this module looks at; the last use of a flag wins."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     names = [name for names in NEEDED for name in names]
-    for name in (*names, "pretrain_mm_mlp_adapter", "lora_enable", "bits", "deepspeed"):
+    for name in (*names, "pretrain_mm_mlp_adapter", "lora_enable", "bits", "deepspeed", "bf16", "fp16"):
         spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
         parser.add_argument(*spellings, dest=name, nargs="*", default=argparse.SUPPRESS)
     return vars(parser.parse_known_args(list(arguments))[0])
@@ -57,6 +57,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
             for value in given.get(name, []):
                 if not exists(Path(value).expanduser()):
                     raise UsageError(f"--{name}: no such {kind}: {value}")
+    if all(given.get(name) for name in _FOLDERS):
+        raise UsageError(f"{' and '.join(f'--{name}' for name in _FOLDERS)}: give one of them, both came")
+    for value in given.get("deepspeed", []):
+        if value.endswith(".json") and not Path(value).is_file():  # else transformers takes it for the settings
+            raise UsageError(f"--deepspeed: no such file: {value}")
     bits = given.get("bits", ["16"])[-1:]
     if bits in (["4"], ["8"]):
         if importlib.util.find_spec("bitsandbytes") is None:
@@ -65,14 +70,21 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise UsageError(f"--bits {bits[0]} freezes the decoder's weights: it needs --lora_enable True")
 
 
-def precision() -> dict[str, object]:
-    """bf16 and TF32 where this machine has them; float16 on older GPUs, which have no bf16."""
+def precision(arguments: Sequence[str] = ()) -> dict[str, object]:
+    """bf16 and TF32 where this machine has them; float16 on older GPUs, which have no bf16.
+
+    Args:
+        arguments: the command line; where it says --bf16 or --fp16, neither is chosen, as only one of them may be on.
+    """
     import torch
 
+    is_given = bool({"bf16", "fp16"} & given_values(arguments).keys())
     if not torch.cuda.is_available():
-        return {"use_cpu": True, "bf16": True}
+        return {"use_cpu": True} if is_given else {"use_cpu": True, "bf16": True}
     if torch.cuda.get_device_capability() >= (8, 0):
-        return {"bf16": True, "tf32": True}
+        return {"tf32": True} if is_given else {"bf16": True, "tf32": True}
+    if is_given:
+        return {}
     logger.warning("this GPU has no bf16: training in float16 (--fp16 True)")
     return {"fp16": True}
 
@@ -132,7 +144,7 @@ def launch(script: str | os.PathLike, title: str, defaults: Mapping[str, object]
     if not given_values(arguments).get("pretrain_mm_mlp_adapter"):
         defaults.pop("freeze_mm_mlp_adapter", None)  # a projector of random weights has to be trained
     if "LOCAL_RANK" in os.environ:
-        return guarded([*as_arguments(defaults), *arguments], lambda: as_arguments(precision()))
+        return guarded([*as_arguments(defaults), *arguments], lambda: as_arguments(precision(arguments)))
     try:
         check_arguments([*as_arguments(defaults), *arguments])
         if importlib.util.find_spec("deepspeed") is None:

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from .compat import (
     gathered,
@@ -42,12 +43,14 @@ from .config import LlavaV2XumConfig  # noqa: E402
 from .dataset import make_data_module  # noqa: E402
 from .features import CLIP_EMBEDDING  # noqa: E402
 from .features.settings import DEFAULT_TOWER  # noqa: E402
-from .launch import UsageError, check_arguments, given_values, guarded  # noqa: E402
+from .launch import UsageError, as_arguments, check_arguments, given_values, guarded  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
 from .plugin import register  # noqa: E402
 from .trainer import make_trainer_class  # noqa: E402
 
 logger = logging.getLogger(__name__)
+
+_KEPT_FROM_BASE = ("mm_projector_type", "mm_vision_select_layer", "mm_vision_select_feature", "image_aspect_ratio")
 
 
 class _ModelMaker:
@@ -70,6 +73,7 @@ class _ModelMaker:
             vars(config).pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
         elif getattr(config, "mm_vision_tower", None):
             config.mm_vision_tower = self.asked.vision_tower  # a checkpoint that holds its tower names it by its place
+            config.mm_vision_select_layer = self.asked.mm_vision_select_layer  # which LLaVA would only note
         self.model = LlavaV2XumForCausalLM.from_pretrained(name, config=config, **mended_model_kwargs(kwargs))
         self.model.choose_feature(self.asked)
         inner = self.model.get_model()
@@ -94,9 +98,13 @@ def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArg
     """LLaVA's `initialize_vision_modules`, with the projector's file checked against the projector that it is for.
 
     Raises:
-        UsageError: naming the file, if it holds no projector or one of another shape.
+        UsageError: naming the file, if it holds no projector or one of another shape; or for another type of
+            projector than the base has.
     """
     had_projector = getattr(model.get_model(), "mm_projector", None) is not None
+    wanted, own = model_args.mm_projector_type, getattr(model.config, "mm_projector_type", "linear")
+    if had_projector and wanted != own:  # LLaVA would keep the base's, and save a config that says otherwise
+        raise UsageError(f"--mm_projector_type: the base has a projector, expected its type {own}, got {wanted}")
     file, model_args.pretrain_mm_mlp_adapter = model_args.pretrain_mm_mlp_adapter, None
     with without_partitioning():
         stock(model_args=model_args, fsdp=fsdp)
@@ -207,28 +215,39 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The arguments' values, and the arguments as LLaVA can read them; prints all flags for `--help`."""
     classes = (ModelArguments, DataArguments, TrainingArguments)
     arguments = mended_arguments(arguments, TrainingArguments.__dataclass_fields__)
-    given = {argument.split("=")[0] for argument in arguments}
-    if "--vision_tower" not in given:
-        arguments += ["--vision_tower", _tower_of(arguments)]
-    if "LOCAL_RANK" in os.environ and not given & {"--local_rank", "--local-rank"}:
-        arguments += ["--local_rank", os.environ["LOCAL_RANK"]]  # LLaVA saves where it is 0 or was not given
+    defaults = _settings_of_base(arguments)
+    if "LOCAL_RANK" in os.environ:
+        defaults["local_rank"] = os.environ["LOCAL_RANK"]  # LLaVA saves where it is 0 or was not given
+    arguments = [*as_arguments(defaults), *arguments]  # of a flag that stands twice, the last one counts
     parser = transformers.HfArgumentParser(classes, description=__doc__)
+    parser.error = _refuse_flag  # its own prints every flag there is, from every process
     asked, unknown = parser.parse_known_args(arguments)  # plain values: the trainer's arguments are made only once
     if unknown:
         raise UsageError(
             f"{' '.join(unknown)}: no such flag of training (DeepSpeed's own go between deepspeed and the script)"
         )
+    for name in ("resume_from_checkpoint", "overwrite_output_dir"):
+        if getattr(asked, name, None):  # LLaVA pays no heed to them
+            raise UsageError(
+                f"--{name}: no flag of this training, which goes on from the last whole checkpoint in --output_dir; "
+                "to start over, give a new folder"
+            )
     return asked, arguments
 
 
-def _tower_of(arguments: Sequence[str]) -> str:
-    """The tower to train with where none is given: that of the checkpoint to start from, or LLaVA-1.5's."""
+def _refuse_flag(message: str) -> NoReturn:
+    raise UsageError(message)
+
+
+def _settings_of_base(arguments: Sequence[str]) -> dict[str, object]:
+    """Flag -> value of what a checkpoint to start from was made with: its tower, or LLaVA-1.5's, and how it is used."""
     base = Path((given_values(arguments).get("model_name_or_path") or [""])[-1]).expanduser()
     config = read_json(base / CONFIG) if (base / CONFIG).is_file() else {}
     tower = config.get("frame_tower" if config.get("frame_feature") == CLIP_EMBEDDING else "mm_vision_tower")
     if tower and (base / tower).exists():
-        return str(base / tower)
-    return tower or DEFAULT_TOWER
+        tower = str(base / tower)
+    found = {name: config[name] for name in _KEPT_FROM_BASE if config.get(name) is not None}
+    return {"vision_tower": tower or DEFAULT_TOWER, **found}
 
 
 def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
 from .checkpoint.files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
-from .compat import mended_trainer
+from .compat import mended_trainer, samples_in_whole_steps
 
 logger = logging.getLogger(__name__)
 
@@ -68,20 +68,22 @@ class SeededOrder(Sampler):
     Args:
         sampler: the order to draw.
         seed: of the run.
+        most: how many of an epoch's samples to take; all if None.
     """
 
-    def __init__(self, sampler: Sampler, seed: int) -> None:
+    def __init__(self, sampler: Sampler, seed: int, most: int | None = None) -> None:
         self.sampler = sampler
         self.seed = seed
+        self.most = len(sampler) if most is None else most
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return self.most
 
     def __iter__(self) -> Iterator[int]:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed + self.epoch)  # torch.manual_seed would reset GPUs too
-            return iter(list(self.sampler))
+            return iter(list(self.sampler)[: self.most])
 
 
 class _TellEpoch(TrainerCallback):
@@ -129,7 +131,14 @@ class _WholeCheckpoints:
         sampler = super()._get_train_sampler(*args, **kwargs)
         if sampler is None:
             return None
-        order = SeededOrder(sampler, self.args.seed)
+        per_batch = self._train_batch_size * self.args.world_size
+        most = samples_in_whole_steps(len(sampler), per_batch, self.args.gradient_accumulation_steps)
+        if most < len(sampler):
+            logger.info(
+                "%d of the %d samples make no whole step with the others and wait for another epoch",
+                len(sampler) - most, len(sampler),
+            )  # fmt: skip
+        order = SeededOrder(sampler, self.args.seed, most)
         self.pop_callback(_TellEpoch)
         self.add_callback(_TellEpoch(order))
         return order

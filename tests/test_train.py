@@ -181,6 +181,26 @@ def test_a_projector_of_another_kind_is_refused(sources, tmp_path, content, got)
         train(arguments(sources, tmp_path / "out", *more))
 
 
+def test_a_checkpoint_goes_on_as_it_was_made(sources, tmp_path):
+    """Its projector's type, the tower's layer and how frames are padded are no flags' defaults."""
+    from llava_v2xum import load_pretrained
+    from llava_v2xum.launch import UsageError
+    from llava_v2xum.train import train
+
+    made = {"mm_projector_type": "linear", "mm_vision_select_layer": -1, "image_aspect_ratio": "square"}
+    flags = [word for name, value in made.items() for word in (f"--{name}", str(value))]
+    train(arguments(sources, tmp_path / "first", "--max_steps", "1", *flags))
+    on = ["--model_name_or_path", str(tmp_path / "first"), "--max_steps", "1"]
+    train(arguments(sources, tmp_path / "second", *on))
+    config = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert {name: config[name] for name in made} == made
+    load_pretrained(tmp_path / "second", device="cpu")
+    trainer = train(arguments(sources, tmp_path / "third", *on, "--mm_vision_select_layer", "-2"))
+    assert trainer.model.get_vision_tower().select_layer == trainer.model.config.mm_vision_select_layer == -2
+    with pytest.raises(UsageError, match="--mm_projector_type: .* expected its type linear, got mlp2x_gelu"):
+        train(arguments(sources, tmp_path / "fourth", *on, "--mm_projector_type", "mlp2x_gelu"))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_quantized_lora(sources, tmp_path):
     """QLoRA, LLaVA's `--bits 4`, where bitsandbytes runs."""

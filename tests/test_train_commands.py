@@ -45,6 +45,50 @@ def test_an_unknown_flag_is_named_before_anything_is_loaded(files, capsys):
     assert "--num_gpus 2: no such flag of training" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        (["--learning_rate", "fast"], "invalid float value: 'fast'"),
+        (["--lora", "True"], "ambiguous option: --lora"),
+        (["--resume_from_checkpoint", "elsewhere"], "--resume_from_checkpoint: no flag of this training"),
+        (["--overwrite_output_dir", "True"], "--overwrite_output_dir"),
+    ],
+)
+def test_a_flag_that_cannot_be_followed_is_told_in_one_line(files, more, told, capsys):
+    assert launch.guarded([*files, *more]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and told in printed and len(printed.splitlines()) == 1
+
+
+def test_a_tower_that_is_named_in_any_spelling_is_the_one(files):
+    import inspect
+
+    import transformers
+
+    from llava_v2xum import train as ours
+
+    has_dashes = 'replace("_", "-")' in inspect.getsource(transformers.HfArgumentParser)
+    for flag in ("--vision_tower", "--vision_tow", *(["--vision-tower"] if has_dashes else [])):
+        for given in ([flag, "mine"], [f"{flag}=mine"]):
+            assert ours._read([*files, *given])[0].vision_tower == "mine"
+    assert ours._read(files)[0].vision_tower == "openai/clip-vit-large-patch14-336"
+
+
+@pytest.mark.parametrize(
+    "capability, chosen",
+    [(None, {"use_cpu": True, "bf16": True}), ((9, 0), {"bf16": True, "tf32": True}), ((7, 0), {"fp16": True})],
+)
+def test_a_precision_that_is_given_is_the_only_one(monkeypatch, capability, chosen):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    assert launch.precision(["--seed", "3"]) == chosen
+    left = {name: value for name, value in chosen.items() if name not in ("bf16", "fp16")}
+    for given in (["--fp16", "True"], ["--bf16=True"], ["--bf16", "False"]):
+        assert launch.precision(given) == left
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_and_starts_nothing(command):
     done = bash(command, "--help")
@@ -79,6 +123,8 @@ def test_a_missing_flag_is_named_in_one_line(command, files, flag):
         (["--data-path=no.json"], "--data_path: no such file: no.json"),
         (["--feature_folder", "nowhere"], "--feature_folder: no such folder: nowhere"),
         (["--pretrain_mm_mlp_adapter", "no.bin"], "--pretrain_mm_mlp_adapter: no such file: no.bin"),
+        (["--deepspeed", "no.json"], "--deepspeed: no such file: no.json"),
+        (["--video_folder", "."], "--feature_folder and --video_folder: give one of them, both came"),
     ],
 )
 def test_what_is_not_there_is_named_before_anything_is_loaded(files, more, told, capsys):

@@ -54,6 +54,23 @@ def test_the_order_is_that_of_seed_and_epoch():
     assert len({tuple(order(seed, epoch, 0)) for seed, epoch in ((3, 0), (3, 1), (4, 4))}) == 3
 
 
+def test_an_epoch_has_whole_steps_where_a_rest_would_go_into_the_next():
+    import inspect
+
+    import transformers
+
+    from llava_v2xum.compat import samples_in_whole_steps
+
+    is_old = "tokenizer" in inspect.signature(transformers.Trainer.__init__).parameters
+    assert samples_in_whole_steps(37, 4, 3) == (36 if is_old else 37)  # 10 batches, 3 steps of 3
+    assert samples_in_whole_steps(50, 8, 3) == (48 if is_old else 50)
+    for samples in (33, 35, 36, 5):  # 9 batches, the last one of 1, 3 or 4; less than a step
+        assert samples_in_whole_steps(samples, 4, 3) == samples
+    order = SeededOrder(torch.utils.data.RandomSampler(range(9)), 3, most=6)
+    order.epoch = 1
+    assert len(order) == 6 == len(set(order)) and list(order) == list(order)
+
+
 def test_only_whole_checkpoints_are_found_in_the_order_of_their_steps(tmp_path, caplog):
     checkpoint(tmp_path / "checkpoint-9")
     checkpoint(tmp_path / "checkpoint-10")
