@@ -38,7 +38,10 @@ def merge(
         FileExistsError: if `out` holds something other than a checkpoint.
     """
     from .checkpoint import load_pretrained, save_checkpoint
+    from .checkpoint.files import check_replaceable, named_dtype
 
+    named_dtype(dtype)  # a slip is told at once, not after a decoder has been read
+    check_replaceable(Path(out))
     for name, source in (("model_path", model_path), ("model_base", model_base)):
         if source is not None and Path(source).exists() and Path(source).resolve() == Path(out).resolve():
             raise ValueError(f"{out}: expected another folder than {name}, which is read")

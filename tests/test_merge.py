@@ -57,5 +57,8 @@ def test_errors_are_one_line(sources, lora, tmp_path, capsys):
         assert main(given) == 2
         printed = capsys.readouterr().err
         assert printed.startswith("error: ") and what in printed and len(printed.splitlines()) == 1, printed
+    for given, what in cases[2:]:  # slips that are told before anything is read
+        assert main(["--model-path", "no/such/model/here", *given[2:]]) == 2
+        assert what in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()
     assert (lora / "adapter_config.json").is_file()

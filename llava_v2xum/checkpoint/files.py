@@ -180,6 +180,18 @@ def some(names: list[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+def check_replaceable(folder: Path) -> None:
+    """Refuse to write a checkpoint where something else is.
+
+    Raises:
+        FileExistsError: if `folder` is there and holds anything but a checkpoint.
+    """
+    if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder}: expected a new or empty folder or a checkpoint to replace, got something else"
+        )
+
+
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into that takes the place of `folder` at the end; after an error nothing has changed.
@@ -188,10 +200,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         FileExistsError: if `folder` is there and holds anything but a checkpoint.
     """
     folder = Path(os.path.abspath(folder))
-    if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"{folder}: expected a new or empty folder or a checkpoint to replace, got something else"
-        )
+    check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.part")
     replaced = folder.with_name(f".{folder.name}.old")
