@@ -86,6 +86,18 @@ def measure(answers: Sequence, clips: Sequence[Clip], task: str, num_frames: int
     return {**figures, "spearman": spearman, "kendall": kendall}
 
 
+def best_possible(clips: Sequence[Clip], num_frames: int) -> dict[str, float]:
+    """What true answers at N score: few frames do not tell just when an event begins, nor of one between two frames.
+
+    Returns:
+        f1 of the frames, and exact, the share of sentences with a frame that shows their event.
+    """
+    timeline = Timeline(num_frames)
+    seen = [bool(truth_frames(clip, event, timeline)) for clip in clips for event in clip.events]
+    f1 = np.mean([set_f1(true_slices(clip, num_frames), true_slices(clip)) for clip in clips])
+    return {"f1": float(f1), "exact": float(np.mean(seen))}
+
+
 def table(results: Sequence[dict], labels: dict[str, str]) -> str:
     """A Markdown table: a row for each variant that has results, mean and standard deviation over its seeds.
 

@@ -136,6 +136,8 @@ def test_true_answers_score_full_marks_at_100_and_less_with_fewer_frames():
         assert shapes_figures.measure(answers_of(clips, task, 100), clips, task, 100) == pytest.approx(expected)
     coarse = shapes_figures.measure(answers_of(clips, "video", 25), clips, "video", 25)
     assert 0.7 < coarse["f1_video"] < 1 and 0.6 < coarse["kendall"] < 1
+    assert shapes_figures.best_possible(clips, 25)["f1"] == pytest.approx(coarse["f1_video"])
+    assert shapes_figures.best_possible(clips, 100) == {"f1": 1.0, "exact": 1.0}
 
 
 def test_wrong_answers_count_for_what_is_right_in_them():
