@@ -37,8 +37,13 @@ def whole_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
     return [folder for _, folder in sorted(found)]
 
 
-def check_resumable(checkpoint: Path, processes: int, process_index: int, deepspeed: bool) -> None:
+def check_resumable(
+    checkpoint: Path, processes: int, process_index: int, deepspeed: bool, trained: str = "full"
+) -> None:
     """Refuse to go on from a checkpoint without the states that this run needs to be the same run.
+
+    Args:
+        trained: what this run trains: "full", "LoRA" or "projector".
 
     Raises:
         ValueError: naming the checkpoint, and how the run that wrote it differs from this one.
@@ -52,6 +57,13 @@ def check_resumable(checkpoint: Path, processes: int, process_index: int, deepsp
         own = "rng_state.pth" if processes == 1 else f"rng_state_{process_index}.pth"
         written = len(list(checkpoint.glob("rng_state*.pth")))  # fewer than processes where machines share no disk
         found = None if (checkpoint / own).is_file() and written <= processes else f"a run of {written} processes"
+    lora = "LoRA" if (checkpoint / ADAPTER_CONFIG).is_file() else "full"
+    before = "projector" if (checkpoint / PROJECTOR).is_file() else lora
+    if found is None and before != trained:
+        raise ValueError(
+            f"{checkpoint}: expected the checkpoint of a {trained} run, got that of a {before} run; start it as "
+            "before, or give another --output_dir"
+        )
     if found:
         wanted = f"{processes} processes, {'under' if deepspeed else 'without'} DeepSpeed"
         raise ValueError(
@@ -122,7 +134,10 @@ class _WholeCheckpoints:
         if isinstance(resume_from_checkpoint, (str, os.PathLike)):
             last = Path(resume_from_checkpoint)
         if last is not None:
-            check_resumable(last, self.args.world_size, self.args.process_index, self.is_deepspeed_enabled)
+            args = self.args
+            trained = "LoRA" if args.lora_enable else "full"
+            trained = "projector" if getattr(args, "tune_mm_mlp_adapter", False) else trained
+            check_resumable(last, args.world_size, args.process_index, self.is_deepspeed_enabled, trained)
             logger.info("going on from %s", last)
         self._clear(self.run_folder / UNFINISHED)
         return super().train(resume_from_checkpoint=str(last) if last else None, **kwargs)

@@ -97,6 +97,18 @@ def test_a_run_does_not_go_on_from_one_of_another_kind(tmp_path, files, processe
         check_resumable(folder, processes, processes - 1, deepspeed)
 
 
+@pytest.mark.parametrize(
+    "trained, more",
+    [("full", []), ("LoRA", ["adapter_config.json"]), ("projector", ["mm_projector.bin"])],
+)
+def test_a_run_does_not_go_on_from_one_that_trained_other_weights(tmp_path, trained, more):
+    folder = checkpoint(tmp_path / "checkpoint-4", "optimizer.pt", "rng_state.pth", *more)
+    check_resumable(folder, 1, 0, False, trained)
+    for other in {"full", "LoRA", "projector"} - {trained}:
+        with pytest.raises(ValueError, match=f"checkpoint-4: expected .* a {other} run, got that of a {trained} run"):
+            check_resumable(folder, 1, 0, False, other)
+
+
 def test_rotation_keeps_the_last_ones_and_leaves_nothing_else(sources, tmp_path):
     from llava_v2xum.train import train
 
