@@ -68,7 +68,11 @@ class _ModelMaker:
 
     def from_pretrained(self, name: str, **kwargs) -> LlavaV2XumForCausalLM:
         join_processes()
-        config = LlavaV2XumConfig.from_pretrained(name, cache_dir=kwargs.get("cache_dir"))
+        try:
+            config = LlavaV2XumConfig.from_pretrained(name, cache_dir=kwargs.get("cache_dir"))
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(f"--model_name_or_path: {name}: expected a decoder's folder or name ({reason})") from error
         if config.frame_feature == CLIP_EMBEDDING:
             vars(config).pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
         elif getattr(config, "mm_vision_tower", None):
@@ -91,7 +95,10 @@ class _ModelMaker:
         if self.model.config.frame_feature != CLIP_EMBEDDING:
             load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
         asked = self.asked
-        return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
+        try:
+            return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
+        except ValueError as error:  # of the user's files, and says which
+            raise UsageError(str(error)) from error
 
 
 def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArguments, fsdp=None) -> None:

@@ -290,14 +290,18 @@ def test_workers_that_cannot_start_end_the_run():
 def test_killed_and_started_again_the_store_is_whole(videos, tower, tmp_path, capsys):
     whole, store, arguments = tmp_path / "whole", tmp_path / "store", flags(tower, "--workers", 1, "--batch-size", 10)
     assert run(videos, whole, *arguments[:-4], "--workers", 0, "--batch-size", 10) == 0
-    process = command(videos, store, arguments)
-    deadline = time.monotonic() + 200
-    while not arrays(store):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    killed_after = len(arrays(store))
+    for _ in range(5):  # on a starved machine the kill may come when all is done
+        shutil.rmtree(store, ignore_errors=True)
+        process = command(videos, store, arguments)
+        deadline = time.monotonic() + 200
+        while not arrays(store):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed_after = len(arrays(store))
+        if killed_after < COUNT:
+            break
     assert 1 <= killed_after < COUNT
     (store / f".{sorted(videos.iterdir())[-1].stem}.part.npy").write_bytes(b"half")
     capsys.readouterr()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 import training_runs
 
 from llava_v2xum import launch
@@ -38,6 +39,16 @@ def bash(command: str, *arguments: str, path: str | None = None) -> subprocess.C
     return subprocess.run(
         ["/bin/bash", str(SCRIPTS / command), *arguments], env=environment, text=True, capture_output=True, timeout=120
     )
+
+
+def test_a_base_that_is_not_there_and_data_without_entries_are_told_in_one_line(files, tmp_path, capsys):
+    nowhere = [*files, "--model_name_or_path", str(tmp_path / "nowhere"), "--use_cpu", "True"]
+    assert launch.guarded(nowhere) == 2
+    assert f"--model_name_or_path: {tmp_path / 'nowhere'}: expected a decoder's" in capsys.readouterr().err
+    base, tower = tiny.write_base(tmp_path / "base"), tiny.write_tower(tmp_path / "tower")
+    empty = [*files, "--model_name_or_path", str(base), "--vision_tower", str(tower), "--use_cpu", "True"]
+    assert launch.guarded([*empty, "--report_to", "none"]) == 2
+    assert "data.json: expected a non-empty JSON list of entries" in capsys.readouterr().err
 
 
 def test_an_unknown_flag_is_named_before_anything_is_loaded(files, capsys):
