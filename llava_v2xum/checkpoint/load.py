@@ -70,7 +70,7 @@ def load_pretrained(
     """
     register()
     device, dtype = _choose_device(device), None if dtype == "auto" else named_dtype(dtype)
-    dtype = dtype or _default_dtype(device)
+    dtype = dtype or default_dtype(device)
     layout = find_layout(model_path, model_base, pretrain_mm_mlp_adapter, vision_tower)
     config = _config_of(layout)
     tokenizer = _load_tokenizer(layout.base)
@@ -101,7 +101,8 @@ def _choose_device(device: str | torch.device) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _default_dtype(device: torch.device) -> torch.dtype:
+def default_dtype(device: torch.device) -> torch.dtype:
+    """What a model or tower runs in on a device unless asked otherwise; see `load_pretrained`."""
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16

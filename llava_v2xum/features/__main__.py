@@ -100,16 +100,12 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
         FileNotFoundError, ValueError: naming what cannot be loaded, or the argument.
     """
     from ..checkpoint.files import named_dtype
+    from ..checkpoint.load import default_dtype
 
     device = _device(args.device, rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # else pinned memory would open every rank's context on GPU 0 too
-    if args.dtype != "auto":
-        dtype = named_dtype(args.dtype)
-    elif device.type == "cuda":  # as `load_pretrained` chooses
-        dtype = torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    else:
-        dtype = torch.float32
+    dtype = default_dtype(device) if args.dtype == "auto" else named_dtype(args.dtype)
     if args.model_path is not None:
         encoder = encoder_of_checkpoint(args.model_path, args.vision_tower)
     else:
