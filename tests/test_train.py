@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import training_runs
 import weights
-
-from llava_v2xum.tasks import INSTRUCTIONS
 
 pytestmark = pytest.mark.pinned
 
@@ -20,21 +19,7 @@ ANSWERS = {"v_1": "A woman brushes her hair [02, 03].", "v_2": "A man runs [07, 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> Path:
-    """base/, tower/, features/ and instruct.json, as a user has them."""
-    folder = tmp_path_factory.mktemp("sources")
-    tiny.write_base(folder / "base")
-    tiny.write_tower(folder / "tower")
-    import numpy as np
-
-    (folder / "features").mkdir()
-    entries = []
-    for name, answer in ANSWERS.items():
-        features = weights.numbers(FRAMES, weights.CHANNELS, name=name).numpy()
-        np.save(folder / "features" / f"{name}.npy", features.astype(np.float16))
-        turns = [("human", "<video>\n" + INSTRUCTIONS["both"]), ("gpt", answer)]
-        entries.append({"id": name, "conversations": [{"from": who, "value": value} for who, value in turns]})
-    (folder / "instruct.json").write_text(json.dumps(entries))
-    return folder
+    return training_runs.write_sources(tmp_path_factory.mktemp("sources"), ANSWERS)
 
 
 def arguments(sources: Path, output_dir: Path, *more: str) -> list[str]:

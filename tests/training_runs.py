@@ -21,8 +21,8 @@ ANSWERS = {
 }
 
 
-def write_sources(folder: Path) -> Path:
-    """base/, tower/, features/ and instruct.json, as a user has them; one entry of text alone."""
+def write_sources(folder: Path, answers: dict[str, str] = ANSWERS) -> Path:
+    """base/, tower/, features/ and instruct.json, as a user has them, with an entry for each video's answer."""
     import numpy as np
     import tiny
     import weights
@@ -33,7 +33,7 @@ def write_sources(folder: Path) -> Path:
     tiny.write_tower(folder / "tower")
     (folder / "features").mkdir()
     entries = []
-    for name, answer in ANSWERS.items():
+    for name, answer in answers.items():
         features = weights.numbers(FRAMES, weights.CHANNELS, name=name).numpy()
         np.save(folder / "features" / f"{name}.npy", features.astype(np.float16))
         turns = [("human", "<video>\n" + INSTRUCTIONS["both"]), ("gpt", answer)]
