@@ -39,6 +39,10 @@ setup(
     extras_require={
         "train": ["deepspeed", "ninja"],  # ninja builds DeepSpeed's operators
         "qlora": ["bitsandbytes"],
+        # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
+        "metrics": ["h5py", "pycocoevalcap", "ruptures", "scipy"],
+        "bertscore": ["bert-score"],
+        "quality": ["language-tool-python"],
         "test": ["hypothesis", "pytest", "ruff", "scipy"],
     },
     entry_points={"llava.plugins": ["v2xum = llava_v2xum.plugin:register"]},

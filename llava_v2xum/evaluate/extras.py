@@ -1,0 +1,31 @@
+"""Optional packages, imported where they are used."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class MissingExtra(ImportError):
+    """A package of an extra is not installed; the message has the pip command."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module of an optional package.
+
+    Args:
+        module: its import name, such as `h5py` or `scipy.io`.
+        extra: the extra of this project that brings it.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # a module that is missing inside an installed package is another fault, and keeps its own message
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise MissingExtra(
+            f'{module.partition(".")[0]} is needed here and not installed: pip install "llava_v2xum[{extra}]"'
+        ) from error
