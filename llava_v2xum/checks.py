@@ -1,0 +1,84 @@
+"""Checks of values from JSON that the annotation form and the prediction form share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a finite number; true and false are none."""
+    if type(value) is int:
+        return abs(value) < 2**53  # larger ones are no measurements, and float() refuses the largest
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def is_frame(value: Any, count: int) -> bool:
+    """Whether a value from JSON is an integer in 0..count - 1."""
+    return type(value) is int and 0 <= value < count
+
+
+def check_keys(record: Any, known: Collection[str], required: Collection[str], where: str = "") -> None:
+    """Check that a value from JSON is an object with the required keys, and with none that is not known.
+
+    Raises:
+        ValueError: beginning with `where`, naming the keys.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}expected a JSON object, got {type(record).__name__}")
+    missing = [name for name in required if name not in record]
+    if missing:
+        raise ValueError(f"{where}missing: {', '.join(missing)}")
+    unknown = sorted(set(record) - set(known))
+    if unknown:
+        raise ValueError(f"{where}unknown keys {', '.join(unknown)}; expected {', '.join(known)}")
+
+
+def check_text(name: str, value: Any) -> None:
+    """Check that a value is text with something in it, that can be written as UTF-8.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be text that is not empty, got {value!r}")
+    check_unicode(name, value)
+
+
+def check_unicode(name: str, value: str) -> None:
+    """Check that text can be written as UTF-8.
+
+    Raises:
+        ValueError: if it cannot: half a surrogate pair is no character.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} is no valid Unicode: {value!r}") from error
+
+
+def as_list(name: str, value: Any) -> Sequence[Any]:
+    """The value, a list or tuple.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list, got {value!r}")
+    return value
+
+
+def checked_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
+    """The values, `count` finite numbers.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    values = as_list(name, values)
+    if len(values) != count:
+        raise ValueError(f"{name} must have {count} numbers, got {len(values)}")
+    if not all(map(is_number, values)):
+        wrong = next(value for value in values if not is_number(value))
+        raise ValueError(f"{name} must hold finite numbers alone, got {wrong!r}")
+    return tuple(map(float, values))
