@@ -5,7 +5,7 @@ One line is one video, a JSON object with these keys (A annotators, S sentences,
 | key | type | what |
 | --- | --- | --- |
 | `video_id` | text | unique in the file |
-| `duration_seconds` | number > 0 | the video's length |
+| `duration_seconds` | number > 0 | the video's length; null only where `keyshots` is there, and no time is given |
 | `source` | text | the data set's format, such as `videoxum` |
 | `sampled_frames` | integer or null | T |
 | `sentences` | [S] | the text summary, in the published order; may be empty where `key_spans` or `selections` is not |
@@ -15,6 +15,7 @@ One line is one video, a JSON object with these keys (A annotators, S sentences,
 | `key_spans` | [A][any][2] | each annotator's key spans for the video, where they are not those of its sentences |
 | `text` | text or null | the text summary, where it is not its sentences joined |
 | `selections` | [A][T] of 0 and 1, or null | the samples that each annotator selected |
+| `keyshots` | object or null | what TVSum and SumMe say of it, in frames: see `keyshots.py`, also for its own A and T |
 
 A span is closed, 0 <= start <= end <= duration_seconds; a single moment has start = end. Keys that may be null or
 empty may be left out. A is the same wherever annotators are listed.
@@ -23,14 +24,15 @@ empty may be left out. A is the same wherever annotators are listed.
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .atomic import replacing
+from .checks import as_list, check_keys, check_text, is_number
+from .keyshots import Keyshots
 from .summary import canonical_text
 
 Span = tuple[float, float]
@@ -63,41 +65,47 @@ class Annotation:
     """
 
     video_id: str
-    duration_seconds: float
+    duration_seconds: float | None
     source: str
     sentences: tuple[AnnotatedSentence, ...] = ()
     sampled_frames: int | None = None
     key_spans: tuple[Spans, ...] = ()
     text: str | None = None
     selections: tuple[tuple[int, ...], ...] | None = None
+    keyshots: Keyshots | None = None
 
     def __post_init__(self) -> None:
         for name in ("video_id", "source"):
-            _check_text(name, getattr(self, name))
+            check_text(name, getattr(self, name))
         if self.text is not None:
-            _check_text("text", self.text)
-        if not is_number(self.duration_seconds) or self.duration_seconds <= 0:
-            raise ValueError(f"duration_seconds must be a positive number, got {self.duration_seconds!r}")
+            check_text("text", self.text)
         keep = object.__setattr__
-        keep(self, "duration_seconds", float(self.duration_seconds))
-        keep(self, "sentences", tuple(self._checked(number, one) for number, one in enumerate(self.sentences)))
+        if self.duration_seconds is not None:
+            if not is_number(self.duration_seconds) or self.duration_seconds <= 0:
+                raise ValueError(f"duration_seconds must be a positive number, got {self.duration_seconds!r}")
+            keep(self, "duration_seconds", float(self.duration_seconds))
+        elif self.keyshots is None:
+            raise ValueError("duration_seconds may be null only where there are keyshots")
+        sentences = enumerate(as_list("sentences", self.sentences))
+        keep(self, "sentences", tuple(self._checked(number, one) for number, one in sentences))
         keep(self, "key_spans", _checked_annotators("key_spans", self.key_spans, self.duration_seconds))
         self._check_selections()
-        if not self.sentences and not self.key_spans and not self.selections:
-            raise ValueError("expected sentences, key_spans or selections, got none of them")
+        if not self.sentences and not self.key_spans and not self.selections and self.keyshots is None:
+            raise ValueError("expected sentences, key_spans, selections or keyshots, got none of them")
         counts = sorted(self._annotator_counts() - {0})
         if len(counts) > 1:
             raise ValueError(f"every list of annotators must have the same length, got {counts}")
 
     @property
     def annotators(self) -> int:
-        """A: how many annotators marked key spans or samples; 0 where nobody did."""
+        """A: how many annotators marked key spans or samples; 0 where nobody did. Those of keyshots are their own."""
         return max(self._annotator_counts())
 
     def to_record(self) -> dict[str, Any]:
         """The JSON object of the module's schema, with every key."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**record, "sentences": [vars(sentence) for sentence in self.sentences]}
+        record = {name: getattr(self, name) for name in _names(type(self))}
+        keyshots = self.keyshots and self.keyshots.to_record()
+        return {**record, "sentences": [vars(sentence) for sentence in self.sentences], "keyshots": keyshots}
 
     @classmethod
     def from_record(cls, record: Any) -> Annotation:
@@ -106,18 +114,23 @@ class Annotation:
         Raises:
             ValueError: naming the key, for what is missing, unknown or not allowed.
         """
-        _check_keys(cls, record)
-        sentences = _as_list("sentences", record.get("sentences", []))
+        check_keys(record, _names(cls), ("video_id", "duration_seconds", "source"))
+        sentences = as_list("sentences", record.get("sentences", []))
         for number, sentence in enumerate(sentences):
-            _check_keys(AnnotatedSentence, sentence, f"sentence {number}: ")
-        return cls(**{**record, "sentences": tuple(AnnotatedSentence(**sentence) for sentence in sentences)})
+            check_keys(sentence, _names(AnnotatedSentence), ("text",), f"sentence {number}: ")
+        keyshots = record.get("keyshots")
+        read = {
+            "sentences": tuple(AnnotatedSentence(**sentence) for sentence in sentences),
+            "keyshots": None if keyshots is None else Keyshots.from_record(keyshots),
+        }
+        return cls(**{**record, **read})
 
     def _annotator_counts(self) -> set[int]:
         return {len(one.key_spans) for one in self.sentences} | {len(self.key_spans), len(self.selections or ())}
 
     def _checked(self, number: int, sentence: AnnotatedSentence) -> AnnotatedSentence:
         name = f"sentence {number}"
-        _check_text(f"{name}: text", sentence.text)
+        check_text(f"{name}: text", sentence.text)
         if not canonical_text(sentence.text):
             raise ValueError(f"{name}: text holds no words: {sentence.text!r}")
         segment = sentence.segment
@@ -132,7 +145,7 @@ class Annotation:
             raise ValueError(f"sampled_frames must be a positive integer or null, got {samples!r}")
         if self.selections is None:
             return
-        rows = [_one_hot(number, row) for number, row in enumerate(_as_list("selections", self.selections))]
+        rows = [_one_hot(number, row) for number, row in enumerate(as_list("selections", self.selections))]
         for number, row in enumerate(rows):
             expected = len(rows[0]) if samples is None else samples
             if len(row) != expected:
@@ -187,55 +200,26 @@ def read_annotations(path: str | os.PathLike[str]) -> Iterator[Annotation]:
             yield annotation
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value from JSON is a finite number; true and false are none."""
-    if type(value) is int:
-        return abs(value) < 2**53  # larger ones are not seconds, and float() refuses the largest
-    return isinstance(value, float) and math.isfinite(value)
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
-def _check_keys(kind: type, record: Any, where: str = "") -> None:
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}expected a JSON object, got {type(record).__name__}")
-    known = [field.name for field in fields(kind)]
-    required = ["text"] if kind is AnnotatedSentence else ["video_id", "duration_seconds", "source"]
-    wrong = [name for name in required if name not in record]
-    if wrong:
-        raise ValueError(f"{where}missing: {', '.join(wrong)}")
-    unknown = sorted(set(record) - set(known))
-    if unknown:
-        raise ValueError(f"{where}unknown keys {', '.join(unknown)}; expected {', '.join(known)}")
-
-
-def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be text that is not empty, got {value!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name} is no valid Unicode: {value!r}") from error
-
-
-def _as_list(name: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} must be a list, got {value!r}")
-    return value
-
-
-def _checked_annotators(name: str, annotators: Any, duration: float) -> tuple[Spans, ...]:
+def _checked_annotators(name: str, annotators: Any, duration: float | None) -> tuple[Spans, ...]:
     return tuple(
         tuple(
             _checked_span(f"{name}[{person}][{number}]", span, duration)
-            for number, span in enumerate(_as_list(f"{name}[{person}]", spans))
+            for number, span in enumerate(as_list(f"{name}[{person}]", spans))
         )
-        for person, spans in enumerate(_as_list(name, annotators))
+        for person, spans in enumerate(as_list(name, annotators))
     )
 
 
-def _checked_span(name: str, span: Any, duration: float) -> Span:
+def _checked_span(name: str, span: Any, duration: float | None) -> Span:
     if not isinstance(span, (list, tuple)) or len(span) != 2 or not all(map(is_number, span)):
         raise ValueError(f"{name} must be [start, end] in seconds, got {span!r}")
     start, end = map(float, span)
+    if duration is None:
+        raise ValueError(f"{name} is in seconds, and duration_seconds is null")
     if not 0 <= start <= end <= duration:
         raise ValueError(
             f"{name} must have 0 <= start <= end <= {duration} (the duration), got {[start, end]}"
@@ -244,7 +228,7 @@ def _checked_span(name: str, span: Any, duration: float) -> Span:
 
 
 def _one_hot(number: int, row: Any) -> tuple[int, ...]:
-    row = _as_list(f"selections[{number}]", row)
+    row = as_list(f"selections[{number}]", row)
     try:
         wrong = set(row) - {0, 1}
     except TypeError:  # a list in the row

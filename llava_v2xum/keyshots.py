@@ -6,7 +6,7 @@ Shapes: F original frames, T samples, A annotators, S segments. The JSON object 
 | --- | --- | --- |
 | `n_frames` | integer > 0 | F |
 | `picks` | [T] of integers | the frame number of each sample, ascending |
-| `change_points` | [S][2] of integers, or null | first and last frame of each segment; they follow each other from frame 0 |
+| `change_points` | [S][2] of integers, or null | first and last frame of each segment, without gaps from frame 0 |
 | `user_summaries` | [A][any][2] of integers | each annotator's selected frames as runs, first and last frame |
 | `scores` | [A][T] of numbers, or null | each annotator's importance at the picks |
 | `mean_scores` | [T] of numbers, or null | the published importance at the picks (`gtscore`) |
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,8 @@ class Keyshots:
         samples = len(self.picks)
         if self.change_points is not None:
             keep(self, "change_points", _checked_segments(self.change_points, frames))
-        summaries = enumerate(as_list("user_summaries", self.user_summaries))
-        keep(self, "user_summaries", tuple(_checked_runs(f"user_summaries[{n}]", runs, frames) for n, runs in summaries))
+        people = enumerate(as_list("user_summaries", self.user_summaries))
+        keep(self, "user_summaries", tuple(_checked_runs(f"user_summaries[{n}]", runs, frames) for n, runs in people))
         if self.scores is not None:
             rows = enumerate(as_list("scores", self.scores))
             keep(self, "scores", tuple(checked_numbers(f"scores[{n}]", row, samples) for n, row in rows))
@@ -117,7 +118,7 @@ def _checked_picks(picks: Any, n_frames: int) -> tuple[int, ...]:
     if not picks or not all(is_frame(pick, n_frames) for pick in picks):
         wrong = next((pick for pick in picks if not is_frame(pick, n_frames)), [])
         raise ValueError(f"picks must be frame numbers in 0..{n_frames - 1}, got {wrong!r}")
-    if any(later <= earlier for earlier, later in zip(picks, picks[1:])):
+    if any(later <= earlier for earlier, later in pairwise(picks)):
         raise ValueError("picks must be ascending, each frame once")
     return picks
 

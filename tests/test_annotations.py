@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.annotations import AnnotatedSentence, Annotation, read_annotations, write_annotations
+from llava_v2xum.keyshots import Keyshots, runs_of
 
 pytestmark = pytest.mark.pinned
 
@@ -24,6 +27,15 @@ RECORD = {
     "key_spans": [],
     "text": None,
     "selections": [[1, 0, 1], [0, 0, 0]],
+    "keyshots": None,
+}
+KEYSHOTS = {
+    "n_frames": 40,
+    "picks": [0, 15, 30],
+    "change_points": [[0, 19], [20, 39]],
+    "user_summaries": [[[0, 3], [39, 39]], []],
+    "scores": [[1, 5, 2.5], [1, 1, 3]],
+    "mean_scores": [1, 3, 2.75],
 }
 
 
@@ -48,8 +60,37 @@ def changed(**changes):
     return {**json.loads(json.dumps(RECORD)), **changes}
 
 
+def keyshots(**changes):
+    return changed(keyshots={**KEYSHOTS, **changes})
+
+
 def sentence(**changes):
     return [{**RECORD["sentences"][0], **changes}]
+
+
+def test_keyshots_are_read_as_they_stand_and_give_masks():
+    record = {"video_id": "a", "duration_seconds": None, "source": "summe", "keyshots": KEYSHOTS}
+    annotation = Annotation.from_record(record)
+    shots = annotation.keyshots
+    assert (annotation.annotators, shots.annotators, shots.n_frame_per_segment) == (0, 2, (20, 20))
+    assert [np.flatnonzero(row).tolist() for row in shots.user_summary()] == [[0, 1, 2, 3, 39], []]
+    assert shots.user_summary().shape == (2, 40)
+    assert json.loads(json.dumps(annotation.to_record()))["keyshots"] == KEYSHOTS
+    assert Annotation.from_record(json.loads(json.dumps(annotation.to_record()))) == annotation
+
+
+def test_keyshots_may_hold_the_mean_of_the_scores_alone():
+    shots = Keyshots(4, [0, 2], mean_scores=[0.5, 1])
+    assert (shots.annotators, shots.n_frame_per_segment, shots.user_summary().shape) == (0, None, (0, 4))
+    assert Keyshots.from_record({"n_frames": 4, "picks": [0, 2], "mean_scores": [0.5, 1]}) == shots
+
+
+@given(st.lists(st.booleans(), max_size=12))
+@settings(max_examples=50)
+def test_runs_hold_the_frames_of_a_mask(mask):
+    runs = runs_of(mask)
+    assert [frame for start, end in runs for frame in range(start, end + 1)] == list(np.flatnonzero(mask))
+    assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(runs))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +131,31 @@ def sentence(**changes):
         (changed(selections=[[1, 0, 1], [0, 0, [1]]]), r"selections\[1\] must hold 0 and 1 alone"),
         (changed(selections=[[1, 0, 1], 7]), r"selections\[1\] must be a list"),
         (changed(selections=[]), "selections must have one row an annotator or be null"),
-        (changed(sentences=[], selections=None), "expected sentences, key_spans or selections"),
+        (changed(sentences=[], selections=None), "expected sentences, key_spans, selections or keyshots"),
+        (changed(duration_seconds=None), "duration_seconds may be null only where there are keyshots"),
+        (changed(duration_seconds=None, keyshots=KEYSHOTS), "segment is in seconds, and duration_seconds is null"),
+        (changed(keyshots=[]), "keyshots: expected a JSON object, got list"),
+        (changed(keyshots={"picks": [0]}), "keyshots: missing: n_frames"),
+        (keyshots(fps=25), "keyshots: unknown keys fps"),
+        (keyshots(n_frames=0), "keyshots: n_frames must be a positive integer, got 0"),
+        (keyshots(n_frames=40.0), r"n_frames must be a positive integer, got 40\.0"),
+        (keyshots(picks=[]), r"picks must be frame numbers in 0\.\.39, got \[\]"),
+        (keyshots(picks=[0, 15, 40]), r"picks must be frame numbers in 0\.\.39, got 40"),
+        (keyshots(picks=[0, 15, True]), r"picks must be frame numbers in 0\.\.39, got True"),
+        (keyshots(picks=[0, 15, 15]), "picks must be ascending"),
+        (keyshots(change_points=[]), "change_points must have one segment or more, or be null"),
+        (keyshots(change_points=[[1, 39]]), r"change_points\[0\] must begin at frame 0, behind the last, got 1"),
+        (keyshots(change_points=[[0, 9], [11, 39]]), r"change_points\[1\] must begin at frame 10, .* got 11"),
+        (keyshots(change_points=[[0, 40]]), r"change_points\[0\] must be \[first, last\] .* got \[0, 40\]"),
+        (keyshots(user_summaries=[[[5, 4]], []]), r"user_summaries\[0\]\[0\] must be \[first, last\] frame"),
+        (keyshots(user_summaries=[[[4, 9], [9, 12]], []]), r"user_summaries\[0\]\[1\] begins at 9, inside or before"),
+        (keyshots(user_summaries=[[3], []]), r"user_summaries\[0\]\[0\] must be a list, got 3"),
+        (keyshots(user_summaries=[[]] * 3), r"as many annotators, got \[2, 3\]"),
+        (keyshots(scores=[]), "scores must have one row an annotator or be null"),
+        (keyshots(scores=[[1, 2, 3], [1, 2]]), r"scores\[1\] must have 3 numbers, got 2"),
+        (keyshots(scores=[[1, 2, 3], [1, 2, float("nan")]]), r"scores\[1\] must hold finite numbers alone, got nan"),
+        (keyshots(mean_scores=[1, 2, "3"]), "mean_scores must hold finite numbers alone, got '3'"),
+        (keyshots(user_summaries=[], scores=None, mean_scores=None), "expected user_summaries, scores or mean_scores"),
     ],
 )
 def test_what_the_schema_does_not_allow_is_named(record, message):

@@ -31,6 +31,7 @@ def test_videoxum_loses_nothing(convert):
         "key_spans": (),
         "text": None,
         "selections": tuple(map(tuple, entry["vsum_onehot"])),
+        "keyshots": None,
     }
     assert answers(entries) == [
         ("v_1", "A man runs. He stops."),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..annotations import Annotation, Span, is_number
+from ..annotations import Annotation, Span
+from ..checks import is_number
 
 _SHOWN_CHARACTERS = 80  # of an offending value, in a message
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
