@@ -131,7 +131,7 @@ def paired(
         return figure(rows_a.sum(0) + exchanged) - figure(rows_b.sum(0) - exchanged)
 
     draw = np.random.default_rng(seed)
-    coins = (draw.integers(2, size=(size, videos)).astype(float) for size in _blocks(permutations, videos))
+    coins = ((draw.random((size, videos)) < 0.5).astype(float) for size in _blocks(permutations, videos))
     differences = np.concatenate([np.abs(swapped(block)) for block in coins] or [np.zeros(0)])
     scale = max(abs(a), abs(b), 1.0)
     extreme = int(np.sum(differences >= abs(a - b) - TOLERANCE * scale))

@@ -1,0 +1,160 @@
+"""Which columns a data set's table shows, how a figure is written, and a grid of cells as text or Markdown.
+
+Figures are fractions everywhere in the package. Tables show them as the literature does: F1 and caption scores in
+percent points with one decimal, rank correlations as they are with three (VideoXum's and V2Xum-LLM's tables).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+GROUPS = ("V2V", "V2T", "V2VT")
+ABSENT = "-"  # a cell that has no figure
+ROW_ORDER = ("system", "random", "uniform", "human")
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one measure is shown.
+
+    Args:
+        key: the measure's name.
+        heading: over the column.
+        group: V2V, V2T or V2VT; empty for a measure that this file does not know.
+        about: what the figure is, in a few words.
+        scale: what a fraction is multiplied with.
+        decimals: how many are written.
+        higher_is_better: the direction; all measures known here rise with quality.
+    """
+
+    key: str
+    heading: str
+    group: str = ""
+    about: str = ""
+    scale: float = 100.0
+    decimals: int = 1
+    higher_is_better: bool = True
+
+    def text(self, value: float | None, low: float | None = None, high: float | None = None) -> str:
+        """A figure as tables write it, `29.0`, with its interval if it has one, `29.0 [27.8, 30.1]`."""
+        if not _is_there(value):
+            return ABSENT
+        shown = self._number(value)
+        if _is_there(low) and _is_there(high):
+            shown += f" [{self._number(low)}, {self._number(high)}]"
+        return shown
+
+    def _number(self, value: float) -> str:
+        shown = f"{value * self.scale:.{self.decimals}f}"
+        return shown.lstrip("-") if float(shown) == 0 else shown  # no -0.000
+
+
+def _correlation(key: str, heading: str, about: str) -> Column:
+    return Column(key, heading, "V2V", about, scale=1.0, decimals=3)
+
+
+_KNOWN = (
+    Column("f1", "F1", "V2V", "selected frames against each annotator, mean over annotators"),
+    Column("f1_max", "F1 max", "V2V", "selected frames against the annotator that fits best"),
+    Column("f1_top15", "F1 top15", "V2V", "top 15 % by importance (rule top15), mean over annotators"),
+    Column("f1_top15_max", "F1 top15 max", "V2V", "top 15 % by importance (rule top15), best annotator"),
+    Column("f1_videoxum", "F1 vx", "V2V", "top 15 % as VideoXum means it (rule videoxum), mean over annotators"),
+    Column("f1_videoxum_max", "F1 vx max", "V2V", "top 15 % as VideoXum means it (rule videoxum), best annotator"),
+    Column("f1_videoxum_script", "F1 script", "V2V", "as VideoXum's script computes it (rule videoxum-script), mean"),
+    Column("f1_videoxum_script_max", "F1 script max", "V2V", "as VideoXum's script computes it, best annotator"),
+    Column("keyshot_f1_avg", "F avg", "V2V", "keyshots within 15 %, mean over annotators"),
+    Column("keyshot_f1_max", "F max", "V2V", "keyshots within 15 %, best annotator"),
+    _correlation("kendall", "Kendall", "importance against the annotators' mean"),
+    _correlation("spearman", "Spearman", "importance against the annotators' mean"),
+    _correlation("kendall_per_annotator", "Kendall/ann", "importance against each annotator, then the mean"),
+    _correlation("spearman_per_annotator", "Spearman/ann", "importance against each annotator, then the mean"),
+    _correlation("kendall_summary", "Kendall/sum", "keyshot summary against the annotators' mean summary"),
+    _correlation("spearman_summary", "Spearman/sum", "keyshot summary against the annotators' mean summary"),
+    Column("f_clip", "F_CLIP", "V2V", "selected and reference frames in CLIP's space"),
+    *(Column(f"bleu_{n}", f"BLEU@{n}", "V2T", f"up to {n}-grams, summed over the videos") for n in (1, 2, 3, 4)),
+    Column("meteor", "METEOR", "V2T", "METEOR 1.5"),
+    Column("rouge_l", "ROUGE-L", "V2T", "longest common subsequence"),
+    Column("cider", "CIDEr", "V2T", "tf-idf weighted n-grams"),
+    Column("bertscore", "BERTScore", "V2T", "F1 of matched token embeddings"),
+    Column("soda_c", "SODA_c", "V2T", "dense captions matched in time order"),
+    Column("vt_clipscore", "VT-CLIP", "V2VT", "VT-CLIPScore: the summary's frames against its text"),
+    Column("cross_f_clip", "Cross-F_CLIP", "V2VT", "frames against the reference's sentences and the other way"),
+)
+COLUMNS = {column.key: column for column in _KNOWN}
+
+_CROSS_MODAL = (
+    *("f1", "kendall", "spearman", "f_clip"),
+    *("bleu_4", "meteor", "rouge_l", "cider"),
+    *("vt_clipscore", "cross_f_clip"),
+)
+# TVSum's F is the mean over annotators and its correlations are per annotator; SumMe's are the best annotator's, and
+# both protocols of correlation are in use.
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "videoxum": _CROSS_MODAL,
+    "instruct-v2xum": _CROSS_MODAL,
+    "shapes": _CROSS_MODAL,
+    "tvsum": ("keyshot_f1_avg", "kendall_per_annotator", "spearman_per_annotator", "f_clip"),
+    "summe": (
+        *("keyshot_f1_max", "kendall_per_annotator", "spearman_per_annotator", "kendall_summary", "spearman_summary"),
+        "f_clip",
+    ),
+    "activitynet-captions": ("bleu_4", "meteor", "rouge_l", "cider", "soda_c"),
+}
+
+
+def column(key: str) -> Column:
+    """How a measure is shown; one that is not known here goes by its name, as it is, with four decimals."""
+    return COLUMNS.get(key) or Column(key, key, scale=1.0, decimals=4)
+
+
+def layout(dataset: str) -> tuple[Column, ...]:
+    """The columns of a data set's main table, in the order V2V, V2T, V2VT.
+
+    Raises:
+        ValueError: naming the data sets that have one.
+    """
+    if dataset not in LAYOUTS:
+        raise ValueError(f"no table layout for the data set {dataset!r}; there are {', '.join(LAYOUTS)}")
+    return tuple(COLUMNS[key] for key in LAYOUTS[dataset])
+
+
+def ordered_columns(keys: Iterable[str]) -> list[Column]:
+    """One column for each measure: the known ones in this file's order, then the others as they came."""
+    keys = list(dict.fromkeys(keys))
+    return [COLUMNS[key] for key in COLUMNS if key in keys] + [column(key) for key in keys if key not in COLUMNS]
+
+
+def ordered_rows(names: Iterable[str]) -> list[str]:
+    """The rows of a table: system, random, uniform, human, then any other as they came."""
+    names = list(dict.fromkeys(names))
+    return [name for name in ROW_ORDER if name in names] + [name for name in names if name not in ROW_ORDER]
+
+
+def group_cells(columns: Sequence[Column]) -> list[str]:
+    """The line over the headings: each group's name over its first column."""
+    return [c.group if n == 0 or columns[n - 1].group != c.group else "" for n, c in enumerate(columns)]
+
+
+def text_grid(grid: Sequence[Sequence[str]], rule_after: int = 1) -> str:
+    """Cells as aligned plain text: the first column to the left, the others to the right, a rule under the head."""
+    widths = [max(map(len, cells)) for cells in zip(*grid)]
+    lines = []
+    for row in grid:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
+    lines.insert(rule_after, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+    return "\n".join(lines)
+
+
+def markdown_grid(grid: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)) -> str:
+    """Cells as a Markdown table; the first row is the head, text columns go to the left, the others to the right."""
+    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in grid]
+    to_the_left = {place % len(head) for place in text_columns}
+    rule = ["---" if place in to_the_left else "---:" for place in range(len(head))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *rows])
+
+
+def _is_there(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
