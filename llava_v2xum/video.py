@@ -1,4 +1,4 @@
-"""A video file -> N frames and their seconds. The choice of decoder hides behind `read_video`.
+"""A video file -> N frames and their seconds. The choice of decoder hides behind `read_video` and `read_frames`.
 
 A file is read in two passes. The first only demuxes: it numbers the packets by presentation time, which costs
 no decoding. The second decodes what the sampled frames need: from the key frame before each, without the
@@ -11,7 +11,7 @@ Shapes: N frames, H height, W width (of the upright picture). Times are seconds 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from .decoder import Frames, Packets, VideoError, decode, orientation, scan
 from .timeline import Timeline
 
-__all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "read_video"]
+__all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "read_frames", "read_video"]
 
 VIDEO_EXTENSIONS = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
@@ -57,12 +57,25 @@ class Video:
 
 
 def read_video(path: str | Path, timeline: Timeline = Timeline()) -> Video:  # noqa: B008 (frozen)
-    """Read the N frames that stand for a video: the package's one decode function.
+    """Read the N frames that stand for a video, sampled as `timeline.sample` says; see `read_frames`.
 
-    Frames are sampled as `timeline.sample` says, and only N are held in memory. A rotation flag of 90, 180
-    or 270 degrees (or a mirrored picture) is applied; any other leaves the frames as stored, with a warning.
-    Of a file that is cut off, the part that decodes is sampled; a sampled frame that is damaged gives way to
-    the nearest intact one, as `frame_indices` and `frame_seconds` then tell. Both add a warning.
+    Raises:
+        VideoError: as `read_frames`.
+    """
+    return read_frames(path, lambda seconds: timeline.sample(len(seconds)))
+
+
+def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) -> Video:
+    """Read chosen frames of a video: the package's one decode function.
+
+    Only the chosen frames are held in memory. A rotation flag of 90, 180 or 270 degrees (or a mirrored picture) is
+    applied; any other leaves the frames as stored, with a warning. Of a file that is cut off, the part that decodes
+    is chosen from; a chosen frame that is damaged gives way to the nearest intact one, as `frame_indices` and
+    `frame_seconds` then tell. Both add a warning.
+
+    Args:
+        choose: the seconds of all frames, float64 [F], ascending from 0 -> the numbers of the wanted frames, int64 [N],
+            in any order; called again where a first reading shows that the file has other frames than it announces.
 
     Raises:
         VideoError: if the path is missing, is a folder, is empty or may not be read; if the file is no
@@ -76,18 +89,18 @@ def read_video(path: str | Path, timeline: Timeline = Timeline()) -> Video:  # n
     pictures, indices = None, None
     if frames is not None:
         _check_count(path, frames, packets)
-        indices = timeline.sample(len(frames.names))
+        indices = choose(_times(path, packets, frames)[0])
         pictures = _collect(path, frames, indices, packets.ranges_for(frames, indices))
     warnings = []
     if pictures is None:
         frames = _decode_all(path, frames)
         _check_count(path, frames, packets)
-        indices, replaced = _sample_intact(timeline, frames.intact)
+        indices, replaced = _nearest_intact(choose(_times(path, packets, frames)[0][: frames.total]), frames.intact)
         damaged = int((~frames.intact[: frames.total]).sum())
         if damaged:
             warnings.append(
                 f"{path}: damaged: {damaged} of {frames.total} frames do not decode intact; for {replaced} "
-                f"of the {timeline.num_frames} sampled frames the nearest intact one is taken"
+                f"of the {len(indices)} sampled frames the nearest intact one is taken"
             )
         pictures = _collect(path, frames, indices, None)
     if pictures is None:
@@ -226,10 +239,9 @@ def _check_count(path: Path, frames: Frames, packets: Packets) -> None:
     )
 
 
-def _sample_intact(timeline: Timeline, intact: np.ndarray) -> tuple[np.ndarray, int]:
-    """Frame numbers int64 [N] up to the last intact frame, and how many are neighbours of a damaged one."""
+def _nearest_intact(indices: np.ndarray, intact: np.ndarray) -> tuple[np.ndarray, int]:
+    """Frame numbers int64 [N] with the nearest intact frame for each damaged one, and how many those are."""
     numbers = np.flatnonzero(intact)
-    indices = timeline.sample(int(numbers[-1]) + 1)
     after = np.minimum(np.searchsorted(numbers, indices), len(numbers) - 1)
     before = np.maximum(after - 1, 0)
     is_before = np.abs(numbers[before] - indices) < np.abs(numbers[after] - indices)
