@@ -10,6 +10,7 @@ Shapes: F original frames, T samples, A annotators, S segments. The JSON object 
 | `user_summaries` | [A][any][2] of integers | each annotator's selected frames as runs, first and last frame |
 | `scores` | [A][T] of numbers, or null | each annotator's importance at the picks |
 | `mean_scores` | [T] of numbers, or null | the published importance at the picks (`gtscore`) |
+| `video_name` | text or null | the video file's name without its ending, where the data set's id is another |
 
 All pairs of frames are inclusive. Keys that may be null or empty may be left out.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import as_list, check_keys, checked_numbers, is_frame
+from .checks import as_list, check_keys, check_text, checked_numbers, is_frame
 
 Run = tuple[int, int]
 Runs = tuple[Run, ...]
@@ -45,6 +46,7 @@ class Keyshots:
     user_summaries: tuple[Runs, ...] = ()
     scores: tuple[tuple[float, ...], ...] | None = None
     mean_scores: tuple[float, ...] | None = None
+    video_name: str | None = None
 
     def __post_init__(self) -> None:
         frames = self.n_frames
@@ -64,6 +66,8 @@ class Keyshots:
                 raise ValueError("scores must have one row an annotator or be null, got []")
         if self.mean_scores is not None:
             keep(self, "mean_scores", checked_numbers("mean_scores", self.mean_scores, samples))
+        if self.video_name is not None:
+            check_text("video_name", self.video_name)
         counts = {len(self.user_summaries), len(self.scores or ())} - {0}
         if len(counts) > 1:
             raise ValueError(f"user_summaries and scores must have as many annotators, got {sorted(counts)}")

@@ -36,6 +36,7 @@ KEYSHOTS = {
     "user_summaries": [[[0, 3], [39, 39]], []],
     "scores": [[1, 5, 2.5], [1, 1, 3]],
     "mean_scores": [1, 3, 2.75],
+    "video_name": None,
 }
 
 
@@ -155,6 +156,7 @@ def test_runs_hold_the_frames_of_a_mask(mask):
         (keyshots(scores=[[1, 2, 3], [1, 2]]), r"scores\[1\] must have 3 numbers, got 2"),
         (keyshots(scores=[[1, 2, 3], [1, 2, float("nan")]]), r"scores\[1\] must hold finite numbers alone, got nan"),
         (keyshots(mean_scores=[1, 2, "3"]), "mean_scores must hold finite numbers alone, got '3'"),
+        (keyshots(video_name=""), "video_name must be text that is not empty"),
         (keyshots(user_summaries=[], scores=None, mean_scores=None), "expected user_summaries, scores or mean_scores"),
     ],
 )

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from . import activitynet_captions, instruct_v2xum, videoxum
+from . import activitynet_captions, eccv16, instruct_v2xum, summe, tvsum, videoxum
 from .answers import AnswerSettings, entries_of
 from .readers import Accepted, Reader, Rejected, SourceError
 from .run import Report, Settings, StrictStop, convert_file
 from .targets import RULES, targets_of
 
 READERS: dict[str, Reader] = {
-    module.NAME: module.READER for module in (videoxum, instruct_v2xum, activitynet_captions)
+    module.NAME: module.READER
+    for module in (videoxum, instruct_v2xum, activitynet_captions, eccv16, tvsum, summe)
 }
 
 __all__ = [

@@ -9,21 +9,24 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..evaluate.extras import MissingExtra
 from ..summary import FORMS
 from ..tasks import TASKS
 from ..timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template
 from . import READERS
 from .answers import AnswerSettings
-from .readers import SourceError
+from .readers import Reader, SourceError
 from .run import Outputs, Report, Settings, StrictStop, convert_file
 from .targets import DEFAULT_RULE, RULES
 from .videoxum import ANNOTATORS
 
 PROGRAM = "python -m llava_v2xum.convert"
+DEFAULT_TASKS = "both,video,text"
 WIDTH = 100  # of running text in --help
-OUTPUTS = """for each source file STEM.json, DIR gets
+OUTPUTS = """for each source STEM.json (or .h5, .mat, .tsv, or a folder), DIR gets
   STEM.annotations.jsonl  the annotation form that the evaluators read (schema: llava_v2xum/annotations.py)
-  STEM.json               instruction JSON: one entry for each video and task, that training reads
+  STEM.json               instruction JSON: one entry for each video and task, that training reads; not of a
+                          format that is in frames and for evaluation alone (eccv16, tvsum, summe)
   STEM.report.json        counts, settings, and every item that was rejected, with its id and the reason
 """
 STATUS = """exit status: 0 converted (stderr tells how many items were rejected); 1 stopped by --strict, or a file
@@ -50,11 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=(_rules() if reader.has_annotators else "") + "examples:\n" + _examples(name) + "\n" + STATUS,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_options(one)
-        one.set_defaults(annotators=DEFAULT_RULE, parser=one)
-        if reader.has_annotators:
-            one.add_argument("--annotators", type=_rule, metavar="RULE", default=DEFAULT_RULE,
-                help="whose key spans an answer cites; the rules are below (%(default)s)")  # fmt: skip
+        _add_options(one, reader)
     return parser
 
 
@@ -76,11 +75,29 @@ def _rules() -> str:
     return "rules of --annotators:\n" + "\n".join(lines) + "\n\n"
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser, reader: Reader) -> None:
     add = parser.add_argument
-    add("sources", nargs="+", type=Path, metavar="SRC", help="published annotation files")
+    parser.set_defaults(parser=parser, annotators=DEFAULT_RULE, tasks=DEFAULT_TASKS, form="after",
+        num_frames=DEFAULT_NUM_FRAMES, temporal_prompt_template=DEFAULT_TEMPLATE)  # fmt: skip
+    what = "folders of published annotation files" if reader.takes_folder else "published annotation files"
+    add("sources", nargs="+", type=Path, metavar="SRC", help=what)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made if it is not there")
-    add("--tasks", default="both,video,text", help="which entries to write, comma-separated (%(default)s)")
+    if reader.trains:
+        _add_training_options(parser)
+    add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
+        help="time stamps up to S beyond the video's ends are moved to them and counted; beyond that the item is "
+        "rejected (%(default)s)")  # fmt: skip
+    add("--videos", type=Path, metavar="DIR", help="reject the items whose id is no video file's name there")
+    add("--strict", action="store_true", help="stop at the first item that is rejected, and write nothing of its file")
+    if reader.has_annotators:
+        add("--annotators", type=_rule, metavar="RULE", default=DEFAULT_RULE,
+            help="whose key spans an answer cites; the rules are below (%(default)s)")  # fmt: skip
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What decides the instruction JSON."""
+    add = parser.add_argument
+    add("--tasks", default=DEFAULT_TASKS, help="which entries to write, comma-separated (%(default)s)")
     add("--form", choices=FORMS, default="after", help="where an answer cites: 'A man runs [42, 43].' as the released "
         "models write (after, default), or '[42, 43]A man runs.' as Instruct-V2Xum has it (before)")  # fmt: skip
     add("--num-frames", type=int, default=DEFAULT_NUM_FRAMES, metavar="N", help="N, the frames that stand for a video "
@@ -88,11 +105,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "its end's")  # fmt: skip
     add("--temporal-prompt-template", default=DEFAULT_TEMPLATE, metavar="T",
         help="gives an index its digits; a format string, or how frame 0 is named: '[000]' (%(default)s)")  # fmt: skip
-    add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
-        help="time stamps up to S beyond the video's ends are moved to them and counted; beyond that the item is "
-        "rejected (%(default)s)")  # fmt: skip
-    add("--videos", type=Path, metavar="DIR", help="reject the items whose id is no video file's name there")
-    add("--strict", action="store_true", help="stop at the first item that is rejected, and write nothing of its file")
 
 
 def _rule(value: str) -> str | int:
@@ -137,7 +149,7 @@ def check_files(args: argparse.Namespace) -> None:
     if len(taken) < len(args.sources):
         args.parser.error("a source file is given twice")
     for source in args.sources:
-        if not source.is_file():
+        if not (source.exists() if READERS[args.format].takes_folder else source.is_file()):
             args.parser.error(f"{source}: no such file")
         for path in Outputs.of(source, args.out).paths():
             other = taken.setdefault(os.path.realpath(path), source)
@@ -155,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for source in args.sources:
         try:
             report = convert_file(args.format, READERS[args.format], source, args.out, settings)
-        except (SourceError, StrictStop, OSError) as error:
+        except (SourceError, StrictStop, MissingExtra, OSError) as error:
             failed = True
             _say(f"error: {error}")
             if settings.strict:
@@ -165,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed |= not report.annotations
         _tell_rejected(report, args.out)
     if reports:
-        print(table(reports, settings.answers.tasks))
+        print(table(reports, settings.answers.tasks if READERS[args.format].trains else ()))
     return int(failed)
 
 
@@ -180,6 +192,8 @@ def _tell_rejected(report: Report, folder: Path) -> None:
         old = [str(path) for path in (outputs.annotations, outputs.instructions) if path.exists()]
         stale = f"; {' and '.join(old)} are an earlier run's" if old else ""
         _say(f"error: {report.source}: no item is left, so only {details} is written{stale}")
+    elif not report.entries and outputs.instructions.exists():
+        _say(f"{outputs.instructions} is an earlier run's: {report.source} gives no training entries")
     for task in sorted({item["task"] for item in report.missing}):
         count = sum(item["task"] == task for item in report.missing)
         _say(f"{report.source}: {count} without a {task.upper()} answer; which and why: {details}")

@@ -71,6 +71,8 @@ class Reader:
         description: more of them, for `--help`.
         examples: for `--help`, what follows the format's name on the command line, and what that does.
         has_annotators: whether several people marked each video, so that a rule must choose among them.
+        trains: whether training entries can be made of it; if not, only the annotation form is written.
+        takes_folder: whether a source is a folder.
     """
 
     read: Read
@@ -78,6 +80,8 @@ class Reader:
     description: str
     examples: tuple[tuple[str, str], ...] = ()
     has_annotators: bool = False
+    trains: bool = True
+    takes_folder: bool = False
 
 
 class Clip:

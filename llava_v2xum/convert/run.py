@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..annotations import annotation_line
+from ..annotations import Annotation, annotation_line
 from ..atomic import replacing
 from .answers import AnswerSettings, entries_of
 from .readers import Accepted, Reader, Rejected
@@ -93,7 +93,8 @@ class Outputs:
     @classmethod
     def of(cls, source: Path, folder: Path) -> Outputs:
         """DIR/STEM.annotations.jsonl, DIR/STEM.json and DIR/STEM.report.json."""
-        return cls(*(folder / f"{source.stem}{ending}" for ending in (".annotations.jsonl", ".json", ".report.json")))
+        stem = source.absolute().stem  # a folder may be given as "."
+        return cls(*(folder / f"{stem}{ending}" for ending in (".annotations.jsonl", ".json", ".report.json")))
 
     def paths(self) -> tuple[Path, Path, Path]:
         """All three."""
@@ -103,7 +104,8 @@ class Outputs:
 def convert_file(name: str, reader: Reader, source: Path, folder: Path, settings: Settings) -> Report:
     """Convert one file. Each of the three files is written whole or not at all.
 
-    Where no item is left, only the report is written: an empty set is none to train on.
+    Where no item is left, only the report is written, and no instruction JSON where the format has no entries to
+    give: an empty set is none to train on.
 
     Args:
         name: the format's, for the report.
@@ -117,11 +119,14 @@ def convert_file(name: str, reader: Reader, source: Path, folder: Path, settings
     outputs = Outputs.of(source, folder)
     report = Report(source)
     folder.mkdir(parents=True, exist_ok=True)
-    with suppress(_NothingLeft), replacing(outputs.annotations) as lines, replacing(outputs.instructions) as entries:
-        with open(lines, "w", encoding="utf-8") as annotations, open(entries, "w", encoding="utf-8") as instructions:
-            _convert(reader, report, annotations, instructions, settings)
-        if not report.annotations:
-            raise _NothingLeft
+    with suppress(_NothingLeft), replacing(outputs.annotations) as lines:
+        with suppress(_NothingToLearn), replacing(outputs.instructions) as entries:
+            with open(lines, "w", encoding="utf-8") as ours, open(entries, "w", encoding="utf-8") as instructions:
+                _convert(reader, report, ours, instructions, settings)
+            if not report.annotations:
+                raise _NothingLeft
+            if not report.entries.total():
+                raise _NothingToLearn
     record = {"format": name, "settings": _settings_record(settings, reader), **report.to_record()}
     with replacing(outputs.report) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -130,19 +135,23 @@ def convert_file(name: str, reader: Reader, source: Path, folder: Path, settings
 
 def _settings_record(settings: Settings, reader: Reader) -> dict[str, Any]:
     answers = settings.answers
-    return {
+    training = {
         "tasks": list(answers.tasks),
         "form": answers.form,
         "annotators": answers.annotators if reader.has_annotators else None,
         "num_frames": answers.timeline.num_frames,
         "temporal_prompt_template": answers.timeline.template,
-        "tolerance_seconds": settings.tolerance_seconds,
-        "videos_checked": settings.video_ids is not None,
     }
+    checks = {"tolerance_seconds": settings.tolerance_seconds, "videos_checked": settings.video_ids is not None}
+    return {**training, **checks} if reader.trains else checks
 
 
 class _NothingLeft(Exception):
     """Every item is rejected."""
+
+
+class _NothingToLearn(Exception):
+    """No item gives an entry."""
 
 
 def _convert(reader: Reader, report: Report, annotations: TextIO, instructions: TextIO, settings: Settings) -> None:
@@ -169,9 +178,9 @@ def _accepted(
             try:
                 if video_id in places:
                     raise ValueError(f"duplicate id: item {places[video_id]} has it too")
-                if settings.video_ids is not None and video_id not in settings.video_ids:
+                if settings.video_ids is not None and settings.video_ids.isdisjoint(_file_names(item.annotation)):
                     raise ValueError("no video file of that name")
-                by_task, missing = entries_of(item.annotation, settings.answers)
+                by_task, missing = entries_of(item.annotation, settings.answers) if reader.trains else ({}, {})
             except ValueError as error:
                 item = Rejected(video_id, item.place, str(error))
         if isinstance(item, Rejected):
@@ -185,3 +194,8 @@ def _accepted(
         if item.clipped:
             report.clipped[video_id] = item.clipped
         yield item, by_task
+
+
+def _file_names(annotation: Annotation) -> set[str | None]:
+    """What the video's file may be called."""
+    return {annotation.video_id, annotation.keyshots and annotation.keyshots.video_name}
