@@ -97,8 +97,8 @@ def test_change_points_beyond_the_last_frame_are_cut_and_counted(tmp_path):
         ({"picks": np.array([0, 15])}, "features must have 2 rows, one a pick, got 3"),
         ({"gtscore": np.array([1, np.nan, 1])}, "gtscore must hold finite numbers, and 1 are not"),
         ({"user_summary": np.ones(40)}, "user_summary must have 2 dimensions, got shape (40,)"),
-        ({"n_frame_per_seg": np.array([20, 9])}, "n_frame_per_seg and change_points do not agree: [20, 9] and [20, 20]"),
-        ({"n_frame_per_seg": np.array([40])}, "n_frame_per_seg and change_points do not agree: [40] and [20, 20]"),
+        ({"n_frame_per_seg": [20, 9]}, "n_frame_per_seg and change_points do not agree: [20, 9] and [20, 20]"),
+        ({"n_frame_per_seg": [40]}, "n_frame_per_seg and change_points do not agree: [40] and [20, 20]"),
         ({"change_points": np.array([[0, 19, 1]])}, "change_points must be [S, 2], got 3 columns"),
         (
             {"change_points": np.array([[0, 18], [20, 39]]), "n_frame_per_seg": None},

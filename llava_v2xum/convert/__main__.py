@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..evaluate.extras import MissingExtra
@@ -25,10 +25,10 @@ DEFAULT_TASKS = "both,video,text"
 WIDTH = 100  # of running text in --help
 OUTPUTS = """for each source STEM.json (or .h5, .mat, .tsv, or a folder), DIR gets
   STEM.annotations.jsonl  the annotation form that the evaluators read (schema: llava_v2xum/annotations.py)
-  STEM.json               instruction JSON: one entry for each video and task, that training reads; not of a
-                          format that is in frames and for evaluation alone (eccv16, tvsum, summe)
+  STEM.json               instruction JSON: one entry for each video and task, that training reads{exception}
   STEM.report.json        counts, settings, and every item that was rejected, with its id and the reason
 """
+NOT_TRAINED = "\n" + " " * 26 + "(there is none of {formats}: they are in frames, and for evaluation alone)"
 STATUS = """exit status: 0 converted (stderr tells how many items were rejected); 1 stopped by --strict, or a file
 that is not of the format or has no item left; 2 bad arguments
 """
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Convert published annotations to one annotation form and to the instruction JSON that training "
-        "reads.\n'%(prog)s FORMAT --help' tells the options.\n\n" + OUTPUTS,
+        "reads.\n'%(prog)s FORMAT --help' tells the options.\n\n" + _outputs(READERS),
         epilog=examples + "\n" + STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,12 +49,18 @@ def build_parser() -> argparse.ArgumentParser:
         one = formats.add_parser(
             name,
             help=reader.help,
-            description=textwrap.fill(reader.description, WIDTH) + "\n\n" + OUTPUTS,
+            description=textwrap.fill(reader.description, WIDTH) + "\n\n" + _outputs([name]),
             epilog=(_rules() if reader.has_annotators else "") + "examples:\n" + _examples(name) + "\n" + STATUS,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add_options(one, reader)
     return parser
+
+
+def _outputs(names: Iterable[str]) -> str:
+    """The files that the formats become, as `--help` shows them."""
+    others = [name for name in names if not READERS[name].trains]
+    return OUTPUTS.format(exception=NOT_TRAINED.format(formats=", ".join(others)) if others else "")
 
 
 def _examples(name: str) -> str:
@@ -78,15 +84,13 @@ def _rules() -> str:
 def _add_options(parser: argparse.ArgumentParser, reader: Reader) -> None:
     add = parser.add_argument
     parser.set_defaults(parser=parser, annotators=DEFAULT_RULE, tasks=DEFAULT_TASKS, form="after",
-        num_frames=DEFAULT_NUM_FRAMES, temporal_prompt_template=DEFAULT_TEMPLATE)  # fmt: skip
+        num_frames=DEFAULT_NUM_FRAMES, temporal_prompt_template=DEFAULT_TEMPLATE,
+        tolerance_seconds=Settings().tolerance_seconds)  # fmt: skip
     what = "folders of published annotation files" if reader.takes_folder else "published annotation files"
     add("sources", nargs="+", type=Path, metavar="SRC", help=what)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made if it is not there")
     if reader.trains:
         _add_training_options(parser)
-    add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
-        help="time stamps up to S beyond the video's ends are moved to them and counted; beyond that the item is "
-        "rejected (%(default)s)")  # fmt: skip
     add("--videos", type=Path, metavar="DIR", help="reject the items whose id is no video file's name there")
     add("--strict", action="store_true", help="stop at the first item that is rejected, and write nothing of its file")
     if reader.has_annotators:
@@ -95,7 +99,7 @@ def _add_options(parser: argparse.ArgumentParser, reader: Reader) -> None:
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    """What decides the instruction JSON."""
+    """What decides the instruction JSON, and about time stamps."""
     add = parser.add_argument
     add("--tasks", default=DEFAULT_TASKS, help="which entries to write, comma-separated (%(default)s)")
     add("--form", choices=FORMS, default="after", help="where an answer cites: 'A man runs [42, 43].' as the released "
@@ -105,6 +109,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "its end's")  # fmt: skip
     add("--temporal-prompt-template", default=DEFAULT_TEMPLATE, metavar="T",
         help="gives an index its digits; a format string, or how frame 0 is named: '[000]' (%(default)s)")  # fmt: skip
+    add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
+        help="time stamps up to S beyond the video's ends are moved to them and counted; beyond that the item is "
+        "rejected (%(default)s)")  # fmt: skip
 
 
 def _rule(value: str) -> str | int:

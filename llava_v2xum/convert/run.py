@@ -135,15 +135,15 @@ def convert_file(name: str, reader: Reader, source: Path, folder: Path, settings
 
 def _settings_record(settings: Settings, reader: Reader) -> dict[str, Any]:
     answers = settings.answers
-    training = {
+    of_entries = {
         "tasks": list(answers.tasks),
         "form": answers.form,
         "annotators": answers.annotators if reader.has_annotators else None,
         "num_frames": answers.timeline.num_frames,
         "temporal_prompt_template": answers.timeline.template,
+        "tolerance_seconds": settings.tolerance_seconds,
     }
-    checks = {"tolerance_seconds": settings.tolerance_seconds, "videos_checked": settings.video_ids is not None}
-    return {**training, **checks} if reader.trains else checks
+    return {**(of_entries if reader.trains else {}), "videos_checked": settings.video_ids is not None}
 
 
 class _NothingLeft(Exception):
