@@ -85,7 +85,7 @@ class OpenClipTower(EmbeddingTower):
         elif not os.path.isfile(self.source):
             raise FileNotFoundError(f"{self.source}: no such file; expected the CLIP weights, ViT-L-14.pt")
         else:
-            clip = _load_openai_archive(Path(self.source))
+            clip = load_openai_archive(Path(self.source))
         return clip.visual, _clip_image_processor(clip.visual.image_size)
 
     def _embed(self, pixels: Tensor) -> Tensor:
@@ -140,8 +140,18 @@ def _fetch_openai_weights(open_clip):
         ) from error
 
 
-def _load_openai_archive(path: Path):
-    """OpenAI's CLIP from its TorchScript archive, or from a plain state dict of the same names, in float32."""
+def load_openai_archive(path: Path) -> nn.Module:
+    """OpenAI's CLIP from its TorchScript archive, or from a state dict of the same names, in float32.
+
+    Args:
+        path: the file; a state dict may lie under "model", as in VideoXum's `vt_clip.pth`.
+
+    Returns:
+        open_clip's `CLIP`, on the CPU.
+
+    Raises:
+        ValueError: if the file holds no such weights.
+    """
     from open_clip.model import build_model_from_openai_state_dict
 
     try:
@@ -151,6 +161,7 @@ def _load_openai_archive(path: Path):
                 state = torch.jit.load(str(path), map_location="cpu").state_dict()
         except RuntimeError:  # no TorchScript archive: then it must be a state dict
             state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("model", state)
         model = build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32)
     except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
         raise ValueError(
