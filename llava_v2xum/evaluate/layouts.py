@@ -7,10 +7,12 @@ percent points with one decimal, rank correlations as they are with three (Video
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 GROUPS = ("V2V", "V2T", "V2VT")
+WIDTH = 110  # of text in a terminal
 ABSENT = "-"  # a cell that has no figure
 ROW_ORDER = ("system", "random", "uniform", "human")
 
@@ -146,6 +148,14 @@ def text_grid(grid: Sequence[Sequence[str]], rule_after: int = 1) -> str:
         lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
     lines.insert(rule_after, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join(lines)
+
+
+def wrapped(notes: Iterable[str]) -> list[str]:
+    """Notes under a table in a terminal: indented lines; addresses are not broken."""
+    fill = textwrap.TextWrapper(
+        WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return [line for note in notes for line in fill.wrap(note)]
 
 
 def markdown_grid(grid: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)) -> str:

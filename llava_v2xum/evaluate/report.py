@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import replacing
-from .layouts import Column, column, group_cells, layout, markdown_grid, ordered_columns, ordered_rows, text_grid
+from .layouts import (
+    WIDTH,
+    Column,
+    column,
+    group_cells,
+    layout,
+    markdown_grid,
+    ordered_columns,
+    ordered_rows,
+    text_grid,
+    wrapped,
+)
 from .scores import REPORT_JSON, Report, Score, make_report, read_report, to_record
 
 __all__ = [
@@ -30,7 +41,6 @@ __all__ = [
 ]
 
 REPORT_MARKDOWN, PER_VIDEO = "report.md", "per_video.csv"
-TERMINAL_WIDTH = 110
 
 
 def write_report(report: Report, folder: str | os.PathLike[str], figures: Sequence[str] = ()) -> list[Path]:
@@ -82,8 +92,8 @@ def format_table(report: Report) -> str:
     grid = [["", *group_cells(columns)], [report.dataset, *(shown.heading for shown in columns)]]
     grid += [[row_name(report, row), *_cells(report, row, columns)] for row in ordered_rows(report.rows)]
     facts = "; ".join(f"{key}: {fact_text(value)}" for key, value in report.facts.items())
-    lines = [*textwrap.wrap(facts, TERMINAL_WIDTH), "", text_grid(grid, rule_after=2)]
-    lines += [f"  {note}" for note in _table_notes(report, columns) + _measure_notes(report, ["system"])]
+    lines = [*textwrap.wrap(facts, WIDTH), "", text_grid(grid, rule_after=2)]
+    lines += wrapped(_table_notes(report, columns) + _measure_notes(report, ["system"]))
     return "\n".join([*lines, "", text_grid(_measure_grid(report))])
 
 
