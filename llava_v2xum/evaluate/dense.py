@@ -1,0 +1,179 @@
+"""Dense captions: sentences with the seconds that they tell of, against the annotated ones.
+
+- Localization and captions at a temporal IoU, as ActivityNet's evaluator has them (Krishna et al. 2017;
+  ranjaykrishna/densevid_eval, and its descendant in hanghuacs/V2Xum-LLM, v2xumllm/eval/dvc_eval/eval_dvc.py).
+  Every pair of a predicted and an annotated event that overlap by at least the tIoU is one caption with one
+  reference; a prediction that overlaps none is a caption without any match. Scores are made within a video (CIDEr's
+  document frequencies too, which say little there), then averaged over videos, then over the tIoUs.
+- SODA_c (Fujita et al. 2020): the best alignment in time order, each aligned pair earning IoU times METEOR; F1 of the
+  sum over the predicted and over the annotated events, averaged over videos.
+
+Two faults of the published evaluators are left out. They drop videos without a prediction, which lifts the figures;
+here those score 0. ActivityNet's scores a prediction that overlaps nothing against a random string; here it is one word
+that nothing matches, which gives the same figures every time. SODA's published script hands METEOR the annotation as
+the hypothesis and the prediction as the reference: `soda_c` has them the right way round, `soda_c_script` as it does.
+
+Shapes: V videos, P predicted and R annotated events of a video, K statistics of METEOR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .captions import choose_meteor, no_meteor
+from .events import TIOUS, Event, detection_measures, soda_alignment, temporal_iou
+from .measures import Measure
+from .meteor import meteor_scores, meteor_statistics
+from .ngrams import ORDERS, bleu_measures, cider_measure, rouge_measure
+from .tokenizers import choose_tokenizer, tokenize
+
+Pair = tuple[str, str]
+UNMATCHED = "zqxjkvwzqxjkvw"  # one word that no text has; the evaluator's random string is one word too
+WITHIN_A_VIDEO = "dense_cider's document frequencies are those of the pairs of one video, as in ActivityNet's evaluator"
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video's events in time order: their IoU [P, R] and their tokenized texts."""
+
+    iou: np.ndarray
+    predicted: Sequence[str]
+    references: Sequence[str]
+
+    def pairs(self, tiou: float) -> list[Pair]:
+        """The caption of each prediction with the reference of each event that it overlaps, or with none."""
+        pairs = []
+        for caption, row in zip(self.predicted, self.iou):
+            overlapped = [self.references[place] for place in np.flatnonzero(row >= tiou)]
+            pairs += [(caption, reference) for reference in overlapped or [UNMATCHED]]
+        return pairs
+
+    def every_pair(self) -> list[Pair]:
+        """All P x R pairs, the predictions' rows one after another."""
+        return [(caption, reference) for caption in self.predicted for reference in self.references]
+
+
+def dense_measures(
+    predicted: Sequence[Sequence[Event]],
+    references: Sequence[Sequence[Event]],
+    *,
+    tious: Sequence[float] = TIOUS,
+    tokenizer: str = "auto",
+    meteor: str | bool = "auto",
+) -> tuple[list[Measure], tuple[str, ...]]:
+    """Dense-caption scores of V videos.
+
+    A video without predicted events scores 0; one without annotated events has nothing to score and is NaN.
+
+    Args:
+        predicted: [V][P] events, in any order.
+        references: [V][R] events, in any order.
+        tious: the thresholds; a segment counts as found above one, a pair of captions is scored at or above it.
+        tokenizer, meteor: as in `captions.caption_measures`.
+
+    Returns:
+        the measures of `events.detection_measures`; dense_bleu_1 .. dense_bleu_4, dense_rouge_l, dense_cider; and with
+        METEOR dense_meteor, soda_c and soda_c_script. And the notes.
+
+    Raises:
+        ValueError: if the two differ in their number of videos, or a tIoU is not above 0 and at most 1.
+        JavaError, MissingExtra: as `captions.caption_measures`.
+    """
+    if len(predicted) != len(references):
+        raise ValueError(f"expected events of as many videos, got {len(predicted)} and {len(references)}")
+    if not tious or not all(0 < tiou <= 1 for tiou in tious):
+        raise ValueError(f"expected tIoUs above 0 and at most 1, got {list(tious)}")
+    tokenizer, meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
+    videos = _videos(predicted, references, tokenizer)
+    there = np.array([bool(video.references) for video in videos], bool)
+    values = _ngram_values(videos, tious) | (_meteor_values(videos, tious) if meteor else {})
+    measures = detection_measures([video.iou for video in videos], tious)
+    measures += [Measure(name, np.where(there, scores, np.nan)) for name, scores in values.items()]
+    notes = [f"dense captions are tokenized by the {tokenizer} tokenizer", WITHIN_A_VIDEO]
+    if not meteor:
+        notes.append(f"{no_meteor()}, so dense_meteor and SODA are absent too")
+    empty = sum(not video.predicted for video in videos if video.references)
+    if empty:
+        notes.append(f"{empty} of {there.sum()} videos have no predicted events: their dense-caption scores are 0")
+    return measures, tuple(notes)
+
+
+def _videos(
+    predicted: Sequence[Sequence[Event]], references: Sequence[Sequence[Event]], tokenizer: str
+) -> list[_Video]:
+    sides = [[sorted(events, key=_start) for events in side] for side in (predicted, references)]
+    tokens = iter(tokenize([_ascii(one.text) for side in sides for events in side for one in events], tokenizer))
+    captions, annotated = ([[next(tokens) for _ in events] for events in side] for side in sides)
+    return [_Video(temporal_iou(*events), *words) for events, words in zip(zip(*sides), zip(captions, annotated))]
+
+
+def _start(event: Event) -> float:
+    return event.start_seconds
+
+
+def _ascii(text: str) -> str:
+    """A blank for what is not ASCII, as both published evaluators have it."""
+    return "".join(character if character.isascii() else " " for character in text)
+
+
+def _ngram_values(videos: Sequence[_Video], tious: Sequence[float]) -> dict[str, np.ndarray]:
+    """Per video [V], the means over the tIoUs."""
+    names = [f"dense_bleu_{n}" for n in range(1, ORDERS + 1)] + ["dense_rouge_l", "dense_cider"]
+    scores = [np.mean([_ngram_scores(video.pairs(tiou)) for tiou in tious], axis=0) for video in videos]
+    return dict(zip(names, np.array(scores).reshape(-1, len(names)).T))
+
+
+def _ngram_scores(pairs: Sequence[Pair]) -> list[float]:
+    captions, references = [caption for caption, _ in pairs], [[reference] for _, reference in pairs]
+    if not pairs:
+        return [0.0] * (ORDERS + 2)
+    measures = [*bleu_measures(captions, references), rouge_measure(captions, references)]
+    cider = cider_measure(captions, references)  # a single pair has none, and 0 in the evaluator
+    return [*np.nan_to_num([measure.value for measure in measures]), 0.0 if cider is None else cider.value]
+
+
+def _meteor_values(videos: Sequence[_Video], tious: Sequence[float]) -> dict[str, np.ndarray]:
+    """Per video [V]: METEOR (the mean over the tIoUs) and both SODA_c."""
+    groups = [[video.pairs(tiou) for tiou in tious] for video in videos]
+    table = _Meteor(
+        [pair for group in groups for pairs in group for pair in pairs]
+        + [way for video in videos for pair in video.every_pair() for way in (pair, pair[::-1])]
+    )
+    return {
+        "dense_meteor": table.of_groups([pairs for group in groups for pairs in group]).reshape(-1, len(tious)).mean(1),
+        "soda_c": np.array([_soda(video, table, script=False) for video in videos]),
+        "soda_c_script": np.array([_soda(video, table, script=True) for video in videos]),
+    }
+
+
+def _soda(video: _Video, table: _Meteor, script: bool) -> float:
+    if not video.predicted or not video.references:
+        return 0.0
+    pairs = [pair[::-1] if script else pair for pair in video.every_pair()]
+    gained = soda_alignment(video.iou * table.of_pairs(pairs).reshape(video.iou.shape))
+    # the harmonic mean of gained / P and gained / R
+    return 2 * gained / (len(video.predicted) + len(video.references))
+
+
+class _Meteor:
+    """METEOR of many pairs of a hypothesis and a reference, each scored once, all by one start of Java.
+
+    A reference without words gives 0.
+    """
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self._places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+        self._statistics = meteor_statistics([one for one, _ in self._places], [[other] for _, other in self._places])
+        self._scores = np.nan_to_num(meteor_scores(self._statistics))
+
+    def of_pairs(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Each pair's score."""
+        return self._scores[[self._places[pair] for pair in pairs]]
+
+    def of_groups(self, groups: Sequence[Sequence[Pair]]) -> np.ndarray:
+        """The score of each group's summed statistics; 0 for an empty group."""
+        places = [[self._places[pair] for pair in group] for group in groups]
+        return np.nan_to_num(meteor_scores(np.array([self._statistics[some].sum(axis=0) for some in places])))

@@ -1,0 +1,127 @@
+"""METEOR 1.5 (Denkowski and Lavie 2014) by its own jar, with COCO's options; without Java there is no METEOR.
+
+The jar does two things, both here in one run for any number of lines: SCORE turns a hypothesis and its references into
+statistics (lengths, matches by kind, chunks), EVAL turns statistics into a score. Statistics add up: the figure of a
+corpus is EVAL of their sum, so a bootstrap needs no text again. EVAL looks at no word, so it is given an empty
+paraphrase table, which takes it from seconds to a fraction of one.
+
+pycocoevalcap's driver of the same jar leaves its process to the garbage collector, lets `|||` inside a reference pass
+for a separator, and depends on the machine's decimal point; the figures are the same.
+
+Shapes: V videos, B sums, K = 23 statistics of METEOR's English configuration.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .java import JavaError, jar_beside, run_lines
+from .measures import Measure
+
+STATISTICS = 23
+_REFERENCE_LENGTH = 1  # its place among the statistics
+_MODULE = "pycocoevalcap.meteor.meteor"
+_OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")  # pycocoevalcap/meteor/meteor.py
+_SECONDS_AT_LEAST = 300.0  # loading the paraphrase table takes 2 to 10
+_SECONDS_A_LINE = 0.5
+
+
+def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """METEOR's statistics of each hypothesis against its best reference, as the jar's SCORE gives them.
+
+    Args:
+        hypotheses: [V], tokenized; an empty one matches nothing.
+        references: [V][at least one], tokenized.
+
+    Returns:
+        float [V, K].
+
+    Raises:
+        JavaError: if there is no Java, or METEOR fails or gives no answer in time.
+        MissingExtra: if pycocoevalcap, which brings the jar, is not installed.
+    """
+    if not hypotheses:
+        return np.zeros((0, STATISTICS))
+    # The blank behind the last separator stays: without it an empty hypothesis is no field at all.
+    fields = [[*map(_field, several), _field(one)] for one, several in zip(hypotheses, references)]
+    lines = [" ||| ".join(["SCORE", *some]) for some in fields]
+    return np.array([_numbers(line, STATISTICS) for line in _run(lines, len(lines), _paraphrases())])
+
+
+def meteor_scores(statistics: np.ndarray) -> np.ndarray:
+    """METEOR's scores of statistics or of sums of them, as the jar's EVAL gives them.
+
+    Args:
+        statistics: float [B, K].
+
+    Returns:
+        float [B]; NaN where the references have no words.
+
+    Raises:
+        JavaError: if there is no Java, or METEOR fails or gives no answer in time.
+    """
+    if not len(statistics):
+        return np.zeros(0)
+    line = " ||| ".join(["EVAL", *(" ".join(map(repr, row)) for row in statistics.astype(float).tolist())])
+    with tempfile.TemporaryDirectory(prefix="llava_v2xum_") as folder:
+        nothing = Path(folder, "none.gz")
+        nothing.write_bytes(gzip.compress(b""))
+        answer = _run([line], len(statistics) + 1, nothing)
+    scores = np.array([_numbers(line, 1)[0] for line in answer[:-1]])  # the last is the score of the sum of all
+    return np.where(statistics[:, _REFERENCE_LENGTH] > 0, scores, np.nan)
+
+
+def meteor_measure(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
+    """METEOR as a measure: each video's score, and the statistics that make the corpus figure.
+
+    Args, Raises: as `meteor_statistics`.
+    """
+    statistics = meteor_statistics(hypotheses, references)
+    total = statistics.sum(axis=0, keepdims=True)
+    *values, figure = meteor_scores(np.concatenate([statistics, total])).tolist()
+    # A video whose references hold no word counts as a miss here, as in COCO's scores.
+    return Measure("meteor", np.nan_to_num(values, nan=0.0), statistics, _remembering(total, figure))
+
+
+def _remembering(total: np.ndarray, figure: float) -> Callable[[np.ndarray], np.ndarray]:
+    """`meteor_scores` that does not start Java again for the figure of all videos."""
+
+    def combine(sums: np.ndarray) -> np.ndarray:
+        return np.array([figure]) if np.array_equal(sums, total) else meteor_scores(sums)
+
+    return combine
+
+
+def _field(text: str) -> str:
+    return " ".join(text.replace("|||", " ").splitlines())
+
+
+def _paraphrases() -> Path:
+    return jar_beside(_MODULE, "data/paraphrase-en.gz")
+
+
+def _run(lines: list[str], expected: int, paraphrases: Path) -> list[str]:
+    answer = run_lines(
+        "METEOR",
+        ["-Xmx2G", "-jar", str(jar_beside(_MODULE, "meteor-1.5.jar")), *_OPTIONS, "-a", str(paraphrases)],
+        lines,
+        _SECONDS_AT_LEAST + _SECONDS_A_LINE * len(lines),
+    )
+    if len(answer) != expected:
+        raise JavaError(f"METEOR gave {len(answer)} lines where {expected} were expected: {answer[:3]}")
+    return answer
+
+
+def _numbers(line: str, count: int) -> list[float]:
+    try:
+        numbers = [float(word) for word in line.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise JavaError(f"METEOR gave {line!r} where {count} numbers were expected")
+    return numbers

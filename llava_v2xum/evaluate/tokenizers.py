@@ -1,0 +1,77 @@
+"""What a word is: the PTB tokenizer of COCO's caption scores, and a plain one for machines without Java.
+
+Scores of the two differ, so whoever reports one says which it was.
+
+- "ptb": Stanford's PTBTokenizer with COCO's options and COCO's list of punctuation dropped; the jar, the options and
+  so the tokens are those of pycocoevalcap. Its wrapper writes a file into its own package folder and loses count at
+  carriage returns and Unicode's line separators; this one pipes the text and refuses an answer of another length.
+- "plain": our own. Lower case; a token is a run of letters and digits, which may hold single apostrophes or hyphens
+  (`well-known`, `don't`) and, between digits, points and commas (`1,000`); any other character is a token of its own;
+  COCO's punctuation and the brackets, quotes and dashes that PTB would write differently are dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .java import JavaError, has_java, jar_beside, run_lines
+
+TOKENIZERS = ("ptb", "plain")
+TOKENIZER_CHOICES = ("auto", *TOKENIZERS)
+# pycocoevalcap/tokenizer/ptbtokenizer.py; brackets stay in, because -lowerCase writes them as -lrb- before the list
+# (which has -LRB-) is asked.
+COCO_PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
+_PLAIN_PUNCTUATION = COCO_PUNCTUATION | frozenset('"(){}[]\u2018\u2019\u201c\u201d\u201e\u2013\u2014\u2026')
+_PLAIN_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['\u2019-]\w+)*|[^\w\s]")
+_SECONDS_AT_LEAST = 120.0
+_SECONDS_A_TEXT = 0.01  # about a hundred times what it takes
+
+
+def choose_tokenizer(name: str = "auto") -> str:
+    """The tokenizer that a name stands for: "auto" is "ptb" where there is Java and "plain" where there is none.
+
+    Raises:
+        ValueError: if the name is none of auto, ptb and plain.
+    """
+    if name not in TOKENIZER_CHOICES:
+        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZER_CHOICES)}, got {name!r}")
+    return ("ptb" if has_java() else "plain") if name == "auto" else name
+
+
+def tokenize(texts: Sequence[str], tokenizer: str) -> list[str]:
+    """Each text's tokens, joined by single blanks; a text without words is "".
+
+    Line breaks in a text count as blanks.
+
+    Args:
+        tokenizer: "ptb" or "plain".
+
+    Raises:
+        ValueError: if the tokenizer is neither.
+        MissingExtra: if "ptb" needs pycocoevalcap and it is not installed.
+        JavaError: if "ptb" finds no Java, or it fails.
+    """
+    if choose_tokenizer(tokenizer) != tokenizer:
+        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, got {tokenizer!r}")
+    return (_tokenize_ptb if tokenizer == "ptb" else _tokenize_plain)(texts)
+
+
+def _tokenize_plain(texts: Sequence[str]) -> list[str]:
+    found = (_PLAIN_TOKEN.findall(text.lower()) for text in texts)
+    return [" ".join(token for token in tokens if token not in _PLAIN_PUNCTUATION) for tokens in found]
+
+
+def _tokenize_ptb(texts: Sequence[str]) -> list[str]:
+    if not texts:
+        return []
+    jar = jar_beside("pycocoevalcap.tokenizer.ptbtokenizer", "stanford-corenlp-3.4.1.jar")
+    lines = run_lines(
+        "the PTB tokenizer",
+        ["-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"],
+        [" ".join(text.splitlines()) for text in texts],
+        _SECONDS_AT_LEAST + _SECONDS_A_TEXT * len(texts),
+    )
+    if len(lines) != len(texts):
+        raise JavaError(f"the PTB tokenizer gave {len(lines)} lines for {len(texts)} texts")
+    return [" ".join(word for word in line.split(" ") if word and word not in COCO_PUNCTUATION) for line in lines]
