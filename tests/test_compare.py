@@ -42,7 +42,7 @@ def test_the_table_by_hand():
     text = format_comparison(compare_rows(a, b, permutations=0, resamples=10))
     assert text.split("\n")[:3] == [
         "measure     a     b  difference   95 % interval      p  p (Holm)  videos",
-        "-" * 73,
+        "-" * 72,
         "f1       62.5  37.5       +25.0  [+25.0, +25.0]  1.000     1.000       2",
     ]
 
