@@ -43,6 +43,17 @@ def check_text(name: str, value: Any) -> None:
     """
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must be text that is not empty, got {value!r}")
+    check_prose(name, value)
+
+
+def check_prose(name: str, value: Any) -> None:
+    """Check that a value is text, empty or not, that can be written as UTF-8.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {value!r}")
     check_unicode(name, value)
 
 
