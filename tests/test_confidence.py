@@ -14,6 +14,7 @@ from llava_v2xum.evaluate import confidence
 from llava_v2xum.evaluate.confidence import bootstrap_counts, holm, interval, paired
 from llava_v2xum.evaluate.measures import Measure
 
+pytestmark = pytest.mark.pinned
 RANDOM = np.random.default_rng(7)
 
 
