@@ -120,10 +120,9 @@ class OpenClip(ClipModel):
 
     @cached_property
     def _transform(self) -> Callable:
-        import open_clip
-        from open_clip.transform import PreprocessCfg
+        from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        return open_clip.image_transform_v2(PreprocessCfg(**self.model.visual.preprocess_cfg), is_train=False)
+        return image_transform_v2(PreprocessCfg(**self.model.visual.preprocess_cfg), is_train=False)
 
     @cached_property
     def _tokenizer(self) -> Any:

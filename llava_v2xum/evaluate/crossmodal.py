@@ -148,15 +148,34 @@ def vt_clipscore(frames: ArrayLike, text: ArrayLike) -> float:
         ValueError: if the widths differ, or an array is not as `unit_rows` takes it.
     """
     frames = np.asarray(frames, dtype=np.float64)
-    unit_rows(frames, "frames")  # for its checks
-    text = unit_rows(np.atleast_2d(np.asarray(text, dtype=np.float64)), "text")
-    if not len(frames) or not text.size:
-        return 0.0
+    return float(vt_clipscore_of_sets(frames, text, np.ones((1, len(frames)), dtype=bool))[0])
+
+
+def vt_clipscore_of_sets(frames: ArrayLike, text: ArrayLike, sets: np.ndarray) -> np.ndarray:
+    """VT-CLIPScore of many selections of the same frames.
+
+    Args:
+        frames: [K, D].
+        text: [D] or [M, D], as `vt_clipscore`.
+        sets: bool [B, K], the frames in each selection.
+
+    Returns:
+        float64 [B], each as `vt_clipscore` of the selected frames.
+
+    Raises:
+        ValueError: as `vt_clipscore`, or if the sets do not fit the frames.
+    """
+    frames = np.asarray(frames, dtype=np.float64)
+    unit_rows(frames, "frames")  # for its checks: the mean is of the vectors as they come
+    text = np.asarray(text, dtype=np.float64)
+    text = unit_rows(text[None] if text.ndim == 1 and text.size else text, "text")
+    sets = _checked_sets("frame", sets, len(frames))
+    if not len(frames) or not len(text):
+        return np.zeros(len(sets))
     if frames.shape[1] != text.shape[1]:
         widths = f"the frames' have {frames.shape[1]}, the text's {text.shape[1]}"
         raise ValueError(f"the vectors must be of one width: {widths}")
-    frame, words = unit_rows([frames.mean(axis=0), text.mean(axis=0)])
-    return float(np.clip(frame @ words, -1, 1))
+    return np.clip(unit_rows(_shares(sets) @ frames) @ unit_rows([text.mean(axis=0)])[0], -1, 1)
 
 
 def _checked_sets(name: str, sets: ArrayLike | None, size: int) -> np.ndarray:

@@ -3,7 +3,8 @@
 Shapes: F frames of the file, K moments, H and W pixels.
 
 A system's index i is the frame that its temporal prompt i of N stood for: what `read_video` samples. An annotator's
-sample k is the frame shown nearest to second k of the file; beyond the file's end, its last frame.
+sample k is the frame shown nearest to second k of the file; beyond the file's end, its last frame. TVSum's and SumMe's
+samples are frames by their numbers (the picks).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..timeline import Timeline
+from .clocks import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,13 @@ class Second(NamedTuple):
     second: float
 
 
-Moment = Prompt | Second
+class Frame(NamedTuple):
+    """The frame of this number in the file."""
+
+    number: int
+
+
+Moment = Prompt | Second | Frame
 
 
 def frame_numbers(moments: Sequence[Moment], seconds: np.ndarray) -> np.ndarray:
@@ -50,22 +58,9 @@ def frame_numbers(moments: Sequence[Moment], seconds: np.ndarray) -> np.ndarray:
         int64 [K], each in 0..F-1; of two frames equally near to a second, the earlier.
 
     Raises:
-        ValueError: for an index outside 0..N-1, or a second that is negative or not finite.
+        ValueError: for an index outside 0..N-1, a number outside 0..F-1, or a second that is negative or not finite.
     """
-    numbers = np.zeros(len(moments), dtype=np.int64)
-    for place, moment in enumerate(moments):
-        if isinstance(moment, Prompt):
-            if not 0 <= moment.index < moment.num_frames:
-                raise ValueError(f"expected an index in 0..{moment.num_frames - 1}, got {moment.index}")
-            numbers[place] = _sampled(moment.num_frames, len(seconds))[moment.index]
-        else:
-            if not 0 <= moment.second < np.inf:
-                raise ValueError(f"expected a second that is not negative, got {moment.second}")
-            after = min(int(np.searchsorted(seconds, moment.second)), len(seconds) - 1)
-            before = max(after - 1, 0)
-            is_before = moment.second - seconds[before] <= seconds[after] - moment.second
-            numbers[place] = before if is_before else after
-    return numbers
+    return np.array([_frame_number(moment, seconds) for moment in moments], dtype=np.int64)
 
 
 def read_moments(
@@ -86,7 +81,10 @@ def read_moments(
 
     def choose(seconds: np.ndarray) -> np.ndarray:
         nonlocal order
-        numbers = frame_numbers(moments, seconds)
+        try:
+            numbers = frame_numbers(moments, seconds)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         if order is None:
             order = np.argsort(numbers, kind="stable")
         return numbers[order[done : done + count]]
@@ -101,6 +99,18 @@ def read_moments(
         yield order[done : done + count], video.frames
         done += count
         count = max(1, batch_bytes // video.frames[0].nbytes)
+
+
+def _frame_number(moment: Moment, seconds: np.ndarray) -> int:
+    total = len(seconds)
+    if isinstance(moment, Second):
+        if not 0 <= moment.second < np.inf:
+            raise ValueError(f"expected a second that is not negative, got {moment.second}")
+        return int(nearest(np.array([moment.second]), seconds)[0])
+    place, count = (moment.index, moment.num_frames) if isinstance(moment, Prompt) else (moment.number, total)
+    if not 0 <= place < count:
+        raise ValueError(f"expected an index in 0..{count - 1}, got {place}")
+    return int(_sampled(count, total)[place]) if isinstance(moment, Prompt) else place
 
 
 def _sampled(num_frames: int, total_frames: int) -> np.ndarray:
