@@ -29,7 +29,8 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
     Raises:
         SourceError: if it is no such folder.
     """
-    files = sorted(path.glob("*.mat")) if path.is_dir() else []
+    hidden = "."  # what an archive made on macOS leaves beside each file
+    files = sorted(file for file in path.glob("*.mat") if not file.name.startswith(hidden)) if path.is_dir() else []
     if not files:
         raise SourceError(f"{path}: expected a folder of MATLAB files, one a video (SumMe's GT)")
     scipy_io = require("scipy.io", EXTRA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ..checks import as_list, check_keys, check_prose
@@ -48,6 +49,11 @@ def without_citations(text: str) -> str:
     return parse_answer(text).text if _CITATION.search(text) else text
 
 
+def joined(texts: Iterable[str]) -> str:
+    """Sentences as one text, parted by single blanks."""
+    return " ".join(text for text in map(str.strip, texts) if text)
+
+
 def _parsed(record: dict[str, Any], num_frames: int | None) -> dict[str, Any]:
     """What a raw answer says."""
     check_prose("answer", record["answer"])
@@ -73,7 +79,7 @@ def _written(record: dict[str, Any], num_frames: int | None) -> dict[str, Any]:
         sentences = enumerate(as_list("sentences", content["sentences"]))
         content["sentences"] = [_sentence(f"sentences[{number}]", one) for number, one in sentences]
         if content["text"] is None:
-            content["text"] = " ".join(one["text"] for one in content["sentences"] if one["text"])
+            content["text"] = joined(one["text"] for one in content["sentences"])
     return {"num_frames": count, **content}
 
 

@@ -215,7 +215,7 @@ def _merged(predictions: Sequence[Prediction]) -> Prediction:
         return next((one for one in predictions if any(getattr(one, name) is not None for name in names)), None)
 
     shown, told = first(OF_FRAMES), first(OF_TEXT)
-    if shown is None or told is None:
+    if shown is None or told is None or shown is told:
         return shown or told or predictions[0]
     scales = {(one.num_frames, one.clock) for one in (shown, told)}
     if len(scales) > 1 and any(sentence.frames for sentence in told.sentences or ()):

@@ -1,0 +1,135 @@
+"""Other systems' prediction files: which formats there are, which one a file has, and reading and writing them.
+
+`PREDICTION_FORMATS` names them; another format is a module with a read and a write function, and one line there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..convert.readers import SourceError, load_json
+from . import caption_files, score_files
+from .predictions import CLOCKS, SUMMARIES, Prediction, read_predictions, write_predictions
+from .written import Written
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one format is read and written.
+
+    Args:
+        read: (path, num_frames or None) -> predictions by video id, in the order of the file; raises ValueError naming
+            file and video.
+        write: (path, predictions) -> what was written; what a format cannot hold is left out and counted.
+        help: one line for people.
+    """
+
+    read: Callable[[Path, int | None], dict[str, Prediction]]
+    write: Callable[[Path, Iterable[Prediction]], Written]
+    help: str
+
+
+def _read_form(path: Path, num_frames: int | None) -> dict[str, Prediction]:
+    return read_predictions(path / SUMMARIES if path.is_dir() else path, num_frames)
+
+
+def _write_form(path: Path, predictions: Iterable[Prediction]) -> Written:
+    return Written(write_predictions(path, predictions), "videos")
+
+
+PREDICTION_FORMATS: dict[str, Format] = {
+    "predictions": Format(
+        _read_form, _write_form, "this project's form, JSON lines; summaries.jsonl of infer, or its folder; raw answers"
+    ),
+    "scores-json": Format(
+        score_files.read_json, score_files.write_json, "importance of every sample: JSON {id: [scores]}"
+    ),
+    "scores-npy": Format(
+        score_files.read_folder, score_files.write_folder, "importance of every sample: a folder of ID.npy"
+    ),
+    "scores-h5": Format(
+        score_files.read_h5, score_files.write_h5, "importance of every sample: HDF5 with ID or ID/score"
+    ),
+    "coco-captions": Format(
+        caption_files.read_coco, caption_files.write_coco, "text: COCO's [{image_id, caption}, ...]"
+    ),
+    "dense-captions": Format(
+        caption_files.read_dense,
+        caption_files.write_dense,
+        "sentences with their seconds: {results: {id: [{sentence, timestamp: [start, end]}, ...]}}",
+    ),
+}
+
+
+def load_predictions(
+    path: str | os.PathLike[str], name: str = AUTO, num_frames: int | None = None, clock: str | None = None
+) -> dict[str, Prediction]:
+    """Read a prediction file of any format.
+
+    Args:
+        name: of `PREDICTION_FORMATS`, or "auto" for `format_of`.
+        num_frames: N of predictions that do not say it.
+        clock: what the indexes count ("prompts" or "samples"), in place of what the file says or its format means;
+            score files are taken to count samples.
+
+    Returns:
+        the predictions by video id, in the order of the file.
+
+    Raises:
+        ValueError: naming the file, and the video where it is one's; if the name or the clock is unknown.
+        OSError: if the file cannot be read.
+        MissingExtra: if the format needs a package that is not installed.
+    """
+    path = Path(path)
+    if clock is not None and clock not in CLOCKS:
+        raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
+    name = format_of(path) if name == AUTO else name
+    if name not in PREDICTION_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(PREDICTION_FORMATS)}, got {name!r}")
+    try:
+        predictions = PREDICTION_FORMATS[name].read(path, num_frames)
+    except SourceError as error:
+        raise ValueError(str(error)) from error
+    return predictions if clock is None else {key: replace(one, clock=clock) for key, one in predictions.items()}
+
+
+def format_of(path: Path) -> str:
+    """The format that a file has, by its ending and, for .json, by what it holds.
+
+    Raises:
+        ValueError: naming the file and the formats, if it is not clear.
+        OSError: if it is not there.
+    """
+    if path.is_dir():
+        name = "predictions" if (path / SUMMARIES).exists() else "scores-npy" if any(path.glob("*.npy")) else None
+    elif not path.exists():
+        raise FileNotFoundError(f"{path}: no such prediction file")
+    elif path.suffix.lower() == ".json":
+        name = _json_format(path)
+    else:
+        name = {".jsonl": "predictions", ".h5": "scores-h5", ".hdf5": "scores-h5"}.get(path.suffix.lower())
+    if name is None:
+        formats = "; ".join(f"{name} ({one.help})" for name, one in PREDICTION_FORMATS.items())
+        raise ValueError(f"{path}: it is not clear of which format it is; say which of these: {formats}")
+    return name
+
+
+def _json_format(path: Path) -> str | None:
+    try:
+        content: Any = load_json(path)
+    except SourceError as error:
+        raise ValueError(str(error)) from error
+    if isinstance(content, list):
+        is_coco = bool(content) and isinstance(content[0], dict) and {"image_id", "caption"} <= content[0].keys()
+        return "coco-captions" if is_coco else None
+    if isinstance(content, dict) and isinstance(content.get("results"), dict):
+        return "dense-captions"
+    if isinstance(content, dict) and content and all(isinstance(scores, list) for scores in content.values()):
+        return "scores-json"
+    return None

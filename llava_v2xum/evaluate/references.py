@@ -1,0 +1,151 @@
+"""Annotations to score against: this project's annotation form, or any published format that `convert` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..annotations import Annotation, read_annotations
+from ..convert import READERS, Rejected, Settings, SourceError
+from ..convert.readers import load_json
+
+AUTO = "auto"
+FORM = "annotations"
+REFERENCE_FORMATS: dict[str, str] = {
+    FORM: "annotation JSON lines of `python -m llava_v2xum.convert`",
+    **{name: reader.help for name, reader in READERS.items()},
+}
+
+
+@dataclass(frozen=True)
+class References:
+    """What an annotation file holds.
+
+    Args:
+        annotations: in the order of the file, no id twice.
+        format: of `REFERENCE_FORMATS`.
+        rejected: the items that give no annotation, and why.
+        clipped: video id -> how many of its time stamps (or frame lists) were moved to the video's ends.
+    """
+
+    annotations: list[Annotation]
+    format: str
+    rejected: list[Rejected] = field(default_factory=list)
+    clipped: dict[str, int] = field(default_factory=dict)
+
+
+def load_references(
+    path: str | os.PathLike[str], name: str = AUTO, tolerance_seconds: float = Settings().tolerance_seconds
+) -> References:
+    """Read an annotation file of any format.
+
+    Args:
+        path: a file; for SumMe its folder of MATLAB files.
+        name: of `REFERENCE_FORMATS`, or "auto" for `reference_format_of`.
+        tolerance_seconds: how far beyond a video's ends a time stamp may lie, as in convert's settings.
+
+    Raises:
+        ValueError: naming the file, if it is not of the format or no item is left; if the name is unknown.
+        OSError: if it cannot be read.
+        MissingExtra: if the format needs a package that is not installed.
+    """
+    path = Path(path)
+    name = reference_format_of(path) if name == AUTO else name
+    if name not in REFERENCE_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
+    if name == FORM:
+        found = References(list(read_annotations(path)), name)
+    else:
+        try:
+            found = _converted(path, name, tolerance_seconds)
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+    if not found.annotations:
+        first = f", the first of {len(found.rejected)} rejected: {found.rejected[0]}" if found.rejected else ""
+        raise ValueError(f"{path}: expected annotations, got none{first}")
+    return found
+
+
+def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
+    found = References([], name)
+    known: set[str] = set()
+    for item in READERS[name].read(path, tolerance_seconds):
+        if isinstance(item, Rejected):
+            found.rejected.append(item)
+            continue
+        video_id = item.annotation.video_id
+        if video_id in known:
+            found.rejected.append(Rejected(video_id, item.place, "duplicate id: an earlier item has it too"))
+            continue
+        known.add(video_id)
+        found.annotations.append(item.annotation)
+        if item.clipped:
+            found.clipped[video_id] = item.clipped
+    return found
+
+
+def reference_format_of(path: Path) -> str:
+    """The format that an annotation file has, by its ending and what it holds.
+
+    Raises:
+        ValueError: naming the file and the formats, if it is not clear.
+        OSError: if it is not there.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such annotation file")
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        name = "summe" if any(path.glob("*.mat")) else None
+    elif suffix == ".json":
+        name = _json_format(path)
+    else:
+        endings = {".jsonl": FORM, ".h5": "eccv16", ".hdf5": "eccv16", ".tsv": "tvsum", ".mat": "tvsum"}
+        name = endings.get(suffix)
+    if name is None:
+        formats = "; ".join(f"{name} ({what})" for name, what in REFERENCE_FORMATS.items())
+        raise ValueError(f"{path}: it is not clear of which format it is; say which of these: {formats}")
+    return name
+
+
+def _json_format(path: Path) -> str | None:
+    """By the keys of the first entry."""
+    try:
+        content: Any = load_json(path)
+    except SourceError as error:
+        raise ValueError(str(error)) from error
+    entries = list(content.values()) if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
+        return None
+    keys = entries[0].keys()
+    if isinstance(content, dict):
+        return "activitynet-captions" if {"timestamps", "sentences"} <= keys else None
+    if {"tsum", "vsum"} <= keys:
+        return "videoxum"
+    return "instruct-v2xum" if {"id", "meta", "conversations"} <= keys else None
+
+
+def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> list[Annotation]:
+    """The annotations under the ids that predictions have.
+
+    SumMe's eccv16 file calls a video `video_1` and tells its file's name, `Air_Force_One`, beside it; predictions may
+    go by either. An annotation whose id is not among the predictions, and whose file name is, gets that name as its id;
+    every other one stays as it is.
+
+    Raises:
+        ValueError: if two annotations would have one id.
+    """
+    wanted = set(video_ids)
+    renamed = []
+    for one in annotations:
+        file_name = one.keyshots and one.keyshots.video_name
+        by_name = file_name in wanted and one.video_id not in wanted
+        renamed.append(replace(one, video_id=file_name) if by_name else one)
+    known: set[str] = set()
+    for one in renamed:
+        if one.video_id in known:
+            raise ValueError(f"video {one.video_id!r}: two annotations go by this id or file name")
+        known.add(one.video_id)
+    return renamed

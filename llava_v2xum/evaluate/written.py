@@ -1,0 +1,49 @@
+"""What a writer of prediction files tells, and how it and the readers name a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the predictions.
+
+    Args:
+        count: how many were written.
+        of: what is counted, in the plural: "videos" or "sentences".
+        left_out: how many the format cannot hold.
+        reason: why they were left out, for people; empty where none was.
+    """
+
+    count: int
+    of: str
+    left_out: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.count} {self.of} written"
+        return f"{told}, {self.left_out} left out ({self.reason})" if self.left_out else told
+
+
+@contextmanager
+def naming(path: Path, video_id: str) -> Iterator[None]:
+    """Put the file and the video in front of the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: video {video_id!r}: {error}") from error
+
+
+def once(path: Path, video_id: str, known: dict) -> str:
+    """The id, if no earlier entry of the file has it.
+
+    Raises:
+        ValueError: naming file and video, if one has.
+    """
+    if video_id in known:
+        raise ValueError(f"{path}: video {video_id!r}: it is there twice")
+    return video_id
