@@ -146,6 +146,27 @@ def test_p_of_summed_statistics_is_that_of_all_swaps():
     assert result.p == pytest.approx(exact_p(a, b, figure), abs=0.012)
 
 
+def test_the_figures_compared_are_the_measures_own():
+    """Also where a video has counts but no value of its own."""
+    rows = np.stack([RANDOM.integers(0, 9, 6), RANDOM.integers(9, 30, 6)], axis=1).astype(float)
+    values = np.array([math.nan, 0.1, 0.2, 0.3, 0.4, math.nan])
+    one, other = (Measure("bleu_1", values, part, lambda sums: sums[:, 0] / sums[:, 1]) for part in (rows, rows + 1))
+    result = paired(one, other, permutations=20)
+    assert (result.a, result.b) == pytest.approx((one.value, other.value)) and result.videos == 4
+
+
+def test_a_figure_of_another_program_is_asked_for_once():
+    calls = []
+
+    def combine(sums: np.ndarray) -> np.ndarray:
+        calls.append(len(sums))
+        return sums[:, 0]
+
+    one, other = (Measure("meteor", np.zeros(5), RANDOM.random((5, 2)), combine) for _ in range(2))
+    paired(one, other, resamples=10, permutations=30)
+    assert calls == [2 + 2 * 30 + 2 * 10]
+
+
 def test_the_interval_of_a_difference_resamples_both_together():
     """Systems that differ by the same amount on every video: each resample has that difference."""
     values = RANDOM.random(12)

@@ -57,7 +57,7 @@ def labels_of(figure) -> list[str]:
 
 def test_histograms_show_every_video_and_the_figures(tmp_path, figures):
     path = tmp_path / "new" / "scores.png"
-    assert plot_scores(example(), path) == ["f1", "kendall", "cider"]
+    assert plot_scores(example(), path) == path
     with Image.open(path) as picture:
         assert picture.format == "PNG" and picture.width > 900
     f1, kendall, cider = figures[0].axes[:3]
@@ -79,10 +79,16 @@ def test_constant_scores_are_drawn_as_one_bar(values, tmp_path, figures):
 
 
 def test_nothing_to_draw_is_refused(tmp_path):
-    for rows in ({"f1": [math.nan] * 4}, {}, {"own_measure": [0.5] * 4}):
-        with pytest.raises(ValueError, match="tiny: no measure of the table has a value"):
+    for rows in ({"f1": [math.nan] * 4}, {}):
+        with pytest.raises(ValueError, match="tiny: no measure has a value"):
             plot_scores(example(system=rows), tmp_path / "scores.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_measures_beside_the_table_are_drawn_where_it_has_none(tmp_path, figures):
+    plot_scores(example(system={"own_measure": [0.5] * 4, "f1_max": [0.5] * 4}), tmp_path / "scores.png")
+    titles = [axis.get_title() for axis in figures[0].axes if axis.get_visible()]
+    assert titles == ["F1 max  50.0", "own_measure  0.5000"]
 
 
 def test_names_that_look_like_formulas_are_written_as_they_are(tmp_path, figures):
@@ -94,7 +100,8 @@ def test_names_that_look_like_formulas_are_written_as_they_are(tmp_path, figures
 
 def test_curves_show_annotators_importance_and_selection(tmp_path, figures):
     path = tmp_path / "videos.png"
-    plot_videos([curve(label="F1 40.0"), curve(annotators=np.ones((1, 5)), importance=None, selected=None)], path)
+    curves = [curve(label="F1 40.0"), curve(annotators=np.ones((1, 5)), importance=None, selected=None)]
+    assert plot_videos(curves, path) == path
     with Image.open(path) as picture:
         assert picture.format == "PNG"
     first, second = figures[0].axes[:2]

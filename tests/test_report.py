@@ -205,14 +205,15 @@ def test_figures_as_tables_write_them():
     assert column("kendall").text(-0.1234) == "-0.123"
     assert column("kendall").text(-0.0001) == "0.000"
     assert column("cider").text(1.234) == "123.4"
-    assert column("unheard_of").text(0.5) == "0.5000"
+    assert column("unheard_of").text(0.5) == column("unheard_of@0.5").text(0.5) == "0.5000"
+    assert (column("dense_f1@0.5").heading, column("dense_f1@0.5").text(0.25)) == ("dense F1@0.5", "25.0")
     assert column("f1").text(None) == column("f1").text(math.nan) == layouts.ABSENT
     assert column("f1").text(0.5, math.nan, math.nan) == "50.0"
 
 
 def test_orders_of_columns_and_rows():
-    keys = [one.key for one in ordered_columns(["zeta", "cider", "f1", "alpha", "f1"])]
-    assert keys == ["f1", "cider", "zeta", "alpha"]
+    keys = ["zeta", "soda_c", "dense_f1@0.5", "cider", "f1", "dense_f1", "alpha", "f1"]
+    assert [one.key for one in ordered_columns(keys)] == "f1 cider dense_f1@0.5 dense_f1 soda_c zeta alpha".split()
     assert ordered_rows(["oracle", "human", "system", "random"]) == ["system", "random", "human", "oracle"]
 
 

@@ -11,7 +11,7 @@ Shapes: V videos, K additive statistics, B resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,8 @@ def interval(measure: Measure, counts: np.ndarray, level: float = LEVEL) -> tupl
         raise ValueError(f"{measure.name}: expected counts of {len(measure.values)} videos, got {counts.shape}")
     if np.isfinite(measure.values).sum() < 2:
         return math.nan, math.nan
-    return _percentiles(_figures(measure.under, counts), level)
+    figures = [measure.under(block.astype(float)) for block in _in_blocks(counts)]
+    return _percentiles(np.concatenate([np.zeros(0), *figures]), level)
 
 
 def paired(
@@ -119,27 +120,27 @@ def paired(
     _check_level(level)
     _check_pair(measure_a, measure_b)
     there = np.isfinite(measure_a.values)
+    if not there.any():
+        return Paired(measure_a.name, *[math.nan] * 6, videos=0)
     figure, rows_a, rows_b = _pooled(measure_a, measure_b, there)
     videos = len(rows_a)
-    everything = np.ones((1, videos))
-    a, b = (float(figure(everything @ rows)[0]) for rows in (rows_a, rows_b))
-    if not videos:
-        return Paired(measure_a.name, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
-
-    def swapped(heads: np.ndarray) -> np.ndarray:
-        exchanged = heads @ (rows_b - rows_a)
-        return figure(rows_a.sum(0) + exchanged) - figure(rows_b.sum(0) - exchanged)
-
     draw = np.random.default_rng(seed)
-    coins = ((draw.random((size, videos)) < 0.5).astype(float) for size in _blocks(permutations, videos))
-    differences = np.concatenate([np.abs(swapped(block)) for block in coins] or [np.zeros(0)])
+    coins = (draw.random((size, videos)) < 0.5 for size in _blocks(permutations, videos))
+    exchanged = _sums(coins, rows_b - rows_a)
+    counts = bootstrap_counts(videos, resamples if videos > 1 else 0, seed)
+    sums = [
+        *(rows.sum(axis=0, keepdims=True) for rows in (rows_a, rows_b)),
+        *(rows_a.sum(axis=0) + exchanged, rows_b.sum(axis=0) - exchanged),
+        *(_sums(_in_blocks(counts), rows) for rows in (rows_a, rows_b)),
+    ]
+    # at once, because a figure may come from another program, which takes its time to start
+    parts = np.split(figure(np.concatenate(sums)), np.cumsum([len(part) for part in sums])[:-1])
+    (a,), (b,), swapped_a, swapped_b, resampled_a, resampled_b = parts
     scale = max(abs(a), abs(b), 1.0)
-    extreme = int(np.sum(differences >= abs(a - b) - TOLERANCE * scale))
-    low = high = math.nan
-    if videos > 1:
-        counts = bootstrap_counts(videos, resamples, seed)
-        low, high = _percentiles(_figures(lambda some: figure(some @ rows_a) - figure(some @ rows_b), counts), level)
-    return Paired(measure_a.name, a, b, a - b, low, high, (1 + extreme) / (1 + permutations), videos)
+    extreme = int(np.sum(np.abs(swapped_a - swapped_b) >= abs(a - b) - TOLERANCE * scale))
+    low, high = _percentiles(resampled_a - resampled_b, level)
+    p = (1 + extreme) / (1 + permutations)
+    return Paired(measure_a.name, float(a), float(b), float(a - b), low, high, p, int(there.sum()))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -185,7 +186,7 @@ def _pooled(
 ) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, np.ndarray]:
     """What makes the figure out of sums, and the rows [V, K] to be summed: a mean is a sum and how many there are."""
     if a.statistics is not None:
-        return a.combine, np.asarray(a.statistics, float)[there], np.asarray(b.statistics, float)[there]
+        return a.combine, np.asarray(a.statistics, float), np.asarray(b.statistics, float)
     ones = np.ones(there.sum())
     rows_a, rows_b = (np.stack([measure.values[there], ones], axis=1) for measure in (a, b))
     return _ratio, rows_a, rows_b
@@ -195,13 +196,16 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
 
 
-def _figures(figure: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> np.ndarray:
-    """The figure under each resample [B], some resamples at a time."""
-    parts, first = [np.zeros(0)], 0
-    for size in _blocks(len(counts), counts.shape[1]):
-        parts.append(figure(counts[first : first + size].astype(float)))
+def _in_blocks(counts: np.ndarray) -> Iterator[np.ndarray]:
+    first = 0
+    for size in _blocks(*counts.shape):
+        yield counts[first : first + size]
         first += size
-    return np.concatenate(parts)
+
+
+def _sums(weights: Iterable[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """The statistics' sums [B, K] under weights [B, V], which come in blocks."""
+    return np.concatenate([np.zeros((0, rows.shape[1])), *(block.astype(float) @ rows for block in weights)])
 
 
 def _blocks(rows: int, videos: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 GROUPS = ("V2V", "V2T", "V2VT")
 WIDTH = 110  # of text in a terminal
@@ -57,6 +57,7 @@ def _correlation(key: str, heading: str, about: str) -> Column:
     return Column(key, heading, "V2V", about, scale=1.0, decimals=3)
 
 
+_ORDERS = (1, 2, 3, 4)
 _KNOWN = (
     Column("f1", "F1", "V2V", "selected frames against each annotator, mean over annotators"),
     Column("f1_max", "F1 max", "V2V", "selected frames against the annotator that fits best"),
@@ -75,22 +76,29 @@ _KNOWN = (
     _correlation("kendall_summary", "Kendall/sum", "keyshot summary against the annotators' mean summary"),
     _correlation("spearman_summary", "Spearman/sum", "keyshot summary against the annotators' mean summary"),
     Column("f_clip", "F_CLIP", "V2V", "selected and reference frames in CLIP's space"),
-    *(Column(f"bleu_{n}", f"BLEU@{n}", "V2T", f"up to {n}-grams, summed over the videos") for n in (1, 2, 3, 4)),
+    *(Column(f"bleu_{n}", f"BLEU@{n}", "V2T", f"up to {n}-grams, summed over the videos") for n in _ORDERS),
     Column("meteor", "METEOR", "V2T", "METEOR 1.5"),
     Column("rouge_l", "ROUGE-L", "V2T", "longest common subsequence"),
     Column("cider", "CIDEr", "V2T", "tf-idf weighted n-grams"),
+    Column("bertscore_precision", "BERTScore P", "V2T", "predicted tokens matched by their embeddings"),
+    Column("bertscore_recall", "BERTScore R", "V2T", "reference tokens matched by their embeddings"),
     Column("bertscore", "BERTScore", "V2T", "F1 of matched token embeddings"),
+    Column("dense_precision", "dense P", "V2T", "predicted events that overlap an annotated one, mean over tIoUs"),
+    Column("dense_recall", "dense R", "V2T", "annotated events that a predicted one overlaps, mean over tIoUs"),
+    Column("dense_f1", "dense F1", "V2T", "of dense precision and recall"),
+    *(Column(f"dense_bleu_{n}", f"dense BLEU@{n}", "V2T", "of overlapping events, mean over tIoUs") for n in _ORDERS),
+    Column("dense_meteor", "dense METEOR", "V2T", "of overlapping events, mean over tIoUs"),
+    Column("dense_rouge_l", "dense ROUGE-L", "V2T", "of overlapping events, mean over tIoUs"),
+    Column("dense_cider", "dense CIDEr", "V2T", "of overlapping events, mean over tIoUs"),
     Column("soda_c", "SODA_c", "V2T", "dense captions matched in time order"),
+    Column("soda_c_script", "SODA_c script", "V2T", "the same as its published script computes it"),
     Column("vt_clipscore", "VT-CLIP", "V2VT", "VT-CLIPScore: the summary's frames against its text"),
     Column("cross_f_clip", "Cross-F_CLIP", "V2VT", "frames against the reference's sentences and the other way"),
 )
 COLUMNS = {column.key: column for column in _KNOWN}
 
-_CROSS_MODAL = (
-    *("f1", "kendall", "spearman", "f_clip"),
-    *("bleu_4", "meteor", "rouge_l", "cider"),
-    *("vt_clipscore", "cross_f_clip"),
-)
+_FRAMES, _TEXT = ("f1", "kendall", "spearman", "f_clip"), ("bleu_4", "meteor", "rouge_l", "cider")
+_CROSS_MODAL = (*_FRAMES, *_TEXT, "vt_clipscore", "cross_f_clip")
 # TVSum's F is the mean over annotators and its correlations are per annotator; SumMe's are the best annotator's, and
 # both protocols of correlation are in use.
 LAYOUTS: dict[str, tuple[str, ...]] = {
@@ -102,13 +110,20 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
         *("keyshot_f1_max", "kendall_per_annotator", "spearman_per_annotator", "kendall_summary", "spearman_summary"),
         "f_clip",
     ),
-    "activitynet-captions": ("bleu_4", "meteor", "rouge_l", "cider", "soda_c"),
+    "activitynet-captions": (*_FRAMES, *_TEXT, "dense_f1", "dense_meteor", "soda_c"),
 }
 
 
 def column(key: str) -> Column:
-    """How a measure is shown; one that is not known here goes by its name, as it is, with four decimals."""
-    return COLUMNS.get(key) or Column(key, key, scale=1.0, decimals=4)
+    """How a measure is shown; one that is not known here goes by its name, as it is, with four decimals.
+
+    A known one at a threshold, such as `dense_f1@0.5`, is shown as that one.
+    """
+    base = _base(key)
+    if base not in COLUMNS:
+        return Column(key, key, scale=1.0, decimals=4)
+    known = COLUMNS[base]
+    return known if key == base else replace(known, key=key, heading=known.heading + key.removeprefix(base))
 
 
 def layout(dataset: str) -> tuple[Column, ...]:
@@ -124,8 +139,8 @@ def layout(dataset: str) -> tuple[Column, ...]:
 
 def ordered_columns(keys: Iterable[str]) -> list[Column]:
     """One column for each measure: the known ones in this file's order, then the others as they came."""
-    keys = list(dict.fromkeys(keys))
-    return [COLUMNS[key] for key in COLUMNS if key in keys] + [column(key) for key in keys if key not in COLUMNS]
+    places = {key: place for place, key in enumerate(COLUMNS)}
+    return [column(key) for key in sorted(dict.fromkeys(keys), key=lambda key: places.get(_base(key), len(places)))]
 
 
 def ordered_rows(names: Iterable[str]) -> list[str]:
@@ -164,6 +179,10 @@ def markdown_grid(grid: Sequence[Sequence[str]], text_columns: Sequence[int] = (
     to_the_left = {place % len(head) for place in text_columns}
     rule = ["---" if place in to_the_left else "---:" for place in range(len(head))]
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *rows])
+
+
+def _base(key: str) -> str:
+    return key.partition("@")[0]
 
 
 def _is_there(value: float | None) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..atomic import replacing
 from .extras import require
-from .layouts import Column
+from .layouts import Column, ordered_columns
 from .report import main_columns
 from .scores import Report
 
@@ -61,25 +61,27 @@ class VideoCurve:
                 )
 
 
-def plot_scores(report: Report, path: str | os.PathLike[str]) -> list[str]:
+def plot_scores(report: Report, path: str | os.PathLike[str]) -> Path:
     """Draw how many videos score what, one histogram for each measure of the data set's table, as PNG.
 
-    Each has lines at the system's figure and at those of the baselines.
+    Each has lines at the system's figure and at those of the baselines. Where the system has none of the table's
+    measures, all that it has are drawn.
 
     Args:
         report: with the system's values on each video.
         path: the PNG; there whole or not at all.
 
     Returns:
-        The measures that were drawn: those of the table that have a value on some video.
+        The path.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if no measure has a value on any video.
         MissingExtra: if matplotlib is missing; it gives the pip command.
     """
-    columns = [one for one in main_columns(report) if np.isfinite(report.per_video.get(one.key, ())).any()]
-    if not columns:
-        raise ValueError(f"{report.system}: no measure of the table has a value on any video; there is nothing to draw")
+    valued = {key for key, values in report.per_video.items() if np.isfinite(values).any()}
+    if not valued:
+        raise ValueError(f"{report.system}: no measure has a value on any video; there is nothing to draw")
+    columns = [one for one in main_columns(report) if one.key in valued] or ordered_columns(valued)
     wide = min(4, len(columns))
     high = math.ceil(len(columns) / wide)
     figure, axes = _figure((max(4.6, 3.1 * wide + 0.3), 2.5 * high + 0.9), high, wide)
@@ -90,10 +92,10 @@ def plot_scores(report: Report, path: str | os.PathLike[str]) -> list[str]:
     _title(figure, f"{report.system} on {report.dataset}: scores of {len(report.video_ids)} videos")
     _legend(figure, axes[: len(columns)])
     _save(figure, path)
-    return [one.key for one in columns]
+    return Path(path)
 
 
-def plot_videos(curves: Sequence[VideoCurve], path: str | os.PathLike[str], title: str = "") -> None:
+def plot_videos(curves: Sequence[VideoCurve], path: str | os.PathLike[str], title: str = "") -> Path:
     """Draw importance against annotators, a small picture a video, as PNG.
 
     The area is the share of annotators that selected a sample, the line the system's importance, scaled so that its
@@ -103,6 +105,9 @@ def plot_videos(curves: Sequence[VideoCurve], path: str | os.PathLike[str], titl
         curves: MOST_VIDEOS at most, in the order of the pictures.
         path: the PNG; there whole or not at all.
         title: over all of them.
+
+    Returns:
+        The path.
 
     Raises:
         ValueError: if there are none, or more than MOST_VIDEOS.
@@ -121,6 +126,7 @@ def plot_videos(curves: Sequence[VideoCurve], path: str | os.PathLike[str], titl
         _title(figure, title)
     _legend(figure, axes[: len(curves)])
     _save(figure, path)
+    return Path(path)
 
 
 def _figure(size: tuple[float, float], high: int, wide: int) -> tuple[Any, list[Any]]:
