@@ -8,7 +8,7 @@ One line is one video, a JSON object with these keys (A annotators, S sentences,
 | `duration_seconds` | number > 0 | the video's length; null only where `keyshots` is there, and no time is given |
 | `source` | text | the data set's format, such as `videoxum` |
 | `sampled_frames` | integer or null | T |
-| `sentences` | [S] | the text summary, in the published order; may be empty where `key_spans` or `selections` is not |
+| `sentences` | [S] | the text summary, in the published order; may be empty where there are other annotations |
 | `sentences[].text` | text | one sentence or caption, as published |
 | `sentences[].segment` | [start, end] or null | the part of the video that the sentence tells of, in seconds |
 | `sentences[].key_spans` | [A][any][2] | each annotator's key spans for it, in seconds; [] where nobody marked any |
