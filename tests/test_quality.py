@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from llava_v2xum.annotations import AnnotatedSentence, Annotation
 from llava_v2xum.evaluate import quality_models
 from llava_v2xum.evaluate.extras import MissingExtra
+from llava_v2xum.evaluate.predictions import read_predictions
 from llava_v2xum.evaluate.quality import (
     QualityReport,
     QualityScores,
@@ -27,6 +28,7 @@ from llava_v2xum.evaluate.quality import (
     write_quality,
 )
 from llava_v2xum.evaluate.quality_models import acceptable_label, parse_scorer
+from llava_v2xum.evaluate.v2t import predicted_text
 
 WORDS = "a the man dog red sky fish runs sleeps flies is water in . ! ?".split()
 SENTENCES = ["a man runs.", "the red dog sleeps in the water!", "fish?", "the sky is a red fish in the sky."]
@@ -378,6 +380,18 @@ def test_the_text_of_an_annotation():
     sentences = (AnnotatedSentence("A man runs."), AnnotatedSentence("He falls."))
     assert annotated_text(Annotation("v", 2.0, "x", sentences)) == "A man runs. He falls."
     assert annotated_text(Annotation("v", 2.0, "x", sentences, text="He fell.")) == "He fell."
+    assert annotated_text(Annotation("v", 2.0, "x", selections=[[0, 1]])) == ""
+
+
+def test_the_released_models_answers_have_sentences():
+    """The real answers beside the project: every one has sentences to score, and no citation is left in them."""
+    path = Path(__file__).parents[2] / "shared" / "data" / "released_model_answers.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    texts = {video_id: predicted_text(one) for video_id, one in read_predictions(path).items()}
+    assert len(texts) == 300
+    assert all(split_sentences(text) for text in texts.values())
+    assert not any("[" in text for text in texts.values())
 
 
 def test_importing_loads_no_heavy_package():

@@ -31,6 +31,7 @@ from .confidence import bootstrap_counts, interval, paired
 from .measures import Measure
 from .quality_figures import draw_quality
 from .quality_models import Scorer
+from .v2t import reference_text
 
 log = logging.getLogger(__name__)
 
@@ -173,10 +174,8 @@ def write_quality(report: QualityReport, folder: str | os.PathLike[str]) -> list
 
 
 def annotated_text(annotation: Annotation) -> str:
-    """An annotation's text summary: its text, or its sentences joined by a blank."""
-    if annotation.text is not None:
-        return annotation.text
-    return " ".join(sentence.text for sentence in annotation.sentences)
+    """An annotation's text summary: its text, or its sentences joined by a blank; empty where it has neither."""
+    return reference_text(annotation) or ""
 
 
 def _column(texts: Mapping[str, str], video_ids: Sequence[str], scorer: Scorer, unit: str) -> np.ndarray:
