@@ -1,14 +1,18 @@
 """METEOR 1.5 (Denkowski and Lavie 2014) by its own jar, with COCO's options; without Java there is no METEOR.
 
 The jar does two things, both here in one run for any number of lines: SCORE turns a hypothesis and its references into
-statistics (lengths, matches by kind, chunks), EVAL turns statistics into a score. Statistics add up: the figure of a
-corpus is EVAL of their sum, so a bootstrap needs no text again. EVAL looks at no word, so it is given an empty
-paraphrase table, which takes it from seconds to a fraction of one.
+statistics (lengths, matches by kind, chunks), EVAL turns statistics into a score. The figure of a corpus is EVAL of the
+statistics' sum, so a bootstrap needs no text again. One rule stands between the two: where METEOR adds up, a segment
+that matches its whole reference in one chunk adds no chunk (MeteorStats.addStats in the jar), so `meteor_statistics`
+writes 0 there; the segment's own score is 1 either way. EVAL looks at no word, so it is given an empty paraphrase
+table, which takes it from seconds to a fraction of one.
 
 pycocoevalcap's driver of the same jar leaves its process to the garbage collector, lets `|||` inside a reference pass
 for a separator, and depends on the machine's decimal point; the figures are the same.
 
-Shapes: V videos, B sums, K = 23 statistics of METEOR's English configuration.
+Shapes: V videos, B sums, K = 23 statistics of METEOR's English configuration: words of the hypothesis and of the
+reference, function words of both; for each of four stages the matched content words of both and the matched function
+words of both; chunks, and the words in matches of both.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from .java import JavaError, jar_beside, run_lines
 from .measures import Measure
 
 STATISTICS = 23
-_REFERENCE_LENGTH = 1  # its place among the statistics
+_WORDS, _REFERENCE_WORDS, _MATCHES, _CHUNKS = 0, 1, 4, 20  # places among the statistics
 _MODULE = "pycocoevalcap.meteor.meteor"
 _OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")  # pycocoevalcap/meteor/meteor.py
 _SECONDS_AT_LEAST = 300.0  # loading the paraphrase table takes 2 to 10
@@ -32,7 +36,7 @@ _SECONDS_A_LINE = 0.5
 
 
 def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """METEOR's statistics of each hypothesis against its best reference, as the jar's SCORE gives them.
+    """METEOR's statistics of each hypothesis against its best reference, as the jar adds them up over a corpus.
 
     Args:
         hypotheses: [V], tokenized; an empty one matches nothing.
@@ -50,7 +54,11 @@ def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[s
     # The blank behind the last separator stays: without it an empty hypothesis is no field at all.
     fields = [[*map(_field, several), _field(one)] for one, several in zip(hypotheses, references)]
     lines = [" ||| ".join(["SCORE", *some]) for some in fields]
-    return np.array([_numbers(line, STATISTICS) for line in _run(lines, len(lines), _paraphrases())])
+    statistics = np.array([_numbers(line, STATISTICS) for line in _run(lines, len(lines), _paraphrases())])
+    matched, reference_matched = (statistics[:, _MATCHES + side : _CHUNKS : 2].sum(axis=1) for side in (0, 1))
+    whole = (matched == statistics[:, _WORDS]) & (reference_matched == statistics[:, _REFERENCE_WORDS])
+    statistics[whole & (statistics[:, _CHUNKS] == 1), _CHUNKS] = 0
+    return statistics
 
 
 def meteor_scores(statistics: np.ndarray) -> np.ndarray:
@@ -73,7 +81,7 @@ def meteor_scores(statistics: np.ndarray) -> np.ndarray:
         nothing.write_bytes(gzip.compress(b""))
         answer = _run([line], len(statistics) + 1, nothing)
     scores = np.array([_numbers(line, 1)[0] for line in answer[:-1]])  # the last is the score of the sum of all
-    return np.where(statistics[:, _REFERENCE_LENGTH] > 0, scores, np.nan)
+    return np.where(statistics[:, _REFERENCE_WORDS] > 0, scores, np.nan)
 
 
 def meteor_measure(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
