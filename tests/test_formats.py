@@ -27,7 +27,7 @@ from llava_v2xum.evaluate.caption_files import write_coco_references
 from llava_v2xum.evaluate.formats import AUTO, PREDICTION_FORMATS, format_of, load_predictions
 from llava_v2xum.evaluate.predictions import PredictedSentence, Prediction, write_predictions
 from llava_v2xum.evaluate.references import AUTO as ANY
-from llava_v2xum.evaluate.references import REFERENCE_FORMATS, load_references, named_as
+from llava_v2xum.evaluate.references import REFERENCE_FORMATS, features_of, is_annotations, load_references, named_as
 
 pytest.importorskip("h5py")
 pytest.importorskip("scipy")
@@ -62,7 +62,7 @@ def dumped(path, content):
 def test_what_a_format_can_hold_is_written_told_apart_and_read_back(tmp_path, name):
     path = tmp_path / PATHS[name]
     written = PREDICTION_FORMATS[name].write(path, [WHOLE, SILENT])
-    assert format_of(path) == name
+    assert format_of(path) == name and not is_annotations(path)
     read = load_predictions(path)
     assert {key: one.to_record() for key, one in load_predictions(path, name).items()} == {
         key: one.to_record() for key, one in read.items()
@@ -257,8 +257,9 @@ def test_annotations_of_every_format_are_told_apart(tmp_path):
     assert {name for name, _ in files} == set(REFERENCE_FORMATS) == {"annotations", *READERS}
     for name, path in files:
         found = load_references(path)
-        assert (found.format, len(found.annotations), found.rejected, found.clipped) == (name, 1, [], {})
+        assert (found.form, len(found.annotations), found.rejected, found.clipped) == (name, 1, [], {})
         assert load_references(path, name) == found
+        assert is_annotations(path)
     assert AUTO == ANY not in PREDICTION_FORMATS
 
 
@@ -282,6 +283,28 @@ def test_annotations_that_cannot_be_read_are_told(tmp_path):
         load_references(path, "eccv16")
     with pytest.raises(ValueError, match="format must be one of annotations, videoxum, .*, got 'coco'"):
         load_references(path, "coco")
+
+
+def test_features_come_from_hdf5_or_a_folder(tmp_path):
+    h5 = write_eccv16(tmp_path / "a.h5", {"video_1": eccv16_video(), "b": {"features": np.ones((2, 3), np.float32)}})
+    features = features_of(h5)
+    assert {video_id: array.shape for video_id, array in features.items()} == {"video_1": (3, 2), "b": (2, 3)}
+    folder = tmp_path / "npy"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="expected a folder of .npy files"):
+        features_of(folder)
+    with pytest.raises(ValueError, match="expected features by video id, got none"):
+        features_of(write_eccv16(tmp_path / "n.h5", {"a": eccv16_video(features=None)}))
+    np.save(folder / "a.npy", features["b"])
+    assert features_of(folder)["a"].tolist() == np.ones((2, 3)).tolist()
+    np.save(folder / "b.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"video 'b': features must have 2 dimensions, got shape \(3,\)"):
+        features_of(folder)
+    flat = write_eccv16(tmp_path / "b.h5", {"a": {"features": np.ones(3)}})
+    with pytest.raises(ValueError, match=r"b\.h5: video 'a': features must have 2 dimensions"):
+        features_of(flat)
+    with pytest.raises(ValueError, match=r"c\.h5: expected HDF5"):
+        features_of(dumped(tmp_path / "c.h5", ""))
 
 
 def test_annotations_take_the_file_names_that_predictions_go_by(tmp_path):

@@ -35,6 +35,7 @@ from .arrays import as_integer, as_integers, as_numbers, content_of, open_hdf5
 from .readers import Accepted, Reader, Rejected, SourceError, shown
 
 NAME = "eccv16"
+_FIELDS_OF_A_VIDEO = frozenset({"n_frames", "picks", "features"})  # one of them tells such a file from others
 _FIELDS = ("n_frames", "picks", "user_summary", "gtscore", "change_points", "n_frame_per_seg", "video_name")
 
 
@@ -75,7 +76,7 @@ def read_features(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _groups(path: Path, file: Any) -> list[tuple[str, Any]]:
     """The videos in the order of their numbers: HDF5 has video_10 before video_2."""
     groups = [(name, item) for name, item in file.items() if hasattr(item, "items")]
-    if not any("n_frames" in group or "picks" in group for _, group in groups):
+    if not any(not _FIELDS_OF_A_VIDEO.isdisjoint(group) for _, group in groups):
         raise SourceError(f"{path}: expected HDF5 with a group for each video, that has n_frames and picks")
     return sorted(groups, key=lambda one: [int(part) if part.isdigit() else part for part in _parts(one[0])])
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..annotations import Annotation, read_annotations
 from ..convert import READERS, Rejected, Settings, SourceError
+from ..convert.arrays import as_numbers, open_hdf5
+from ..convert.eccv16 import read_features
 from ..convert.readers import load_json
+from .score_files import arrays_in
+from .written import naming
 
 AUTO = "auto"
 FORM = "annotations"
@@ -26,13 +33,13 @@ class References:
 
     Args:
         annotations: in the order of the file, no id twice.
-        format: of `REFERENCE_FORMATS`.
+        form: of `REFERENCE_FORMATS`.
         rejected: the items that give no annotation, and why.
         clipped: video id -> how many of its time stamps (or frame lists) were moved to the video's ends.
     """
 
     annotations: list[Annotation]
-    format: str
+    form: str
     rejected: list[Rejected] = field(default_factory=list)
     clipped: dict[str, int] = field(default_factory=dict)
 
@@ -125,6 +132,57 @@ def _json_format(path: Path) -> str | None:
     if {"tsum", "vsum"} <= keys:
         return "videoxum"
     return "instruct-v2xum" if {"id", "meta", "conversations"} <= keys else None
+
+
+def is_annotations(path: Path) -> bool:
+    """Whether a file holds annotations rather than predictions, by what it holds.
+
+    Raises:
+        ValueError, OSError: naming the file, if it cannot be read as JSON lines, JSON or HDF5 where it is named so.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        with open(path, encoding="utf-8") as file:
+            first = next((line for line in file if line.strip()), "null")
+        try:
+            record = json.loads(first)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected one JSON object a line ({error})") from error
+        return isinstance(record, dict) and {"video_id", "duration_seconds", "source"} <= record.keys()
+    if suffix == ".json":
+        return _json_format(path) is not None
+    if suffix in (".h5", ".hdf5"):
+        try:
+            with open_hdf5(path) as file:
+                return any(hasattr(group, "items") and "picks" in group for group in file.values())
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+    return suffix in (".tsv", ".mat") or (path.is_dir() and any(path.glob("*.mat")))
+
+
+def features_of(path: Path) -> dict[str, np.ndarray]:
+    """Features of each video's samples, float [T, C] by id, for change points where the annotations have none.
+
+    Args:
+        path: HDF5 with a group `ID` that has `features`, such as an eccv16 file, or a folder of `ID.npy`.
+
+    Raises:
+        ValueError, OSError: naming the file, and the video whose features are no [T, C]; if there are none at all.
+        MissingExtra: if h5py is needed and not installed.
+    """
+    if path.is_dir():
+        features = {}
+        for video_id, array in arrays_in(path):
+            with naming(path, video_id):
+                features[video_id] = as_numbers("features", array, 2)
+    else:
+        try:
+            features = dict(read_features(path))
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+    if not features:
+        raise ValueError(f"{path}: expected features by video id, got none")
+    return features
 
 
 def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> list[Annotation]:

@@ -11,7 +11,7 @@ of N prompts is to be read with the clock "prompts".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,7 @@ def read_folder(path: Path, num_frames: int | None = None) -> dict[str, Predicti
     Raises:
         ValueError: naming the folder and the video, for what is no array of finite numbers; if there is no .npy.
     """
-    files = sorted(file for file in path.glob("*.npy") if not file.name.startswith("."))
-    if not files:
-        raise ValueError(f"{path}: expected a folder of .npy files, one a video")
-    return _predictions(path, ((file.stem, _loaded(file)) for file in files))
+    return _predictions(path, arrays_in(path))
 
 
 def read_h5(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
@@ -109,11 +106,20 @@ def _predictions(path: Path, items: Iterable[tuple[str, Any]]) -> dict[str, Pred
     return predictions
 
 
-def _loaded(file: Path) -> np.ndarray:
-    try:
-        return np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{file}: expected an array of numbers in .npy ({error})") from error
+def arrays_in(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of a folder of `ID.npy` by their ids, in the order of the names.
+
+    Raises:
+        ValueError: naming the folder if there are none, or the file that is no array.
+    """
+    files = sorted(file for file in folder.glob("*.npy") if not file.name.startswith("."))
+    if not files:
+        raise ValueError(f"{folder}: expected a folder of .npy files, one a video")
+    for file in files:
+        try:
+            yield file.stem, np.load(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{file}: expected an array of numbers in .npy ({error})") from error
 
 
 def _dataset(path: Path, video_id: str, item: Any) -> Any:
