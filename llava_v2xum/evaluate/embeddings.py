@@ -22,8 +22,9 @@ from .frames import Moment, read_moments
 _APPLICATION = 0x56325843  # "V2XC", marks the file as ours
 _VERSION = 1
 _TABLES = """
-create table vectors (key blob primary key, rows integer not null, data blob not null);
-create table files (path text primary key, bytes integer not null, changed integer not null, digest text not null);
+create table if not exists vectors (key blob primary key, rows integer not null, data blob not null);
+create table if not exists files
+    (path text primary key, bytes integer not null, changed integer not null, digest text not null);
 """
 _KEYS_AT_ONCE = 500  # SQLite takes 999 parameters in its oldest builds
 _UNIT_TOLERANCE = 1e-3
@@ -105,7 +106,7 @@ class EmbeddingCache:
             return
         if marks != [0, 0] or self._base.execute("select count(*) from sqlite_master").fetchone()[0]:
             raise ValueError(f"{self.path}: expected a cache of embeddings (version {_VERSION}), got other tables")
-        with self._base:  # one transaction: another process that opens the file sees all of it or nothing
+        with self._base:  # in one transaction, and once more where another process was as quick
             marked = f"pragma application_id = {_APPLICATION}; pragma user_version = {_VERSION};"
             self._base.executescript(f"begin immediate; {_TABLES} {marked} commit;")
 
