@@ -17,7 +17,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["llava_v2xum", "llava_v2xum.*"]),
-    package_data={"llava_v2xum.shapes": ["checkpoint/*", "checkpoint/*/*", "clips/*"]},
+    package_data={
+        "llava_v2xum.evaluate": ["published.json", "lmms_eval/*"],
+        "llava_v2xum.shapes": ["checkpoint/*", "checkpoint/*/*", "clip/*", "clips/*"],
+    },
     install_requires=[
         "accelerate",  # transformers' Trainer, which LLaVA trains with
         "av>=17",  # decodes videos, cuts and renders clips

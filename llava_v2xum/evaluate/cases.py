@@ -49,8 +49,9 @@ class Cases:
         """What a reader of the figures must know about who was scored, one line each."""
         notes = []
         if self.missing:
-            how = "left out, as --skip-missing asks" if self.skipped else "scored as misses"
-            notes.append(f"{len(self.missing)} annotated videos have no prediction and are {how}: {_some(self.missing)}")
+            fate = "left out, as --skip-missing asks" if self.skipped else "scored as misses"
+            count = len(self.missing)
+            notes.append(f"{count} annotated videos have no prediction and are {fate}: {_some(self.missing)}")
         if self.unknown:
             notes.append(f"{len(self.unknown)} predicted videos have no annotation: {_some(self.unknown)}")
         return notes

@@ -149,7 +149,7 @@ class _Rows:
         importance = np.zeros((2 + self.seeds, samples))
         sets = np.zeros(importance.shape, dtype=bool)
         if case.prediction is not None:
-            given, selected = _system(case.prediction, times, duration)
+            given, selected = system_at_samples(case.prediction, times, duration)
             importance[0] = 0 if given is None else given
             sets[0] = False if selected is None else selected
         sets[1] = uniform_selection(samples, self.fraction)
@@ -197,8 +197,20 @@ class _Rows:
         return tuple(notes)
 
 
-def _system(prediction: Prediction, times: np.ndarray, duration: float) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """A prediction's importance [T] and mask bool [T] at the samples; None for what it does not have."""
+def system_at_samples(
+    prediction: Prediction, times: np.ndarray, duration: float
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What a prediction says of the samples; see `clocks` for how its indexes become samples.
+
+    Args:
+        times: float [T], in the unit of the duration.
+
+    Returns:
+        importance float [T] and mask bool [T]; None for what it does not have.
+
+    Raises:
+        ValueError: naming the video, if it counts samples and has another number of them, or a time lies outside.
+    """
     count, samples = prediction.num_frames, len(times)
     if prediction.clock == "samples" and count != samples:
         raise ValueError(

@@ -5,6 +5,8 @@ crosses the top, the middle or the bottom of the picture. The demo checkpoint is
 such clips. Neither torch nor llava is needed.
 """
 
+from pathlib import Path
+
 from .draw import Painter, draw_frame, draw_frames
 from .render import write_clip
 from .truth import answer_of, instruct_records, truth_record, videoxum_record
@@ -20,7 +22,10 @@ from .world import (
     truth_frames,
 )
 
+CLIP_FOLDER = Path(__file__).with_name("clip")  # a small CLIP of this world, for the evaluators
+
 __all__ = [
+    "CLIP_FOLDER",
     "COLORS",
     "PLACES",
     "SHAPES",
