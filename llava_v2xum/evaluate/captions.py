@@ -70,13 +70,21 @@ def caption_measures(
         MissingExtra: if pycocoevalcap is not installed.
     """
     _check(predictions, references)
-    tokenizer, meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
+    tokenizer, with_meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
     texts = [predictions[video] for video in references]
     counts = [len(several) for several in references.values()]
     tokens = tokenize(texts + [text for several in references.values() for text in several], tokenizer)
     hypotheses, rest = tokens[: len(texts)], iter(tokens[len(texts) :])
-    measures = token_measures(hypotheses, [[next(rest) for _ in range(count)] for count in counts], meteor)
-    return measures, tuple(_notes(measures, hypotheses, tokenizer))
+    measures = token_measures(hypotheses, [[next(rest) for _ in range(count)] for count in counts], with_meteor)
+    notes = [_NOTES[tokenizer]]
+    if not with_meteor:
+        notes.append(no_meteor(meteor))
+    if measures[-1].name != "cider":
+        notes.append(NO_CIDER)
+    empty = sum(not text for text in hypotheses)
+    if empty:
+        notes.append(f"{empty} of {len(hypotheses)} predicted texts hold no words and score 0")
+    return measures, tuple(notes)
 
 
 def token_measures(hypotheses: Sequence[str], references: Sequence[Sequence[str]], meteor: bool) -> list[Measure]:
@@ -116,9 +124,9 @@ def choose_meteor(meteor: str | bool) -> bool:
     return has_java() if meteor == "auto" else bool(meteor)
 
 
-def no_meteor() -> str:
-    """Why METEOR is absent, for the notes of whoever left it out."""
-    return f"METEOR is absent: {'it was switched off' if has_java() else 'it needs Java'}"
+def no_meteor(meteor: str | bool) -> str:
+    """Why METEOR is absent, by what was asked for: "auto" leaves it out for want of Java alone."""
+    return f"METEOR is absent: {'it needs Java' if meteor == 'auto' else 'it was switched off'}"
 
 
 def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
@@ -144,16 +152,3 @@ def _check_text(video: str, text: str) -> None:
     if not isinstance(text, str):
         raise ValueError(f"{video!r}: expected text, got {text!r}")
     check_unicode(repr(video), text)
-
-
-def _notes(measures: Sequence[Measure], hypotheses: Sequence[str], tokenizer: str) -> list[str]:
-    notes = [_NOTES[tokenizer]]
-    names = [measure.name for measure in measures]
-    if "meteor" not in names:
-        notes.append(no_meteor())
-    if "cider" not in names:
-        notes.append(NO_CIDER)
-    empty = sum(not text for text in hypotheses)
-    if empty:
-        notes.append(f"{empty} of {len(hypotheses)} predicted texts hold no words and score 0")
-    return notes

@@ -86,15 +86,15 @@ def dense_measures(
         raise ValueError(f"expected events of as many videos, got {len(predicted)} and {len(references)}")
     if not tious or not all(0 < tiou <= 1 for tiou in tious):
         raise ValueError(f"expected tIoUs above 0 and at most 1, got {list(tious)}")
-    tokenizer, meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
+    tokenizer, with_meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
     videos = _videos(predicted, references, tokenizer)
     there = np.array([bool(video.references) for video in videos], bool)
-    values = _ngram_values(videos, tious) | (_meteor_values(videos, tious) if meteor else {})
+    values = _ngram_values(videos, tious) | (_meteor_values(videos, tious) if with_meteor else {})
     measures = detection_measures([video.iou for video in videos], tious)
     measures += [Measure(name, np.where(there, scores, np.nan)) for name, scores in values.items()]
     notes = [f"dense captions are tokenized by the {tokenizer} tokenizer", WITHIN_A_VIDEO]
-    if not meteor:
-        notes.append(f"{no_meteor()}, so dense_meteor and SODA are absent too")
+    if not with_meteor:
+        notes.append(f"{no_meteor(meteor)}, so dense_meteor and SODA are absent too")
     empty = sum(not video.predicted for video in videos if video.references)
     if empty:
         notes.append(f"{empty} of {there.sum()} videos have no predicted events: their dense-caption scores are 0")
