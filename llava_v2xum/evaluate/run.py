@@ -101,6 +101,8 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     Raises:
         ValueError, OSError, ImportError, RuntimeError: as the columns do, naming the video or the package.
     """
+    if settings.clip is not None and settings.videos is None:
+        raise ValueError("--clip needs the video files: give their folder with --videos")
     scored = Scored(facts={"videos": len(cases.cases), "missing": len(cases.missing)})
     if cases.skipped:
         scored.facts["skip missing"] = True
@@ -157,8 +159,6 @@ def _score_clip(settings: Settings, cases: Sequence[Case], out: Path, baselines:
     from .embeddings import EmbeddingCache
     from .v2vt import v2vt_rows
 
-    if settings.videos is None:
-        raise ValueError("--clip needs the video files: give their folder with --videos")
     model = load_clip(settings.clip, settings.clip_weights, settings.clip_device)
     with EmbeddingCache(settings.clip_cache or out / CLIP_CACHE) as cache:
         rows = v2vt_rows(
