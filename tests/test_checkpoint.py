@@ -208,12 +208,16 @@ def test_released_layout_without_a_clip_file_waits_for_its_first_use(tmp_path, m
     tokenizer, model, encoder = load_pretrained(tmp_path / "released")
     assert logits_of(model, tokenizer).isfinite().all()
 
+    asked = {}
+
     def refuse(*args, **kwargs):
+        asked.update(kwargs)
         raise OSError("no network in tests")
 
     monkeypatch.setattr(open_clip, "create_model", refuse)
     with pytest.raises(FileNotFoundError, match="expected ViT-L-14.pt.*no network"):
         encoder(np.zeros((1, 8, 8, 3), np.uint8))
+    assert asked["force_quick_gelu"]  # what OpenAI trained with; ViT-L-14 alone means GELU
 
 
 @pinned

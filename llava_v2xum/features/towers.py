@@ -132,7 +132,8 @@ class HubClipTower(EmbeddingTower):
 def _fetch_openai_weights(open_clip):
     """OpenAI's weights of the released model's CLIP by open_clip, from its cache or the network, in float32."""
     try:
-        return open_clip.create_model(OPEN_CLIP_NAME, pretrained="openai", precision="fp32")
+        # open_clip 3 builds ViT-L-14 with GELU and only warns that OpenAI trained these weights with QuickGELU
+        return open_clip.create_model(OPEN_CLIP_NAME, pretrained="openai", precision="fp32", force_quick_gelu=True)
     except Exception as error:  # of its own, the hub client's and the HTTP library's types
         raise FileNotFoundError(
             "no CLIP file was named (vision_tower, expected ViT-L-14.pt), and open_clip could not get its "
