@@ -18,7 +18,7 @@ from llava_v2xum.evaluate.cases import Case
 from llava_v2xum.evaluate.measures import Measure
 from llava_v2xum.evaluate.predictions import PredictedSentence, Prediction
 from llava_v2xum.evaluate.v2t import predicted_text, reference_text, v2t_rows
-from llava_v2xum.summary import parse_answer
+from llava_v2xum.timeline import Timeline
 
 pytest.importorskip("pycocoevalcap.bleu.bleu")
 ANSWERS = Path(__file__).resolve().parents[2] / "shared" / "data" / "released_model_answers.jsonl"
@@ -132,7 +132,7 @@ def test_dense_captions_and_progress():
             told.append(part)
             yield part
 
-    answer = (PredictedSentence("A man runs fast.", (), 0.0, 10.0), PredictedSentence("He stops here now.", (3,)))
+    answer = (PredictedSentence("A man runs fast.", (), 0.0, 10.0), PredictedSentence("He stops here now."))
     cases = [
         Case(
             annotated("a", "A man runs fast.", "He stops here now.", segments=[(0, 10), (20, 30)]),
@@ -147,10 +147,61 @@ def test_dense_captions_and_progress():
     assert values["dense_recall"].tolist() == pytest.approx([0.5, math.nan, 0], nan_ok=True)
     assert values["dense_precision"].tolist() == pytest.approx([0.5, math.nan, 0], nan_ok=True)
     assert values["dense_rouge_l"].tolist() == pytest.approx([0.5, math.nan, 0], nan_ok=True)
-    assert "2 of 4 predicted sentences have no seconds and overlap nothing" in notes
-    for some, side in (([case("a", "x", "x")], "prediction"), ([cases[1]], "annotation")):
-        _, notes = v2t_rows(some, dense=True, **PLAIN)
-        assert f"no {side} has sentences with seconds: dense captions are not scored" in notes
+    assert "2 of 4 predicted sentences have neither seconds nor frames and overlap nothing" in notes
+    assert not any("index" in note for note in notes)
+    nowhere = Case(cases[0].annotation, predicted("a", sentences=answer[1:]))
+    for one, side in ((nowhere, "prediction has sentences with seconds or frames"),
+                      (cases[1], "annotation has sentences with seconds")):  # fmt: skip
+        _, notes = v2t_rows([one], dense=True, **PLAIN)
+        assert f"no {side}: dense captions are not scored" in notes
+
+
+def dense_events(monkeypatch, *cases):
+    """The predicted events that dense captions are asked for, and the notes."""
+    asked = []
+
+    def measures(predictions, references, **options):
+        asked.extend([[(one.start_seconds, one.end_seconds) for one in some] for some in predictions])
+        return [], ()
+
+    monkeypatch.setattr("llava_v2xum.evaluate.v2t.dense_measures", measures)
+    return asked, v2t_rows(cases, dense=True, **PLAIN)[1]
+
+
+def test_sentences_without_seconds_have_those_of_their_frames(monkeypatch):
+    annotation = annotated("a", "He runs.", segments=[(0, 60)])  # 60 s
+    sentences = (
+        PredictedSentence("He runs.", (12, 3, 4)),
+        PredictedSentence("To the end.", (99,)),
+        PredictedSentence("It says when.", (50,), 1.5, 2.5),
+        PredictedSentence("Nowhere."),
+    )
+    asked, notes = dense_events(monkeypatch, Case(annotation, Prediction("a", 100, sentences=sentences)))
+    # not frame by frame: one segment, from index 3 (from its beginning) to 12 (to its end), 0.6 s each
+    # a moment for the last, which overlaps nothing
+    expected = [(3 / 100 * 60, 13 / 100 * 60), (99 / 100 * 60, 60), (1.5, 2.5), (0, 0)]
+    assert np.array(asked[0]) == pytest.approx(np.array(expected))
+    assert asked[0][1][1] <= 60
+    assert any(note.startswith("2 of 4 predicted sentences have no seconds: from the first index i") for note in notes)
+    assert "1 of 4 predicted sentences have neither seconds nor frames and overlap nothing" in notes
+
+
+def test_on_the_samples_clock_an_index_is_a_second(monkeypatch):
+    short = Annotation("a", 2.5, "made-up", (AnnotatedSentence("He runs.", (0, 2.5)),), sampled_frames=3)
+    sentences = (PredictedSentence("He runs.", (0, 1)), PredictedSentence("He stops.", (2,)))
+    asked, _ = dense_events(monkeypatch, Case(short, Prediction("a", 3, sentences=sentences, clock="samples")))
+    assert asked == [[(0, 2), (2, 2.5)]]
+
+
+@pytest.mark.parametrize(("num_frames", "duration"), [(100, 61.58), (100, 7.3), (8, 233.4), (7, 0.9)])
+def test_cited_seconds_are_labelled_with_the_frames_that_cite_them(monkeypatch, num_frames, duration):
+    annotation = Annotation("a", duration, "made-up", (AnnotatedSentence("He runs.", (0, duration)),))
+    sentences = tuple(PredictedSentence("x", (index,)) for index in range(num_frames))
+    asked, _ = dense_events(monkeypatch, Case(annotation, Prediction("a", num_frames, sentences=sentences)))
+    clock = Timeline(num_frames)
+    assert [clock.index_at(start, duration) for start, _ in asked[0]] == list(range(num_frames))
+    ends = [end for _, end in asked[0]]
+    assert ends == pytest.approx([start for start, _ in asked[0][1:]] + [duration]) and ends[-1] <= duration
 
 
 def test_bertscore_is_asked_for_the_same_texts(monkeypatch):
@@ -179,7 +230,8 @@ def real_cases():
         segments = [tuple(min(second, one["duration"]) for second in span) for span in one["reference_timestamps"]]
         sentences = map(AnnotatedSentence, one["reference_sentences"], segments)
         annotation = Annotation(one["video_id"], one["duration"], "activitynet-captions", tuple(sentences))
-        cases.append(Case(annotation, predicted(one["video_id"], parse_answer(one["answer"]).text)))
+        raw = {key: one[key] for key in ("video_id", "answer")}
+        cases.append(Case(annotation, Prediction.from_record(raw)))
     return cases
 
 
@@ -189,6 +241,14 @@ def test_real_answers_without_java(real_cases, rule, monkeypatch, tmp_path):
     rows, notes = v2t_rows(real_cases, reference_rule=rule)
     check_real(rows["system"], ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"], len(real_cases))
     assert "METEOR is absent: it needs Java" in notes
+
+
+def test_real_answers_as_dense_captions(real_cases):
+    rows, notes = v2t_rows(real_cases, dense=True, **PLAIN)
+    measures = {measure.name: measure for measure in rows["system"]}
+    for name in ("dense_precision", "dense_recall", "dense_f1", "dense_rouge_l"):
+        assert 0 < measures[name].value < 0.5, name
+    assert any("predicted sentences have no seconds: from the first index" in note for note in notes)
 
 
 @needs_java

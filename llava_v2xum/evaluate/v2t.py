@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..annotations import Annotation
+from ..annotations import Annotation, Span
 from .bertscores import BertScoreOptions, bertscore_measures
 from .captions import caption_measures
 from .cases import Case
@@ -31,6 +31,8 @@ from .predictions import PredictedSentence, Prediction
 
 Scored = tuple[list[Measure], tuple[str, ...]]
 REFERENCE_RULES = ("plain", "videoxum")
+_NOWHERE = (0.0, 0.0)  # a moment, which overlaps nothing
+_BY_FRAMES = "from the first index i to the last j of N that they cite, i / N to (j + 1) / N of the video"
 _DROPPED = re.compile(r"[.!\"()*#:;~]")
 
 
@@ -86,7 +88,8 @@ def v2t_rows(
         reference_rule: "plain" or "videoxum".
         tokenizer, meteor: as in `captions.caption_measures`.
         bertscore: how to score BERTScore; None for not at all.
-        dense: whether to score the sentences' times too, where predictions and annotations have them.
+        dense: whether to score the sentences' times too, where the annotations have them: a predicted sentence's
+            seconds, or where it has none, those of the frames that it cites.
         progress: is handed the names of the parts and gives them back one by one, such as `tqdm.tqdm`.
 
     Returns:
@@ -153,21 +156,26 @@ def _among_all(measure: Measure, there: np.ndarray) -> Measure:
 
 
 def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Scored:
-    predicted = [_sentences(case.prediction) for case in cases]
     references = [[one for one in case.annotation.sentences if one.segment is not None] for case in cases]
-    sentences = [one for some in predicted for one in some]
-    untimed = sum(one.start_seconds is None for one in sentences)
-    if untimed == len(sentences) or not any(references):
-        side = "annotation" if untimed < len(sentences) else "prediction"
-        return [], (f"no {side} has sentences with seconds: dense captions are not scored",)
+    if not any(references):
+        return [], ("no annotation has sentences with seconds: dense captions are not scored",)
+    sentences = [_sentences(case.prediction) for case in cases]
+    spans = [[_span(one, case) for one in some] for some, case in zip(sentences, cases)]
+    told = [(one.start_seconds is not None, span) for some in zip(sentences, spans) for one, span in zip(*some)]
+    nowhere = sum(span is None for _, span in told)
+    if nowhere == len(told):
+        return [], ("no prediction has sentences with seconds or frames: dense captions are not scored",)
     measures, notes = dense_measures(
-        [[_event(one) for one in some] for some in predicted],
+        [[Event(*(span or _NOWHERE), one.text) for one, span in zip(*some)] for some in zip(sentences, spans)],
         [[Event(*one.segment, one.text) for one in some] for some in references],
         tokenizer=tokenizer,
         meteor=meteor,
     )
-    if untimed:
-        notes += (f"{untimed} of {len(sentences)} predicted sentences have no seconds and overlap nothing",)
+    by_frames = sum(not timed and span is not None for timed, span in told)
+    if by_frames:
+        notes += (f"{by_frames} of {len(told)} predicted sentences have no seconds: {_BY_FRAMES}",)
+    if nowhere:
+        notes += (f"{nowhere} of {len(told)} predicted sentences have neither seconds nor frames and overlap nothing",)
     return measures, notes
 
 
@@ -175,8 +183,20 @@ def _sentences(prediction: Prediction | None) -> tuple[PredictedSentence, ...]:
     return () if prediction is None else prediction.sentences or ()
 
 
-def _event(sentence: PredictedSentence) -> Event:
-    """A sentence without seconds becomes a moment, which overlaps nothing."""
-    if sentence.start_seconds is None:
-        return Event(0.0, 0.0, sentence.text)
-    return Event(sentence.start_seconds, sentence.end_seconds, sentence.text)
+def _span(sentence: PredictedSentence, case: Case) -> Span | None:
+    """The part of the video that a sentence tells of: its seconds, else from its first cited index to its last.
+
+    A label cites index round(t / D * N) for second t of D; read backwards, index i stands for i / N * D up to
+    (i + 1) / N * D. On the samples' clock, index k stands for second k up to k + 1.
+
+    Returns:
+        None where it has neither seconds nor frames.
+    """
+    if sentence.start_seconds is not None:
+        return sentence.start_seconds, sentence.end_seconds
+    duration = case.annotation.duration_seconds
+    if not sentence.frames or duration is None:
+        return None
+    step = duration / case.prediction.num_frames if case.prediction.clock == "prompts" else 1.0
+    first, last = sentence.frames[0], sentence.frames[-1]  # ascending
+    return min(first * step, duration), min((last + 1) * step, duration)
