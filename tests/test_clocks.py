@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.convert.targets import frames_of
@@ -106,15 +106,35 @@ def test_a_set_and_its_0_1_importance_map_alike(count, samples, seed):
 
 
 @given(st.integers(1, 100), st.floats(0, 0.99), st.integers(0, 99), st.integers(0, 99))
+@example(71, 0.99, 0, 69)  # samples 69 and 70 share index 99
+@example(100, 0.75, 98, 98)
 @settings(max_examples=80, deadline=None)
 def test_samples_to_training_labels_and_back(samples, cut, one, other):
-    """A run of samples is what its labels give back, where no sample shares its index with another (T <= N)."""
+    """A run of T <= N samples is what its labels give back; but the last two may share the last index."""
     duration = samples - cut
     first, last = sorted((one % samples, other % samples))
     times = second_times(samples, duration)
     labels = frames_of([(times[first], times[last])], duration, Timeline(100))
     back = at_samples(mask(100, labels), times, duration)
+    shares = samples > 1 and own_index(100, times, duration)[-2] == 99
+    assert not shares or times[-1] > duration + 1 - 1.5 * duration / 100 - 1e-9
+    if shares and last >= samples - 2:
+        first, last = min(first, samples - 2), samples - 1
     assert np.flatnonzero(back).tolist() == list(range(first, last + 1))
+
+
+def test_the_last_two_samples_share_an_index_near_the_end_alone():
+    """N = 100: of all lengths and fractions, none up to 2 / 3 N seconds, and none of whole seconds."""
+    shared = [
+        (samples, cut)
+        for samples in range(2, 101)
+        for cut in range(100)
+        if own_index(100, second_times(samples, samples - cut / 100), samples - cut / 100)[-2] == 99
+    ]
+    assert shared and min(shared)[0] > 100 * 2 / 3 and all(cut for _, cut in shared)
+    for samples, cut in shared:
+        owners = own_index(100, second_times(samples, samples - cut / 100), samples - cut / 100)
+        assert len(set(owners.tolist())) == samples - 1
 
 
 def test_runs_come_back_with_their_neighbours_where_samples_share_an_index():

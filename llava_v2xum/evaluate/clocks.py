@@ -14,7 +14,9 @@ or every 15th frame or so (TVSum and SumMe, the picks). The rule here is that of
   alike, and neighbouring citations do not add up.
 
 For runs of samples the rule undoes the labels: with T <= N samples at the seconds of the video, the labels of samples
-j to k (index of j up to index of k) give back j to k and no other.
+j to k (index of j up to index of k) give back j to k and no other. One case is different: where the last sample lies
+less than 3 / 2 D / N - 1 seconds from the end (T > 2 / 3 N and a fraction of a second over), the last two samples share
+index N - 1, and a citation of it selects both.
 """
 
 from __future__ import annotations
