@@ -219,6 +219,16 @@ def test_people_are_scored_leaving_one_out(kind, as_masks):
     assert human_rank_correlation(annotators, kind) == pytest.approx(np.mean(against_each))
 
 
+@pytest.mark.parametrize("kind", ["spearman", "kendall"])
+def test_people_who_gave_fractions_are_held_against_the_others_without_rounding(kind):
+    """0.1 + 0.2 is as much for the first sample as for the third: (0.1 + 0.2 + 0.7) - 0.7 is not."""
+    people = np.array([[0.7, 0.1, 0.3, 0.2], [0.1, 0.1, 0.1, 0.2], [0.2, 0.2, 0.2, 0.4]])
+    expected = [oracle(kind, one, np.delete(people, place, axis=0).sum(axis=0)) for place, one in enumerate(people)]
+    assert human_rank_correlation(people, kind, "mean") == pytest.approx(np.mean(expected))
+    whole = (people * 10).round().astype(int)
+    assert human_rank_correlation(whole, kind, "mean") == human_rank_correlation(people, kind, "mean")
+
+
 def test_the_three_rules_by_hand():
     scores = np.array([5, 1, 9, 9, 3, 2, 4, 9, 0, 6, 7, 8, 2, 1])  # int(0.15 * 14) = 2
     assert np.flatnonzero(top_fraction(scores)).tolist() == [2, 3]  # of three nines the earlier two

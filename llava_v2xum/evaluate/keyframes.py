@@ -164,8 +164,7 @@ def human_rank_correlation(
     annotators = _checked(annotators, protocol, kind, at_least=2)
     ranks, people = Ranks(annotators), len(annotators)
     if protocol == "mean":
-        others = annotators.sum(axis=0) - annotators.astype(float)
-        return float(np.diagonal(TABLES[kind](ranks, Ranks(others))).mean())
+        return float(np.diagonal(TABLES[kind](ranks, Ranks(_sums_of_others(annotators)))).mean())
     table = TABLES[kind](ranks, ranks)
     return float(table[~np.eye(people, dtype=bool)].mean())
 
@@ -204,6 +203,14 @@ def _correlation(kind: str, scores: np.ndarray, reference: np.ndarray) -> float:
 def _references(annotators: np.ndarray, protocol: str) -> np.ndarray:
     # The sum has the order of the mean, and no rounding where annotators gave whole numbers.
     return annotators if protocol == "per-annotator" else annotators.sum(axis=0, keepdims=True)
+
+
+def _sums_of_others(annotators: np.ndarray) -> np.ndarray:
+    """[A, T]: what the others of each annotator gave, summed."""
+    if annotators.dtype.kind in "biu":
+        return annotators.sum(axis=0) - annotators.astype(int)
+    # Not the sum less one's own: its rounding would part samples that the others hold to be equal.
+    return np.stack([np.delete(annotators, person, axis=0).sum(axis=0) for person in range(len(annotators))])
 
 
 def _checked(annotators: np.ndarray, protocol: str, kind: str, at_least: int) -> np.ndarray:
