@@ -322,8 +322,50 @@ def test_notes_say_how_a_figure_came_about_and_progress_sees_every_case():
     assert seen == ["v0", "v1", "v2", "v3"]
     notes = {row: {measure.name: measure.notes for measure in measures} for row, measures in rows.items()}
     assert notes["random"]["kendall"] == ("mean over 7 seeds",) and notes["system"]["f1_top15"] == ()
-    assert "no more than 15% ones" in notes["system"]["f1_videoxum"][0]
+    assert "no more than 15 % ones" in notes["system"]["f1_videoxum"][0]
     assert "arbitrary" in notes["system"]["f1_videoxum_script_max"][0]
+
+
+def notes_of(rows, row, name):
+    return next(measure.notes for measure in rows[row] if measure.name == name)
+
+
+def test_notes_count_the_misses_and_the_videos_that_cannot_be_scored():
+    cases = draw(np.random.default_rng(9), videos=5)
+    ids, importance = [case.annotation.video_id for case in cases], np.ones(100)
+    said = [
+        Prediction(ids[0], 100, (), importance),
+        Prediction(ids[1], 100, (3,)),
+        Prediction(ids[2], 100, None, importance),
+        None,
+        Prediction(ids[4], 100, (), importance),
+    ]
+    nobody = Annotation(ids[4], 5.0, "made", sentences=(AnnotatedSentence("A dog."),))
+    alone = video(ids[3], np.eye(1, 9))
+    annotations = [*(case.annotation for case in cases[:3]), alone, nobody]
+    rows = v2v_rows([Case(*pair) for pair in zip(annotations, said)], seeds=1)
+    over = "over the {} of 5 videos whose annotations have what it needs"
+    assert notes_of(rows, "system", "f1") == (
+        over.format(4),
+        "1 of 4 videos are predicted without frames and score as misses",
+        "1 of 4 videos have a prediction that selects no frame: 0",
+    )
+    without = "1 of 4 videos are predicted without importance and score as misses"
+    assert notes_of(rows, "system", "kendall") == (over.format(4), without)
+    assert notes_of(rows, "uniform", "f1") == (over.format(4),)
+    assert notes_of(rows, "human", "f1") == (over.format(3),)
+
+
+def test_notes_tell_correlations_with_summaries_from_those_with_importance():
+    """TVSum's eccv16 file has no importance of each annotator, and figures of the two are not to be compared."""
+    rng = np.random.default_rng(10)
+    for scores, told in (({}, False), ({"scores": None}, True)):
+        case = Case(keyshot_video("k", rng, **scores), Prediction("k", 8, None, np.arange(8.0), clock="samples"))
+        rows = keyshot_rows([case], seeds=1)
+        for row, measures in rows.items():
+            for measure in measures:
+                by_summaries = any("for want of their importance" in note for note in measure.notes)
+                assert by_summaries == (told and measure.name in RANKS), (row, measure.name)
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="the real answers are not here")

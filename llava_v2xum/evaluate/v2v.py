@@ -13,7 +13,7 @@ importance is its `top15`, that of `uniform` is what it selects, and its importa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 Progress = Callable[[Sequence["Case"]], Iterable["Case"]]
 
 SET_MEASURES = ("f1", "f1_max")  # the others need importance
-_ONE_MORE = "a threshold, not a count: a 0/1 importance with no more than {:.0%} ones selects every sample"
+_ONE_MORE = "a threshold, not a count: a 0/1 importance with no more than {:g} % ones selects every sample"
 _SCRIPT = "as the published script computes it; its threshold is an arbitrary sample's score"
+_BY_SUMMARIES = "against annotators' summaries at the picks, for want of their importance, which TVSum's published " \
+    "correlations are against (ydata-tvsum50's .mat or .tsv has it)"  # fmt: skip
 
 
 def v2v_rows(
@@ -107,6 +109,7 @@ def keyshot_rows(
             raise ValueError(f"video {case.annotation.video_id!r} has no keyshots; v2v_rows scores such videos")
         importance, sets = rows.candidates(case, np.array(keyshots.picks, dtype=float), keyshots.n_frames)
         rows.add(video, *keyshot_scores(importance, sets, keyshots, fraction))
+        rows.by_summaries |= keyshots.scores is None and len(keyshots.user_summaries) > 0
     return rows.measures()
 
 
@@ -115,7 +118,7 @@ def annotator_masks(annotation: Annotation) -> np.ndarray:
 
     `selections` where the annotation has them. Otherwise they are made from the key spans, and where nobody marked
     any, from the sentences' segments as one annotator's: [s, e] selects floor(s) to floor(e), the seconds it touches.
-    T is then `sampled_frames`, or the duration rounded up, which is VideoXum's.
+    T is then `sampled_frames`, or the duration rounded up.
 
     Returns:
         bool [A, T]; A = 0 where nobody marked a moment.
@@ -141,6 +144,7 @@ class _Rows:
         predictions = [case.prediction for case in cases if case.prediction is not None]
         self.has_sets = any(prediction.frames is not None for prediction in predictions)
         self.has_importance = any(prediction.importance is not None for prediction in predictions)
+        self.by_summaries = False  # whether summaries stood in for annotators' importance
         self.values: dict[str, Scores] = {row: {} for row in ("system", "random", "uniform", "human")}
 
     def candidates(self, case: Case, times: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
@@ -162,8 +166,7 @@ class _Rows:
         """Keep one video's scores, [B] a measure; the human ones where there are any."""
         prediction = self.cases[video].prediction
         for name, values in scores.items():
-            field = "frames" if name in SET_MEASURES else "importance"
-            missed = prediction is None or getattr(prediction, field) is None
+            missed = prediction is None or getattr(prediction, _field_of(name)) is None
             # a miss is 0 even where a threshold would select all of an importance of zeros
             self._of("system", name)[video] = 0 if missed else values[0]
             self._of("uniform", name)[video] = values[1]
@@ -176,7 +179,7 @@ class _Rows:
         has = {True: self.has_sets, False: self.has_importance}
         rows = {
             row: [
-                Measure(name, values, notes=self._notes(row, name))
+                Measure(name, values, notes=self._notes(row, name, ~np.isnan(values)))
                 for name, values in table.items()
                 if not np.isnan(values).all() and (row != "system" or has[name in SET_MEASURES])
             ]
@@ -190,11 +193,28 @@ class _Rows:
             table[name] = np.full(len(self.cases), np.nan)
         return table[name]
 
-    def _notes(self, row: str, name: str) -> tuple[str, ...]:
+    def _notes(self, row: str, name: str, scored: np.ndarray) -> tuple[str, ...]:
         notes = [f"mean over {self.seeds} seeds"] if row == "random" else []
         if name.startswith("f1_videoxum"):
-            notes.append(_SCRIPT if "script" in name else _ONE_MORE.format(self.fraction))
-        return tuple(notes)
+            notes.append(_SCRIPT if "script" in name else _ONE_MORE.format(100 * self.fraction))
+        if self.by_summaries and name.startswith(("kendall", "spearman")) and not name.endswith("_summary"):
+            notes.append(_BY_SUMMARIES)
+        if not scored.all():
+            notes.append(f"over the {scored.sum()} of {len(scored)} videos whose annotations have what it needs")
+        return (*notes, *(self._misses(name, scored) if row == "system" else ()))
+
+    def _misses(self, name: str, scored: np.ndarray) -> Iterator[str]:
+        """How many of the scored videos' predictions leave the measure nothing to score."""
+        field, there = _field_of(name), [case.prediction for case, kept in zip(self.cases, scored) if kept]
+        if lacking := sum(one is not None and getattr(one, field) is None for one in there):
+            yield f"{lacking} of {len(there)} videos are predicted without {field} and score as misses"
+        if field == "frames" and (empty := sum(one is not None and one.frames == () for one in there)):
+            yield f"{empty} of {len(there)} videos have a prediction that selects no frame: 0"
+
+
+def _field_of(name: str) -> str:
+    """The part of a prediction that a measure needs."""
+    return "frames" if name in SET_MEASURES else "importance"
 
 
 def system_at_samples(
