@@ -150,6 +150,18 @@ def test_the_page_has_both_tables_and_the_figures():
         assert len({line.count(" | ") for line in table}) == 1, "every line has as many cells"
 
 
+def test_a_note_of_a_baseline_alone_bears_its_name():
+    """"F1: mean over 5 seeds" would be taken for the system's."""
+    seeds, rule = "mean over 5 seeds", "a threshold"
+    rows = {
+        "system": [measure("f1", 0.5, 0.5, 0.5, notes=(rule,)), measure("kendall", 0.1, 0.1, 0.2)],
+        "random": [measure("f1", 0.1, 0.1, 0.1, notes=(seeds, rule)), measure("kendall", 0, 0, 0.1, notes=(seeds,))],
+        "human": [measure("f1", 0.6, math.nan, 0.7, notes=("over 2 of 3 videos",)), measure("kendall", 0.3, 0.4, 0.3)],
+    }
+    lines = format_markdown(example(rows=rows)).split("\n")
+    assert {"- F1: a threshold", "- random: mean over 5 seeds", "- human, F1: over 2 of 3 videos"} <= {*lines}
+
+
 @pytest.mark.parametrize("videos", [0, 1])
 def test_too_few_videos_for_intervals(videos, tmp_path):
     made = example(rows={"system": [measure("f1", *[0.5] * videos)]}, video_ids=VIDEOS[:videos])

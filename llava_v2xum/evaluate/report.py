@@ -157,12 +157,20 @@ def _table_notes(report: Report, columns: Sequence[Column]) -> list[str]:
 
 
 def _measure_notes(report: Report, rows: Sequence[str]) -> list[str]:
-    return _said_once(
-        (note, column(key).heading)
-        for row in ordered_rows(rows)
-        for key, score in report.rows[row].items()
-        for note in score.notes
-    )
+    """The notes of figures, each once, with the measures that it is about; of one baseline alone, with its name."""
+    about: dict[str, dict[str, list[str]]] = {}  # note -> row -> headings
+    for row in ordered_rows(rows):
+        for key, score in report.rows[row].items():
+            for note in score.notes:
+                about.setdefault(note, {}).setdefault(row, []).append(column(key).heading)
+    lines = []
+    for note, by_row in about.items():
+        headings = ", ".join(dict.fromkeys(heading for found in by_row.values() for heading in found))
+        row, *others = by_row
+        if row != "system" and not others:
+            headings = row if len(by_row[row]) == len(report.rows[row]) else f"{row}, {headings}"
+        lines.append(f"{headings}: {note}")
+    return lines
 
 
 def _said_once(notes: Iterable[tuple[str, str]]) -> list[str]:
