@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -107,6 +108,21 @@ def test_differences_in_how_reports_were_scored_are_said():
     assert "tokenizer:" not in text and "same videos" not in text
     fewer = Report("videoxum", "c", FACTS, {"system": {"f1": Score(0.5)}}, ("v_a",))
     assert "not over the same videos" in side_by_side([report("a", system={"f1": 0.5}), fewer], read_published())
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_what_sets_a_figure_apart_from_published_ones_is_said(markdown):
+    """A tokenizer or a protocol of another kind stands in the notes of reports and figures."""
+    scores = {"kendall": Score(0.5, notes=("by summaries",)), "f1_max": Score(0.5, notes=("not in this table",))}
+    said = [
+        Report("videoxum", name, FACTS, {"system": scores, "random": {"kendall": Score(0, notes=("seeds",))}}, VIDEOS)
+        for name in "ab"
+    ]
+    said[1] = replace(said[1], notes=("a plain tokenizer",))
+    text = side_by_side(said, read_published(), markdown)
+    mark = "- " if markdown else "  "
+    assert f"\n{mark}Kendall: by summaries" in text and f"\n{mark}b: a plain tokenizer" in text
+    assert "not in this table" not in text and "seeds" not in text
 
 
 def test_systems_of_one_name_are_told_apart():

@@ -34,6 +34,7 @@ __all__ = [
     "format_table",
     "main_columns",
     "make_report",
+    "measure_notes",
     "read_report",
     "row_name",
     "to_record",
@@ -93,7 +94,7 @@ def format_table(report: Report) -> str:
     grid += [[row_name(report, row), *_cells(report, row, columns)] for row in ordered_rows(report.rows)]
     facts = "; ".join(f"{key}: {fact_text(value)}" for key, value in report.facts.items())
     lines = [*textwrap.wrap(facts, WIDTH), "", text_grid(grid, rule_after=2)]
-    lines += wrapped(_table_notes(report, columns) + _measure_notes(report, ["system"]))
+    lines += wrapped(_table_notes(report, columns) + measure_notes(report, ["system"]))
     return "\n".join([*lines, "", text_grid(_measure_grid(report))])
 
 
@@ -107,7 +108,7 @@ def format_markdown(report: Report, figures: Sequence[str] = ()) -> str:
     parts += ["## Results", markdown_grid([head, *grid])]
     parts.append("\n".join(f"- {note}" for note in _table_notes(report, columns)))
     parts += ["## All measures", markdown_grid(_measure_grid(report, about=True), text_columns=(0, -1))]
-    noted = [f"- {note}" for note in _measure_notes(report, list(report.rows))]
+    noted = [f"- {note}" for note in measure_notes(report, list(report.rows))]
     parts += ["\n".join(noted), *(f"![{Path(name).stem}]({name})" for name in figures)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -156,12 +157,18 @@ def _table_notes(report: Report, columns: Sequence[Column]) -> list[str]:
     return notes + _said_once(reasons) + list(report.notes)
 
 
-def _measure_notes(report: Report, rows: Sequence[str]) -> list[str]:
-    """The notes of figures, each once, with the measures that it is about; of one baseline alone, with its name."""
+def measure_notes(report: Report, rows: Sequence[str], columns: Iterable[Column] | None = None) -> list[str]:
+    """The notes of figures, each once, with the measures that it is about; of one baseline alone, with its name.
+
+    Args:
+        rows: whose figures.
+        columns: the measures; every one if None.
+    """
+    keys = None if columns is None else {shown.key for shown in columns}
     about: dict[str, dict[str, list[str]]] = {}  # note -> row -> headings
     for row in ordered_rows(rows):
         for key, score in report.rows[row].items():
-            for note in score.notes:
+            for note in score.notes if keys is None or key in keys else ():
                 about.setdefault(note, {}).setdefault(row, []).append(column(key).heading)
     lines = []
     for note, by_row in about.items():

@@ -35,7 +35,7 @@ from .layouts import (
     text_grid,
     wrapped,
 )
-from .report import fact_text
+from .report import fact_text, measure_notes
 from .scores import Report
 
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -114,7 +114,8 @@ def _row(record: Any, sources: dict[str, dict[str, str]], where: str) -> Publish
 def side_by_side(reports: Sequence[Report], published: Published, markdown: bool = False) -> str:
     """One table a data set: published rows with their sources, then the reports' rows.
 
-    Under it stand the sources, how the reports' ways of scoring differ, and what is not here.
+    Under it stand the sources, how the reports' ways of scoring differ, what a reader must know about their figures
+    (another tokenizer, another protocol than the published rows'), and what is not here.
 
     Args:
         reports: of any data sets; their order is that of the rows.
@@ -138,7 +139,7 @@ def _dataset(dataset: str, reports: Sequence[Report], published: Published, mark
     body = [[f"{row.system} [{references.index(row.reference) + 1}]", *_as_printed(row, columns)] for row in rows]
     body += _report_rows(reports, columns)
     notes = [f"[{number}] {reference}" for number, reference in enumerate(references, 1)]
-    notes += list(_differences(reports))
+    notes += [*_differences(reports), *_said(reports, columns)]
     notes += [f"not here: {line}" for datasets, line in published.not_shipped if dataset in datasets]
     if markdown:
         head = [dataset, *(f"{one.group}: {one.heading}" if one.group else one.heading for one in columns)]
@@ -194,3 +195,14 @@ def _differences(reports: Sequence[Report]) -> Iterator[str]:
     ids = {report.video_ids for report in reports}
     if len(ids) > 1:
         yield "the reports are not over the same videos"
+
+
+def _said(reports: Sequence[Report], columns: Sequence[Column]) -> Iterator[str]:
+    """The notes of the reports and of their systems' figures in the table; of several reports, with their names."""
+    labels = _labels(reports)
+    owners: dict[str, list[str]] = {}
+    for report, label in zip(reports, labels):
+        for note in dict.fromkeys([*measure_notes(report, ["system"], columns), *report.notes]):
+            owners.setdefault(note, []).append(label)
+    for note, names in owners.items():
+        yield note if len(names) == len(labels) else f"{', '.join(names)}: {note}"
