@@ -142,10 +142,11 @@ def test_what_is_exported_can_be_scored(world, tmp_path, form, name, capsys):
     assert again.score("system", key).value == whole.score("system", key).value
 
 
-def test_tvsum_from_the_published_file(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    with h5py.File(tmp_path / "eccv16_dataset_tvsum_google_pool5.h5", "w") as file:
-        for number in range(1, 5):
+def write_tvsum(folder, rng, videos=4):
+    """The eccv16 file, ydata-tvsum50-anno.tsv of the same videos, and predictions; returns the annotators' scores."""
+    people = {}
+    with h5py.File(folder / "eccv16_dataset_tvsum_google_pool5.h5", "w") as file:
+        for number in range(1, videos + 1):
             frames, picks = 300, np.arange(0, 300, 15)
             starts = np.array([0, 20, 45, 60, 90, 120, 130, 165, 200, 225, 240, 280])
             points = np.stack([starts, np.append(starts[1:], frames) - 1], axis=1)
@@ -156,9 +157,17 @@ def test_tvsum_from_the_published_file(tmp_path, capsys):
             video["change_points"], video["n_frame_per_seg"] = points, points[:, 1] - points[:, 0] + 1
             video["n_frames"], video["picks"], video["n_steps"] = frames, picks, 20
             video["gtsummary"] = np.zeros(20)
+            people[f"video_{number}"] = rng.integers(1, 6, (5, frames))
+    lines = [f"id_{key}\tVT\t{','.join(map(str, row))}\n" for key, rows in people.items() for row in rows]
+    (folder / "ydata-tvsum50-anno.tsv").write_text("".join(lines))
+    scores = {f"video_{number}": rng.random(20).tolist() for number in range(1, videos + 1)}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    return people, scores
+
+
+def test_tvsum_from_the_published_file(tmp_path, capsys):
+    _, scores = write_tvsum(tmp_path, np.random.default_rng(0))
     source = tmp_path / "eccv16_dataset_tvsum_google_pool5.h5"
-    scores = {f"video_{number}": rng.random(20).tolist() for number in range(1, 5)}
-    (tmp_path / "scores.json").write_text(json.dumps(scores))
     files = ["--predictions", tmp_path / "scores.json", "--annotations", source, "--out", tmp_path / "report"]
     assert run("tvsum", *files, "--seeds", 5, "--resamples", 20) == 0
     report = read_report(tmp_path / "report")
@@ -170,6 +179,42 @@ def test_tvsum_from_the_published_file(tmp_path, capsys):
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     assert run("tvsum", *files) == 1
     assert "video 'video_2'" in capsys.readouterr().err
+
+
+def test_tvsum_s_correlations_are_with_everybodys_importance(tmp_path, capsys):
+    """Of two published files one table: keyshots of the one, importance of the other (scipy: Otani et al.'s way)."""
+    from scipy.stats import kendalltau, spearmanr
+
+    people, scores = write_tvsum(tmp_path, np.random.default_rng(1))
+    source, importance = tmp_path / "eccv16_dataset_tvsum_google_pool5.h5", tmp_path / "ydata-tvsum50-anno.tsv"
+    files = ["--predictions", tmp_path / "scores.json", "--annotations", source, "--seeds", 2, "--resamples", 0]
+    assert run("tvsum", *files, "--out", tmp_path / "alone") == 0
+    assert run("tvsum", *files, "--importance", importance, "--out", tmp_path / "both") == 0
+    alone, both = read_report(tmp_path / "alone"), read_report(tmp_path / "both")
+    for key, correlate in (("kendall_per_annotator", kendalltau), ("spearman_per_annotator", spearmanr)):
+        of_videos = [
+            np.mean([correlate(scores[key], row[::15])[0] for row in rows]) for key, rows in people.items()
+        ]
+        assert both.per_video[key] == pytest.approx(of_videos)
+        assert alone.score("system", key).notes and not both.score("system", key).notes
+    assert both.facts["importance"] == importance.name
+    for key in ("keyshot_f1_avg", "kendall_summary"):
+        assert both.per_video[key] == alone.per_video[key]
+    capsys.readouterr()
+    named = {f"id_{key}": row for key, row in scores.items()}
+    (tmp_path / "scores.json").write_text(json.dumps(named))
+    assert run("tvsum", *files, "--importance", importance, "--out", tmp_path / "named") == 0
+    assert read_report(tmp_path / "named").per_video == both.per_video
+    lines = importance.read_text().splitlines(keepends=True)
+    for wrong, message in (
+        (lines[:15], "has the videos video_1 to video_3, got 'video_4'"),
+        ([*lines[:5], *("id_b\tVT\t1,2\n" for _ in range(5)), *lines[10:]], "which must be the same video"),
+        ([line for place, line in enumerate(lines) if place != 19], "video 'video_4': user_summaries and scores"),
+        ([lines[0][:-2] + "x\n", *lines[1:]], "every video must be read, because they go by their order"),
+    ):
+        importance.write_text("".join(wrong))
+        assert run("tvsum", *files, "--importance", importance, "--out", tmp_path / "wrong") == 1
+        assert message in (said := capsys.readouterr().err) and importance.name in said
 
 
 @pytest.mark.parametrize(

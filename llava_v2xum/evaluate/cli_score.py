@@ -18,8 +18,9 @@ EXAMPLES = {
       another system's captions
 """,
     "tvsum": """examples:
-  ... tvsum --predictions scores.json --annotations eccv16_dataset_tvsum_google_pool5.h5
-      {"video_1": [one score a pick, ...], ...}
+  ... tvsum --predictions scores.json --annotations eccv16_dataset_tvsum_google_pool5.h5 \\
+      --importance ydata-tvsum50-anno.tsv
+      {"video_1": [one score a pick, ...], ...}; the first file has the keyshots, the second what correlations are with
 """,
     "shapes": """example:
   python -m llava_v2xum.shapes --videos 40 --out shapes

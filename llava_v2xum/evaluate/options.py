@@ -68,6 +68,7 @@ class Settings:
     clip_device: str | None = None
     no_clip_baselines: bool = False
     features: Path | None = None
+    importance: Path | None = None
     progress: bool = field(default=True, compare=False)
 
     @classmethod
@@ -107,6 +108,9 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
         group = parser.add_argument_group("keyshots")
         group.add_argument("--features", type=Path, metavar="FILE", help="frame features (eccv16 .h5, or a folder of "
             "ID.npy, [T, C] at the picks) to find change points by KTS where the annotations have none")  # fmt: skip
+        if dataset in (None, "tvsum"):
+            group.add_argument("--importance", type=Path, metavar="FILE", help="ydata-tvsum50's .mat or .tsv beside "
+                "the eccv16 file: each annotator's importance, which published correlations are against")  # fmt: skip
 
 
 def _add_text_options(group: argparse._ArgumentGroup) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,41 @@ def features_of(path: Path) -> dict[str, np.ndarray]:
     if not features:
         raise ValueError(f"{path}: expected features by video id, got none")
     return features
+
+
+def with_importance(annotations: Iterable[Annotation], source: Path) -> list[Annotation]:
+    """TVSum's eccv16 annotations with each annotator's importance, which that file has only the mean of.
+
+    Its `video_N` is the Nth video of TVSum's own files. The id that they have becomes the video's file name, so that
+    predictions may go by it (`named_as`).
+
+    Args:
+        source: ydata-tvsum50-anno.tsv or ydata-tvsum50.mat.
+
+    Raises:
+        ValueError, OSError: naming the file, if it is not one of these or a video cannot be read, which would shift the
+            others; naming the video, if there is no Nth one or it is of other frames or annotators.
+    """
+    found = load_references(source, "tvsum")
+    if found.rejected:
+        raise ValueError(f"{source}: every video must be read, because they go by their order: {found.rejected[0]}")
+    return [_with_importance(one, found.annotations, source) for one in annotations]
+
+
+def _with_importance(one: Annotation, given: Sequence[Annotation], source: Path) -> Annotation:
+    number = re.fullmatch(r"video_([1-9]\d*)", one.video_id)
+    if one.keyshots is None or number is None or int(number[1]) > len(given):
+        raise ValueError(f"{source}: has the videos video_1 to video_{len(given)}, got {one.video_id!r}")
+    same = given[int(number[1]) - 1]
+    if same.keyshots.picks != one.keyshots.picks:
+        ours, theirs = (f"{len(k.picks)} samples of {k.n_frames} frames" for k in (one.keyshots, same.keyshots))
+        raise ValueError(f"{source}: {same.video_id!r} has {theirs}, and {one.video_id!r}, which must be the same "
+            f"video by its number, has {ours}")  # fmt: skip
+    name = one.keyshots.video_name or same.video_id
+    try:
+        return replace(one, keyshots=replace(one.keyshots, scores=same.keyshots.scores, video_name=name))
+    except ValueError as error:
+        raise ValueError(f"{source}: video {one.video_id!r}: {error}") from error
 
 
 def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> list[Annotation]:

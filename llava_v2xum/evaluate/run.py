@@ -20,7 +20,7 @@ from .layouts import layout
 from .measures import Measure
 from .options import DATASETS, Settings
 from .predictions import Prediction, merge_predictions
-from .references import features_of, load_references, named_as
+from .references import features_of, load_references, named_as, with_importance
 from .segments import change_points_at
 from .v2t import predicted_text, v2t_rows
 from .v2v import SET_MEASURES, keyshot_rows, v2v_rows
@@ -59,15 +59,19 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
     """
     references = load_references(settings.annotations, settings.annotation_format)
     annotations, notes = references.annotations, []
+    facts = {"annotations": f"{settings.annotations.name} ({references.form})"}
     if references.rejected:
         first = references.rejected[0]
         notes.append(f"{len(references.rejected)} items of {settings.annotations.name} cannot be read, as {first}")
+    if settings.importance is not None:
+        annotations = with_importance(annotations, settings.importance)
+        facts["importance"] = settings.importance.name
     if settings.features is not None:
         annotations, count = _with_change_points(annotations, settings.features)
         notes.append(f"change points of {count} videos by KTS from {settings.features.name}")
     if references.clipped:
         notes.append(f"{len(references.clipped)} annotated videos have time stamps beyond their ends, moved to them")
-    return annotations, {"annotations": f"{settings.annotations.name} ({references.form})"}, notes
+    return annotations, facts, notes
 
 
 def load_system(settings: Settings, files: Sequence[Path]) -> dict[str, Prediction]:

@@ -36,7 +36,7 @@ SET_MEASURES = ("f1", "f1_max")  # the others need importance
 _ONE_MORE = "a threshold, not a count: a 0/1 importance with no more than {:g} % ones selects every sample"
 _SCRIPT = "as the published script computes it; its threshold is an arbitrary sample's score"
 _BY_SUMMARIES = "against annotators' summaries at the picks, for want of their importance, which TVSum's published " \
-    "correlations are against (ydata-tvsum50's .mat or .tsv has it)"  # fmt: skip
+    "correlations are against (--importance takes the file that has it)"  # fmt: skip
 
 
 def v2v_rows(
