@@ -68,7 +68,8 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
         facts["importance"] = settings.importance.name
     if settings.features is not None:
         annotations, count = _with_change_points(annotations, settings.features)
-        notes.append(f"change points of {count} videos by KTS from {settings.features.name}")
+        notes.append(f"change points of {count} videos by KTS from {settings.features.name}: keyshot figures are not "
+            "those of the published change points")  # fmt: skip
     if references.clipped:
         notes.append(f"{len(references.clipped)} annotated videos have time stamps beyond their ends, moved to them")
     return annotations, facts, notes

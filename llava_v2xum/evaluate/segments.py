@@ -12,7 +12,9 @@ import numpy as np
 
 from .extras import require
 
-PENALTY = 1.0  # v; what the published change points of TVSum and SumMe were made with
+# v; the usual value. What the published change points of TVSum and SumMe were made with is not known, and nobody has
+# made them again (github.com/KaiyangZhou/pytorch-vsumm-reinforce, issues 21 and 22): use theirs where a file has them.
+PENALTY = 1.0
 
 
 def kts(features: np.ndarray, penalty: float = PENALTY, max_changes: int | None = None) -> list[int]:
