@@ -10,6 +10,7 @@ import pytest
 
 from llava_v2xum.evaluate.compare import compare_rows, comparison_record, format_comparison, write_comparison
 from llava_v2xum.evaluate.confidence import holm, paired
+from llava_v2xum.evaluate.layouts import said_by
 from llava_v2xum.evaluate.measures import Measure
 
 DRAW = np.random.default_rng(3)
@@ -82,6 +83,15 @@ def test_files_hold_the_full_figures(tmp_path):
     first = record["measures"][0]
     assert first["difference"] == comparison.pairs[0].difference and first["p_holm"] == comparison.corrected[0]
     assert paths[1].read_text() == format_comparison(comparison, markdown=True)
+
+
+def test_how_the_systems_were_scored_stands_in_every_form(tmp_path):
+    notes = said_by(["big", "small"], [["a plain tokenizer"], ["a plain tokenizer", "3 misses"]])
+    assert notes == ["a plain tokenizer", "small: 3 misses"]
+    comparison = systems(notes=notes)[0]
+    for markdown in (False, True):
+        assert all(f"{'- ' if markdown else '  '}{note}" in format_comparison(comparison, markdown) for note in notes)
+    assert comparison_record(comparison)["notes"] == notes
 
 
 def test_systems_without_a_common_measure_are_refused():

@@ -117,6 +117,10 @@ def test_two_systems_are_compared(world, tmp_path, capsys):
     assert pairs["f1"]["difference"] > 0 and pairs["f1"]["p"] < 0.05
     assert pairs["bleu_4"]["difference"] == 0 and pairs["bleu_4"]["p"] == 1
     assert "good" in capsys.readouterr().out
+    assert run("compare", "videoxum", world / "good.jsonl", world / "some.jsonl", *more, *arguments) == 0
+    note = "some: 3 annotated videos have no prediction and are scored as misses"
+    assert note in (tmp_path / "compare.md").read_text(), "what is printed is kept too"
+    assert note in " ".join(capsys.readouterr().out.split())
 
 
 def test_reports_stand_side_by_side_under_published_rows(world, tmp_path, capsys):

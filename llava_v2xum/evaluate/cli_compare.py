@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Score both and compare; returns the exit status."""
     from .cli_score import of_shapes, system_name
     from .compare import compare_rows, format_comparison, write_comparison
+    from .layouts import said_by
     from .run import bring_together, load_annotations, score
 
     settings = of_shapes(Settings.from_arguments(args.dataset, args))
@@ -46,23 +47,25 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--resamples must be at least 1 to compare, got {settings.resamples}")
     if settings.clip is not None and settings.clip_cache is None and args.out is None:
         raise ValueError("--clip keeps its embeddings in a file: name it with --clip-cache, or a folder with --out")
-    annotations, _, _ = load_annotations(settings)
+    annotations, _, notes = load_annotations(settings)
     both = [bring_together(settings, [path], annotations) for path in (args.a, args.b)]
     if settings.skip_missing:  # only videos that both have can be compared
         shared = set(both[0].video_ids) & set(both[1].video_ids)
         annotations = [one for one in annotations if one.video_id in shared]
         both = [bring_together(settings, [path], annotations) for path in (args.a, args.b)]
-    rows = [score(settings, cases, args.out or Path(), baselines=False).rows["system"] for cases in both]
+    scored = [score(settings, cases, args.out or Path(), baselines=False) for cases in both]
     names = [system_name(path) for path in (args.a, args.b)]
     if names[0] == names[1]:
         names = [str(path) for path in (args.a, args.b)]
     comparison = compare_rows(
-        *rows, *names, resamples=settings.resamples, permutations=args.permutations, seed=settings.seed
+        *(one.rows["system"] for one in scored),
+        *names,
+        resamples=settings.resamples,
+        permutations=args.permutations,
+        seed=settings.seed,
+        notes=[*notes, *said_by(names, [one.notes for one in scored])],
     )
     print(format_comparison(comparison))
-    for name, cases in zip(names, both):
-        for note in cases.notes():
-            print(f"  {name}: {note}")
     if args.out is not None:
         write_comparison(comparison, args.out)
     return 0

@@ -32,6 +32,7 @@ class Comparison:
         corrected: [pairs], Holm's p over all of them.
         left_out: measures that only one of the two has.
         videos: how many were compared.
+        notes: what a reader must know of how they were scored, one line each.
     """
 
     a: str
@@ -41,6 +42,7 @@ class Comparison:
     left_out: tuple[str, ...]
     videos: int
     level: float = LEVEL
+    notes: tuple[str, ...] = ()
 
 
 def compare_rows(
@@ -52,12 +54,14 @@ def compare_rows(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
     level: float = LEVEL,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Compare two systems' measures over the same videos, in the same order.
 
     Args:
         a_measures, b_measures: the `system` rows of two prediction files scored alike.
         a, b: what the systems are called.
+        notes: what a reader must know of how they were scored.
 
     Raises:
         ValueError: if they share no measure, or a shared one is not over the same videos (`confidence.paired`).
@@ -75,6 +79,7 @@ def compare_rows(
         left_out=tuple(sorted(set(ours) ^ set(theirs))),
         videos=len(ours[shared[0]].values),
         level=level,
+        notes=tuple(notes),
     )
 
 
@@ -105,6 +110,7 @@ def format_comparison(comparison: Comparison, markdown: bool = False) -> str:
     ]
     if comparison.left_out:
         notes.append(f"left out, because only one of the two has them: {', '.join(comparison.left_out)}")
+    notes += comparison.notes
     if markdown:
         title = f"# {comparison.a} against {comparison.b} on {comparison.videos} videos"
         return "\n".join([title, "", markdown_grid(grid), "", *(f"- {note}" for note in notes)]) + "\n"
@@ -122,6 +128,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "videos": comparison.videos,
         "level": comparison.level,
         "left_out": list(comparison.left_out),
+        "notes": list(comparison.notes),
         "measures": [{key: _null(value) for key, value in pair.items()} for pair in pairs],
     }
 

@@ -173,6 +173,19 @@ def wrapped(notes: Iterable[str]) -> list[str]:
     return [line for note in notes for line in fill.wrap(note)]
 
 
+def said_by(names: Sequence[str], notes: Sequence[Iterable[str]]) -> list[str]:
+    """Each note once: as it is where everybody has it, else behind the names of those that do.
+
+    Args:
+        notes: of each name.
+    """
+    owners: dict[str, list[str]] = {}
+    for name, said in zip(names, notes):
+        for note in dict.fromkeys(said):
+            owners.setdefault(note, []).append(name)
+    return [note if len(those) == len(names) else f"{', '.join(those)}: {note}" for note, those in owners.items()]
+
+
 def markdown_grid(grid: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)) -> str:
     """Cells as a Markdown table; the first row is the head, text columns go to the left, the others to the right."""
     head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in grid]

@@ -32,6 +32,7 @@ from .layouts import (
     markdown_grid,
     ordered_columns,
     ordered_rows,
+    said_by,
     text_grid,
     wrapped,
 )
@@ -139,7 +140,8 @@ def _dataset(dataset: str, reports: Sequence[Report], published: Published, mark
     body = [[f"{row.system} [{references.index(row.reference) + 1}]", *_as_printed(row, columns)] for row in rows]
     body += _report_rows(reports, columns)
     notes = [f"[{number}] {reference}" for number, reference in enumerate(references, 1)]
-    notes += [*_differences(reports), *_said(reports, columns)]
+    notes += _differences(reports)
+    notes += said_by(_labels(reports), [[*measure_notes(one, ["system"], columns), *one.notes] for one in reports])
     notes += [f"not here: {line}" for datasets, line in published.not_shipped if dataset in datasets]
     if markdown:
         head = [dataset, *(f"{one.group}: {one.heading}" if one.group else one.heading for one in columns)]
@@ -195,14 +197,3 @@ def _differences(reports: Sequence[Report]) -> Iterator[str]:
     ids = {report.video_ids for report in reports}
     if len(ids) > 1:
         yield "the reports are not over the same videos"
-
-
-def _said(reports: Sequence[Report], columns: Sequence[Column]) -> Iterator[str]:
-    """The notes of the reports and of their systems' figures in the table; of several reports, with their names."""
-    labels = _labels(reports)
-    owners: dict[str, list[str]] = {}
-    for report, label in zip(reports, labels):
-        for note in dict.fromkeys([*measure_notes(report, ["system"], columns), *report.notes]):
-            owners.setdefault(note, []).append(label)
-    for note, names in owners.items():
-        yield note if len(names) == len(labels) else f"{', '.join(names)}: {note}"
