@@ -209,6 +209,10 @@ def test_tvsum_s_correlations_are_with_everybodys_importance(tmp_path, capsys):
     (tmp_path / "scores.json").write_text(json.dumps(named))
     assert run("tvsum", *files, "--importance", importance, "--out", tmp_path / "named") == 0
     assert read_report(tmp_path / "named").per_video == both.per_video
+    named = ["--predictions", tmp_path / "scores.json", "--annotations", importance, "--resamples", 0, "--seeds", 2]
+    assert run("tvsum", *named, "--out", tmp_path / "importance") == 0
+    absent = read_report(tmp_path / "importance").absent["keyshot_f1_avg"]
+    assert absent == "needs the annotators' summaries and change points, which no annotation has"
     lines = importance.read_text().splitlines(keepends=True)
     for wrong, message in (
         (lines[:15], "has the videos video_1 to video_3, got 'video_4'"),
@@ -268,7 +272,7 @@ def test_importing_the_metrics_loads_nothing_heavy():
 
 
 @pytest.mark.skipif(not has_java(), reason="METEOR and COCO's tokenizer need Java")
-def test_with_java_the_report_has_meteor(world, tmp_path):
+def test_with_java_the_report_has_meteor(world, tmp_path, quick_meteor):
     files = ["--predictions", world / "good.jsonl", "--annotations", world / "videoxum.json", "--out", tmp_path]
     assert run("videoxum", *files, "--seeds", 2, "--resamples", 10) == 0
     report = read_report(tmp_path)

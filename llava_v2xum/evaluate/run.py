@@ -139,6 +139,8 @@ def reasons(settings: Settings, cases: Sequence[Case], measures: Iterable[str]) 
             found[shown.key] = "no prediction has importance"
         elif shown.key in SET_MEASURES and all(one.frames is None for one in said):
             found[shown.key] = "no prediction has frames"
+        elif shown.key.startswith("keyshot") or shown.key.endswith("_summary"):
+            found[shown.key] = "needs the annotators' summaries and change points, which no annotation has"
         elif shown.group == "V2T" and all(predicted_text(one) is None for one in said):
             found[shown.key] = "no prediction has text"
         elif shown.key == "meteor":
