@@ -27,11 +27,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from .atomic import replacing
-from .checks import as_list, check_keys, check_text, is_number
+from .checks import as_list, check_keys, check_text, is_number, json_lines
 from .keyshots import Keyshots
 from .summary import canonical_text
 
@@ -179,25 +178,15 @@ def read_annotations(path: str | os.PathLike[str]) -> Iterator[Annotation]:
         OSError: if the file cannot be read.
     """
     seen: dict[str, int] = {}
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{Path(path)}:{number}"
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{where}: expected one JSON object a line ({error})") from error
-            if isinstance(record, dict) and "video_id" in record:
-                where += f": video {record['video_id']!r}"
-            try:
-                annotation = Annotation.from_record(record)
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
-            first = seen.setdefault(annotation.video_id, number)
-            if first != number:
-                raise ValueError(f"{where}: line {first} annotates the same video")
-            yield annotation
+    for number, where, record in json_lines(path):
+        try:
+            annotation = Annotation.from_record(record)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        first = seen.setdefault(annotation.video_id, number)
+        if first != number:
+            raise ValueError(f"{where}: line {first} annotates the same video")
+        yield annotation
 
 
 def _names(kind: type) -> list[str]:

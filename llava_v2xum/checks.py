@@ -1,10 +1,40 @@
-"""Checks of values from JSON that the annotation form and the prediction form share."""
+"""JSON lines read and their values checked, as the annotation form and the prediction form share it."""
 
 from __future__ import annotations
 
+import codecs
+import json
 import math
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+
+def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
+    """Read JSON lines; blank ones are passed over, and so is a byte order mark, which some editors write.
+
+    Returns:
+        the number of each line, from 1; where its value stands, for messages: `file:line`, and the video if it names
+        one; the value.
+
+    Raises:
+        ValueError: naming the file and the line, if one is no JSON or not in UTF-8.
+        OSError: if the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not line.strip():
+                continue
+            where = f"{Path(path)}:{number}"
+            try:
+                value = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{where}: expected one JSON object a line, in UTF-8 ({error})") from error
+            if isinstance(value, dict) and "video_id" in value:
+                where += f": video {value['video_id']!r}"
+            yield number, where, value
 
 
 def is_number(value: Any) -> bool:

@@ -165,6 +165,23 @@ def test_what_the_schema_does_not_allow_is_named(record, message):
         Annotation.from_record(record)
 
 
+def test_what_editors_write_around_lines_is_read(tmp_path):
+    """A byte order mark, line ends of two characters, blank lines, none at the end."""
+    file = tmp_path / "a.jsonl"
+    lines = [json.dumps(changed(video_id=name)) for name in ("v_1", "v_2")]
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n \r\n".join(lines).encode())
+    assert [one.video_id for one in read_annotations(file)] == ["v_1", "v_2"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_named(tmp_path, encoding):
+    file = tmp_path / "a.jsonl"
+    lines = json.dumps(RECORD) + "\n" + json.dumps(changed(video_id="caf\u00e9"), ensure_ascii=False)
+    file.write_bytes(lines.encode(encoding))
+    with pytest.raises(ValueError, match=r"a\.jsonl:[12]: expected one JSON object a line, in UTF-8 \('utf-8' codec"):
+        list(read_annotations(file))
+
+
 def test_errors_name_file_line_and_video(tmp_path):
     file = tmp_path / "a.jsonl"
     line = json.dumps(RECORD)
@@ -173,6 +190,7 @@ def test_errors_name_file_line_and_video(tmp_path):
         (json.dumps(changed(text="")), r"a\.jsonl:1: video 'v_1': text must be"),
         (f"{line}\n{line[:-9]}", r"a\.jsonl:2: expected one JSON object a line"),
         ("[1]", r"a\.jsonl:1: expected a JSON object, got list"),
+        ("[" * 100_000, r"a\.jsonl:1: expected one JSON object a line"),  # deeper than Python follows
     ]:
         file.write_text(content)
         with pytest.raises(ValueError, match=message):

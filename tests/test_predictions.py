@@ -226,9 +226,17 @@ def test_what_the_schema_does_not_allow_is_named(tmp_path, record, message):
         read_predictions(written(tmp_path, record))
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(RECORD).encode() + b"\r\n")
+    assert list(read_predictions(tmp_path / "a.jsonl")) == [RECORD["video_id"]]
+
+
 def test_a_file_that_is_none_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps(RECORD) + "\n\n{")
     with pytest.raises(ValueError, match=r"a\.jsonl:3: expected one JSON object a line"):
+        read_predictions(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(RECORD).encode("utf-16"))
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: expected one JSON object a line, in UTF-8"):
         read_predictions(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_text("\n")
     with pytest.raises(ValueError, match=r"a\.jsonl: expected one prediction a line, got an empty file"):

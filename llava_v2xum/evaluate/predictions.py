@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replacing
-from ..checks import as_list, check_prose, check_text, checked_numbers, is_frame, is_number
+from ..checks import as_list, check_prose, check_text, checked_numbers, is_frame, is_number, json_lines
 from .prediction_records import OF_FRAMES, OF_TEXT, content_of
 
 logger = logging.getLogger(__name__)
@@ -159,27 +159,17 @@ def read_predictions(path: str | os.PathLike[str], num_frames: int | None = None
     lines: dict[str, int] = {}
     predictions: dict[str, Prediction] = {}
     replaced = 0
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{Path(path)}:{number}"
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{where}: expected one JSON object a line ({error})") from error
-            if isinstance(record, dict) and "video_id" in record:
-                where += f": video {record['video_id']!r}"
-            try:
-                prediction = Prediction.from_record(record, num_frames)
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
-            first = lines.setdefault(prediction.video_id, number)
-            if first != number:
-                if Path(path).name != SUMMARIES:
-                    raise ValueError(f"{where}: line {first} predicts the same video")
-                replaced += 1
-            predictions[prediction.video_id] = prediction
+    for number, where, record in json_lines(path):
+        try:
+            prediction = Prediction.from_record(record, num_frames)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        first = lines.setdefault(prediction.video_id, number)
+        if first != number:
+            if Path(path).name != SUMMARIES:
+                raise ValueError(f"{where}: line {first} predicts the same video")
+            replaced += 1
+        predictions[prediction.video_id] = prediction
     if not predictions:
         raise ValueError(f"{Path(path)}: expected one prediction a line, got an empty file")
     if replaced:
