@@ -91,6 +91,16 @@ def test_a_missing_video_is_a_miss_unless_it_is_skipped(world, tmp_path):
         assert missed.score("system", key).value == pytest.approx(expected), key
 
 
+def test_samples_that_are_not_one_a_second_are_told(world, tmp_path):
+    entries = json.loads((world / "videoxum.json").read_text())
+    entries[0]["vsum_onehot"] = [[value for value in row for _ in range(2)] for row in entries[0]["vsum_onehot"]]
+    entries[0]["sampled_frames"] *= 2
+    (tmp_path / "videoxum.json").write_text(json.dumps(entries))
+    files = ["--predictions", world / "good.jsonl", "--annotations", tmp_path / "videoxum.json", "--out", tmp_path]
+    assert run("videoxum", *files, "--seeds", 1, "--resamples", 0, "--no-meteor", "--tokenizer", "plain") == 0
+    assert any("1 annotated videos have samples more than a second" in note for note in read_report(tmp_path).notes)
+
+
 def test_files_of_several_runs_are_one_system(world, tmp_path):
     """Frames of one run and the text of another."""
     records = [json.loads(line) for line in (world / "good.jsonl").read_text().splitlines()]

@@ -72,6 +72,10 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
             "those of the published change points")  # fmt: skip
     if references.clipped:
         notes.append(f"{len(references.clipped)} annotated videos have time stamps beyond their ends, moved to them")
+    late = sum(_samples_behind_the_end(one) for one in annotations)
+    if late:
+        notes.append(f"{late} annotated videos have samples more than a second behind their ends, though sample k is "
+            "second k; they are taken at the end")  # fmt: skip
     return annotations, facts, notes
 
 
@@ -202,6 +206,14 @@ def bar(settings: Settings, name: str) -> Callable[[Iterable], Iterable] | None:
     if not settings.progress:
         return None
     return lambda items: tqdm(items, desc=name, leave=False, disable=None)
+
+
+def _samples_behind_the_end(one: Annotation) -> bool:
+    """Whether a video annotated at 1 FPS has more samples than seconds, other than by rounding."""
+    if one.keyshots is not None:
+        return False
+    samples = len(one.selections[0]) if one.selections else one.sampled_frames or 0
+    return samples > one.duration_seconds + 2
 
 
 def _with_change_points(annotations: Sequence[Annotation], source: Path) -> tuple[list[Annotation], int]:
