@@ -24,10 +24,11 @@ from published import (
 from llava_v2xum.annotations import AnnotatedSentence, Annotation, write_annotations
 from llava_v2xum.convert import READERS
 from llava_v2xum.evaluate.caption_files import write_coco_references
-from llava_v2xum.evaluate.formats import AUTO, PREDICTION_FORMATS, format_of, load_predictions
+from llava_v2xum.evaluate.detect import ANNOTATIONS, PREDICTIONS, holds
+from llava_v2xum.evaluate.formats import AUTO, PREDICTION_FORMATS, load_predictions
 from llava_v2xum.evaluate.predictions import PredictedSentence, Prediction, write_predictions
 from llava_v2xum.evaluate.references import AUTO as ANY
-from llava_v2xum.evaluate.references import REFERENCE_FORMATS, features_of, is_annotations, load_references, named_as
+from llava_v2xum.evaluate.references import REFERENCE_FORMATS, features_of, load_references, named_as
 
 pytest.importorskip("h5py")
 pytest.importorskip("scipy")
@@ -62,7 +63,9 @@ def dumped(path, content):
 def test_what_a_format_can_hold_is_written_told_apart_and_read_back(tmp_path, name):
     path = tmp_path / PATHS[name]
     written = PREDICTION_FORMATS[name].write(path, [WHOLE, SILENT])
-    assert format_of(path) == name and not is_annotations(path)
+    assert holds(path) == (PREDICTIONS, name)
+    with pytest.raises(ValueError, match=rf"{path.name}: expected annotations, got predictions \({name}\)$"):
+        load_references(path)
     read = load_predictions(path)
     assert {key: one.to_record() for key, one in load_predictions(path, name).items()} == {
         key: one.to_record() for key, one in read.items()
@@ -193,12 +196,24 @@ def test_wrong_arrays_are_told_with_their_video(tmp_path):
         load_predictions(path, clock="seconds")
 
 
-@pytest.mark.parametrize("content", [[], {}, 7, [{"caption": "a"}], {"a": {"b": 1}}, {"results": 1}])
-def test_json_that_may_be_anything_is_not_guessed(tmp_path, content):
+@pytest.mark.parametrize(
+    "content, shown",
+    [
+        ([], "empty JSON"),
+        ({}, "empty JSON"),
+        (7, "JSON that is 7"),
+        ([{"caption": "a"}], "JSON that is a list"),
+        ({"a": {"b": 1}}, "JSON that is an object"),
+        ({"results": 1}, "JSON that is an object"),
+        ([[1]], "JSON that is a list"),
+    ],
+)
+def test_json_that_may_be_anything_is_not_guessed(tmp_path, content, shown):
     path = dumped(tmp_path / "p.json", content)
-    with pytest.raises(ValueError, match=r"p\.json: it is not clear of which format it is; say which of these: pred"):
+    got = rf"got {shown}.*; if it has one of these formats, say which with"
+    with pytest.raises(ValueError, match=rf"p\.json: expected predictions, {got} --prediction-format: "):
         load_predictions(path)
-    with pytest.raises(ValueError, match=r"p\.json: it is not clear of which format it is; say which of these: ann"):
+    with pytest.raises(ValueError, match=rf"p\.json: expected annotations, {got} --annotation-format: "):
         load_references(path)
 
 
@@ -206,9 +221,11 @@ def test_files_that_are_not_there_or_of_unknown_ending(tmp_path):
     for load in (load_predictions, load_references):
         with pytest.raises(FileNotFoundError, match="no such"):
             load(tmp_path / "a.json")
-        for path in (tmp_path, dumped(tmp_path / "a.txt", "")):
-            with pytest.raises(ValueError, match="it is not clear of which format it is"):
-                load(path)
+        with pytest.raises(ValueError, match=r"got a file named \.txt"):
+            load(dumped(tmp_path / "a.txt", ""))
+        (tmp_path / "folder.json").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="got a folder without"):
+            load(tmp_path / "folder.json")
         with pytest.raises(ValueError, match=r"b\.json: expected JSON"):
             load(dumped(tmp_path / "b.json", "{"))
 
@@ -259,7 +276,9 @@ def test_annotations_of_every_format_are_told_apart(tmp_path):
         found = load_references(path)
         assert (found.form, len(found.annotations), found.rejected, found.clipped) == (name, 1, [], {})
         assert load_references(path, name) == found
-        assert is_annotations(path)
+        assert holds(path) == (ANNOTATIONS, name)
+        with pytest.raises(ValueError, match=rf"{path.name}: expected predictions, got annotations \({name}\)$"):
+            load_predictions(path)
     assert AUTO == ANY not in PREDICTION_FORMATS
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .detect import ANNOTATIONS, holds
 from .formats import load_predictions
 from .quality import annotated_text, quality_rows, write_quality
 from .quality_models import parse_scorer
-from .references import is_annotations, load_references
+from .references import load_references
 from .v2t import predicted_text
 
 EPILOG = """scorers:
@@ -69,7 +70,8 @@ def texts_of(path: Path) -> dict[str, str]:
     Raises:
         ValueError, OSError: naming the file, if it is no such file, or has no text at all.
     """
-    if is_annotations(path):
+    found = holds(path) if path.exists() else None
+    if found is not None and found[0] == ANNOTATIONS:
         texts = {one.video_id: annotated_text(one) for one in load_references(path).annotations}
     else:
         texts = {name: predicted_text(one) for name, one in load_predictions(path).items()}

@@ -1,4 +1,4 @@
-"""Other systems' prediction files: which formats there are, which one a file has, and reading and writing them.
+"""Other systems' prediction files: which formats there are, and reading and writing them.
 
 `PREDICTION_FORMATS` names them; another format is a module with a read and a write function, and one line there.
 """
@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..convert.readers import SourceError, load_json
+from ..convert.readers import SourceError
 from . import caption_files, score_files
+from .detect import PREDICTIONS, format_of
 from .predictions import CLOCKS, SUMMARIES, Prediction, read_predictions, write_predictions
 from .written import Written
 
@@ -44,7 +44,7 @@ def _write_form(path: Path, predictions: Iterable[Prediction]) -> Written:
 
 
 PREDICTION_FORMATS: dict[str, Format] = {
-    "predictions": Format(
+    PREDICTIONS: Format(
         _read_form, _write_form, "this project's form, JSON lines; summaries.jsonl of infer, or its folder; raw answers"
     ),
     "scores-json": Format(
@@ -73,7 +73,7 @@ def load_predictions(
     """Read a prediction file of any format.
 
     Args:
-        name: of `PREDICTION_FORMATS`, or "auto" for `format_of`.
+        name: of `PREDICTION_FORMATS`, or "auto" for `detect.format_of`.
         num_frames: N of predictions that do not say it.
         clock: what the indexes count ("prompts" or "samples"), in place of what the file says or its format means;
             score files are taken to count samples.
@@ -89,7 +89,8 @@ def load_predictions(
     path = Path(path)
     if clock is not None and clock not in CLOCKS:
         raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
-    name = format_of(path) if name == AUTO else name
+    if name == AUTO:
+        name = format_of(path, PREDICTIONS, PREDICTION_FORMATS, "--prediction-format")
     if name not in PREDICTION_FORMATS:
         raise ValueError(f"format must be one of {', '.join(PREDICTION_FORMATS)}, got {name!r}")
     try:
@@ -97,39 +98,3 @@ def load_predictions(
     except SourceError as error:
         raise ValueError(str(error)) from error
     return predictions if clock is None else {key: replace(one, clock=clock) for key, one in predictions.items()}
-
-
-def format_of(path: Path) -> str:
-    """The format that a file has, by its ending and, for .json, by what it holds.
-
-    Raises:
-        ValueError: naming the file and the formats, if it is not clear.
-        OSError: if it is not there.
-    """
-    if path.is_dir():
-        name = "predictions" if (path / SUMMARIES).exists() else "scores-npy" if any(path.glob("*.npy")) else None
-    elif not path.exists():
-        raise FileNotFoundError(f"{path}: no such prediction file")
-    elif path.suffix.lower() == ".json":
-        name = _json_format(path)
-    else:
-        name = {".jsonl": "predictions", ".h5": "scores-h5", ".hdf5": "scores-h5"}.get(path.suffix.lower())
-    if name is None:
-        formats = "; ".join(f"{name} ({one.help})" for name, one in PREDICTION_FORMATS.items())
-        raise ValueError(f"{path}: it is not clear of which format it is; say which of these: {formats}")
-    return name
-
-
-def _json_format(path: Path) -> str | None:
-    try:
-        content: Any = load_json(path)
-    except SourceError as error:
-        raise ValueError(str(error)) from error
-    if isinstance(content, list):
-        is_coco = bool(content) and isinstance(content[0], dict) and {"image_id", "caption"} <= content[0].keys()
-        return "coco-captions" if is_coco else None
-    if isinstance(content, dict) and isinstance(content.get("results"), dict):
-        return "dense-captions"
-    if isinstance(content, dict) and content and all(isinstance(scores, list) for scores in content.values()):
-        return "scores-json"
-    return None

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..annotations import Annotation, read_annotations
 from ..convert import READERS, Rejected, Settings, SourceError
-from ..convert.arrays import as_numbers, open_hdf5
+from ..convert.arrays import as_numbers
 from ..convert.eccv16 import read_features
-from ..convert.readers import load_json
+from .detect import ANNOTATIONS, format_of
 from .score_files import arrays_in
 from .written import naming
 
 AUTO = "auto"
-FORM = "annotations"
 REFERENCE_FORMATS: dict[str, str] = {
-    FORM: "annotation JSON lines of `python -m llava_v2xum.convert`",
+    ANNOTATIONS: "annotation JSON lines of `python -m llava_v2xum.convert`",
     **{name: reader.help for name, reader in READERS.items()},
 }
 
@@ -52,7 +49,7 @@ def load_references(
 
     Args:
         path: a file; for SumMe its folder of MATLAB files.
-        name: of `REFERENCE_FORMATS`, or "auto" for `reference_format_of`.
+        name: of `REFERENCE_FORMATS`, or "auto" for `detect.format_of`.
         tolerance_seconds: how far beyond a video's ends a time stamp may lie, as in convert's settings.
 
     Raises:
@@ -61,10 +58,11 @@ def load_references(
         MissingExtra: if the format needs a package that is not installed.
     """
     path = Path(path)
-    name = reference_format_of(path) if name == AUTO else name
+    if name == AUTO:
+        name = format_of(path, ANNOTATIONS, REFERENCE_FORMATS, "--annotation-format")
     if name not in REFERENCE_FORMATS:
         raise ValueError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
-    if name == FORM:
+    if name == ANNOTATIONS:
         found = References(list(read_annotations(path)), name)
     else:
         try:
@@ -93,72 +91,6 @@ def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
         if item.clipped:
             found.clipped[video_id] = item.clipped
     return found
-
-
-def reference_format_of(path: Path) -> str:
-    """The format that an annotation file has, by its ending and what it holds.
-
-    Raises:
-        ValueError: naming the file and the formats, if it is not clear.
-        OSError: if it is not there.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such annotation file")
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        name = "summe" if any(path.glob("*.mat")) else None
-    elif suffix == ".json":
-        name = _json_format(path)
-    else:
-        endings = {".jsonl": FORM, ".h5": "eccv16", ".hdf5": "eccv16", ".tsv": "tvsum", ".mat": "tvsum"}
-        name = endings.get(suffix)
-    if name is None:
-        formats = "; ".join(f"{name} ({what})" for name, what in REFERENCE_FORMATS.items())
-        raise ValueError(f"{path}: it is not clear of which format it is; say which of these: {formats}")
-    return name
-
-
-def _json_format(path: Path) -> str | None:
-    """By the keys of the first entry."""
-    try:
-        content: Any = load_json(path)
-    except SourceError as error:
-        raise ValueError(str(error)) from error
-    entries = list(content.values()) if isinstance(content, dict) else content
-    if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
-        return None
-    keys = entries[0].keys()
-    if isinstance(content, dict):
-        return "activitynet-captions" if {"timestamps", "sentences"} <= keys else None
-    if {"tsum", "vsum"} <= keys:
-        return "videoxum"
-    return "instruct-v2xum" if {"id", "meta", "conversations"} <= keys else None
-
-
-def is_annotations(path: Path) -> bool:
-    """Whether a file holds annotations rather than predictions, by what it holds.
-
-    Raises:
-        ValueError, OSError: naming the file, if it cannot be read as JSON lines, JSON or HDF5 where it is named so.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
-        with open(path, encoding="utf-8") as file:
-            first = next((line for line in file if line.strip()), "null")
-        try:
-            record = json.loads(first)
-        except ValueError as error:
-            raise ValueError(f"{path}: expected one JSON object a line ({error})") from error
-        return isinstance(record, dict) and {"video_id", "duration_seconds", "source"} <= record.keys()
-    if suffix == ".json":
-        return _json_format(path) is not None
-    if suffix in (".h5", ".hdf5"):
-        try:
-            with open_hdf5(path) as file:
-                return any(hasattr(group, "items") and "picks" in group for group in file.values())
-        except SourceError as error:
-            raise ValueError(str(error)) from error
-    return suffix in (".tsv", ".mat") or (path.is_dir() and any(path.glob("*.mat")))
 
 
 def features_of(path: Path) -> dict[str, np.ndarray]:
