@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no `java` on the PATH")
+from llava_v2xum.evaluate.java import has_java
+
+needs_java = pytest.mark.skipif(not has_java(), reason="there is no `java` on the PATH that runs")
 
 # Several references, punctuation, Unicode, line breaks and separators in the text, repeated words, empty predictions.
 PREDICTIONS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 
 import numpy as np
@@ -66,14 +65,13 @@ def test_with_java_the_figures_are_coco_s(monkeypatch):
 
 
 @needs_java
-def test_all_together_with_java(monkeypatch, tmp_path):
-    table = tmp_path / "none.gz"  # METEOR without its paraphrases starts at once; its figures are test_meteor.py's
-    table.write_bytes(gzip.compress(b""))
-    monkeypatch.setattr(meteor, "_paraphrases", lambda: table)
+def test_all_together_with_java(quick_meteor):
     scores = caption_scores(PREDICTIONS, REFERENCES)
     assert list(scores) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"]
-    tokens = [tokenize(several, "ptb") for several in REFERENCES.values()]
-    hypotheses = tokenize([PREDICTIONS[video] for video in REFERENCES], "ptb")
+    texts = [[PREDICTIONS[video], *several] for video, several in REFERENCES.items()]
+    tokens = iter(tokenize([text for some in texts for text in some], "ptb"))
+    words = [[next(tokens) for _ in some] for some in texts]
+    hypotheses, tokens = [some[0] for some in words], [some[1:] for some in words]
     assert scores["meteor"] == meteor.meteor_measure(hypotheses, tokens).value > 0.2
 
 

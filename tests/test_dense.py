@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import random
 from itertools import combinations
@@ -132,14 +131,6 @@ def test_a_video_without_annotated_events_is_not_scored():
             assert measure.value == pytest.approx(1, abs=1e-6)
 
 
-@pytest.fixture
-def quick(monkeypatch, tmp_path):
-    """METEOR without its table of paraphrases, which takes it seconds to read."""
-    table = tmp_path / "none.gz"
-    table.write_bytes(gzip.compress(b""))
-    monkeypatch.setattr(meteor, "_paraphrases", lambda: table)
-
-
 def random_events(draw, number):
     words = "man dog runs sits jumps guitar plays fast café".split()
     starts = [draw.randint(0, 8) for _ in range(number)]
@@ -147,7 +138,7 @@ def random_events(draw, number):
 
 
 @needs_java
-def test_against_the_published_evaluators_way(quick):
+def test_against_the_published_evaluators_way(quick_meteor):
     """Video by video and pair by pair, with random strings as garbage, as the published code goes about it."""
     pytest.importorskip("pycocoevalcap.cider.cider")
     draw = random.Random(3)
@@ -210,7 +201,7 @@ def soda(found, wanted, meteor_values):
 
 
 @needs_java
-def test_perfect_answers_score_one_whatever_their_order(quick):
+def test_perfect_answers_score_one_whatever_their_order(quick_meteor):
     answer = events((0, 5), text="A man runs fast.") + events((5, 9), text="Two dogs play here.")
     found = figures(dense_measures([answer[::-1], answer], [answer, answer])[0])
     for name in ("soda_c", "soda_c_script", "dense_meteor", "dense_f1", "dense_rouge_l", "dense_bleu_4"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,12 @@ import pytest
 from caption_sets import PREDICTIONS, REFERENCES, needs_java
 
 from llava_v2xum.evaluate import meteor
-from llava_v2xum.evaluate.captions import caption_measures
-from llava_v2xum.evaluate.java import JavaError, run_lines
+from llava_v2xum.evaluate.captions import caption_measures, choose_meteor
+from llava_v2xum.evaluate.java import JavaError, has_java, run_lines
 from llava_v2xum.evaluate.meteor import STATISTICS, meteor_measure, meteor_scores, meteor_statistics
-from llava_v2xum.evaluate.tokenizers import tokenize
+from llava_v2xum.evaluate.tokenizers import choose_tokenizer, tokenize
 
 pytest.importorskip("pycocoevalcap.meteor.meteor")
-
-
-@pytest.fixture
-def quick(monkeypatch, tmp_path):
-    """No paraphrase table, which METEOR reads for seconds: matches of words, stems and synonyms are left."""
-    table = tmp_path / "none.gz"
-    table.write_bytes(gzip.compress(b""))
-    monkeypatch.setattr(meteor, "_paraphrases", lambda: table)
 
 
 def fake_java(folder: Path, monkeypatch, script: str) -> None:
@@ -40,15 +32,15 @@ def test_the_figures_are_those_of_pycocoevalcap(monkeypatch):
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Dfile.encoding=UTF-8")  # pycocoevalcap leaves it to the machine
-    tokens = PTBTokenizer().tokenize({v: [{"caption": text} for text in some] for v, some in REFERENCES.items()})
-    hypotheses = PTBTokenizer().tokenize({video: [{"caption": text}] for video, text in PREDICTIONS.items()})
-    theirs = Meteor()
+    theirs = Meteor()  # reads its table of paraphrases while ours reads it too
     try:
+        measures, notes = caption_measures(PREDICTIONS, REFERENCES, tokenizer="ptb", meteor=True)
+        tokens = PTBTokenizer().tokenize({v: [{"caption": text} for text in some] for v, some in REFERENCES.items()})
+        hypotheses = PTBTokenizer().tokenize({video: [{"caption": text}] for video, text in PREDICTIONS.items()})
         figure, values = theirs.compute_score(tokens, hypotheses)
     finally:
         theirs.meteor_p.kill()
         theirs.meteor_p.communicate()  # its __del__ closes no pipe
-    measures, notes = caption_measures(PREDICTIONS, REFERENCES, tokenizer="ptb", meteor=True)
     [measure] = [measure for measure in measures if measure.name == "meteor"]
     assert measure.value == pytest.approx(figure, abs=1e-12)
     assert measure.values == pytest.approx(values, abs=1e-12)
@@ -61,7 +53,7 @@ def test_the_figures_are_those_of_pycocoevalcap(monkeypatch):
 
 
 @needs_java
-def test_a_case_worked_by_hand(quick):
+def test_a_case_worked_by_hand(quick_meteor):
     # Two content words of two match, of three in the reference, in one chunk. Denkowski and Lavie 2014, English:
     # alpha 0.85, beta 0.2, gamma 0.6.
     precision, recall, fragments = 1, 2 / 3, 1 / 2
@@ -72,7 +64,7 @@ def test_a_case_worked_by_hand(quick):
 
 
 @needs_java
-def test_sums_score_as_the_same_lines_repeated(quick):
+def test_sums_score_as_the_same_lines_repeated(quick_meteor):
     hypotheses = ["a man runs fast", "", "the dog barks at dogs", "zorp", "whole and in one piece", "in pieces whole"]
     references = [["a man is running", "he runs"], ["two cats"], ["the dogs bark"], ["quax"]]
     references += [["whole and in one piece"], ["whole in pieces"]]
@@ -90,7 +82,7 @@ def test_sums_score_as_the_same_lines_repeated(quick):
 
 
 @needs_java
-def test_nothing_in_a_text_passes_for_a_separator(quick):
+def test_nothing_in_a_text_passes_for_a_separator(quick_meteor):
     clean = meteor_statistics(["a man x runs", "a b"], [["a man runs x"], ["a c"]])
     odd = meteor_statistics(["a man ||| x\nruns", "a\u2028b"], [["a man\rruns ||| x"], ["a |||c"]])
     assert odd.tolist() == clean.tolist()
@@ -105,14 +97,32 @@ def test_nothing_to_score():
 
 
 @needs_java
-def test_the_machine_s_language_does_not_matter(quick, monkeypatch):
+def test_the_machine_s_language_does_not_matter(quick_meteor, monkeypatch):
     asked = (["élève plays", "one two three"], [["élève played"], ["one two four"]])
     expected = meteor_measure(*asked)
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE -Dfile.encoding=ISO-8859-1")
     monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Duser.language=de -Duser.country=DE -Dfile.encoding=ISO-8859-1")
     measure = meteor_measure(*asked)
     assert measure.values.tolist() == expected.values.tolist()
     assert tokenize(["Élève, 3.5 fois"], "ptb") == ["élève 3.5 fois"]
+
+
+@needs_java
+def test_a_folder_s_name_does_not_matter(quick_meteor, monkeypatch, tmp_path):
+    folder = tmp_path / "temporäre files%20"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("LC_ALL", "C")  # in which Java cannot name the folder
+    assert meteor_measure(["a dog"], [["a dog"]]).value == 1
+    assert list(folder.iterdir()) == []
+
+
+@needs_java
+def test_java_s_own_warnings_are_no_answer(monkeypatch):
+    # as where two containers share /tmp or a cgroup is odd: Java warns on standard output
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xlog:gc+init")
+    assert tokenize(["A dog [0.1s][b]."], "ptb") == ["a dog -lsb- 0.1 s -rsb- -lsb- b -rsb-"]
 
 
 def test_without_java(monkeypatch, tmp_path):
@@ -128,8 +138,10 @@ def test_without_java(monkeypatch, tmp_path):
         ("exit 1", "it gave no reason"),
         ("cat > /dev/null; echo 1 2 3", "gave '1 2 3' where 23 numbers were expected"),
         ("cat > /dev/null; echo Error: no such thing", "'Error: no such thing'"),
-        ("cat > /dev/null; echo 1; echo 2", "gave 2 lines where 1 were expected"),
+        ("cat > /dev/null; echo 1; echo 2; echo odd >&2", "gave 2 lines where 1 were expected: .* \\(odd\\)"),
         ("exit 0", "gave 0 lines where 1 were expected"),
+        ("cat > /dev/null; printf '\\351\\n'", "METEOR did not answer in UTF-8"),
+        ("printf 'No memory\\n\\tat some.Class\\n' >&2; exit 1", "exit status 1: No memory$"),
     ],
 )
 def test_a_failing_java_is_told(monkeypatch, tmp_path, script, message):
@@ -138,16 +150,26 @@ def test_a_failing_java_is_told(monkeypatch, tmp_path, script, message):
         meteor_statistics(["a"], [["a"]])
 
 
+def test_a_java_that_does_not_run_is_none(monkeypatch, tmp_path, caplog):
+    """macOS has such a stub where no Java is installed."""
+    fake_java(tmp_path, monkeypatch, "echo Unable to locate a Java Runtime. >&2; exit 1")
+    assert not has_java()
+    assert "does not run, so this goes without Java: exit status 1: Unable to locate" in caplog.text
+    assert choose_tokenizer() == "plain" and choose_meteor("auto") is False
+    with pytest.raises(JavaError, match="no `java` on the PATH that runs"):
+        choose_meteor(True)
+
+
 def test_a_hanging_java_is_ended(monkeypatch, tmp_path):
     fake_java(tmp_path, monkeypatch, "exec sleep 600")
     with pytest.raises(JavaError, match="the test was ended: no answer to 1 lines in 0.2 s"):
-        run_lines("the test", [], ["a"], 0.2)
+        run_lines("the test", [], ["a"], 1, 0.2)
 
 
 def test_more_lines_than_a_pipe_holds(monkeypatch, tmp_path):
     fake_java(tmp_path, monkeypatch, "exec cat")  # writes while it reads: a driver that only writes would wait for ever
     lines = [f"{number} {'x' * 1000}" for number in range(2000)]
-    assert run_lines("the test", [], lines, 60) == lines
+    assert run_lines("the test", [], lines, len(lines), 60) == lines
 
 
 def test_a_missing_jar_is_told(monkeypatch, tmp_path):

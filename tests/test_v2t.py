@@ -252,7 +252,7 @@ def test_real_answers_as_dense_captions(real_cases):
 
 
 @needs_java
-def test_real_answers_with_java(real_cases):
+def test_real_answers_with_java(real_cases, quick_meteor):
     rows, notes = v2t_rows(real_cases[:60])
     names = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider"]
     check_real(rows["system"], names, 60)

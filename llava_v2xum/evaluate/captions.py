@@ -112,13 +112,13 @@ def choose_meteor(meteor: str | bool) -> bool:
 
     Raises:
         ValueError: for another value.
-        JavaError: if it is True and there is no Java.
+        JavaError: if it is True and there is no Java that runs.
     """
     if meteor not in ("auto", True, False):
         raise ValueError(f"meteor must be 'auto', True or False, got {meteor!r}")
     if meteor is True and not has_java():
         raise JavaError(
-            "METEOR 1.5 needs Java, and there is no `java` on the PATH: install a Java runtime "
+            "METEOR 1.5 needs Java, and there is no `java` on the PATH that runs: install a Java runtime "
             "(Debian and Ubuntu: apt-get install default-jre-headless), or go without METEOR"
         )
     return has_java() if meteor == "auto" else bool(meteor)

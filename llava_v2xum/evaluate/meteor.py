@@ -31,6 +31,7 @@ STATISTICS = 23
 _WORDS, _REFERENCE_WORDS, _MATCHES, _CHUNKS = 0, 1, 4, 20  # places among the statistics
 _MODULE = "pycocoevalcap.meteor.meteor"
 _OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")  # pycocoevalcap/meteor/meteor.py
+_MEMORY = "-Xmx2G"  # at most, as pycocoevalcap has it; 400 MB are enough for a few lines
 _SECONDS_AT_LEAST = 300.0  # loading the paraphrase table takes 2 to 10
 _SECONDS_A_LINE = 0.5
 
@@ -114,15 +115,8 @@ def _paraphrases() -> Path:
 
 
 def _run(lines: list[str], expected: int, paraphrases: Path) -> list[str]:
-    answer = run_lines(
-        "METEOR",
-        ["-Xmx2G", "-jar", str(jar_beside(_MODULE, "meteor-1.5.jar")), *_OPTIONS, "-a", str(paraphrases)],
-        lines,
-        _SECONDS_AT_LEAST + _SECONDS_A_LINE * len(lines),
-    )
-    if len(answer) != expected:
-        raise JavaError(f"METEOR gave {len(answer)} lines where {expected} were expected: {answer[:3]}")
-    return answer
+    arguments = [_MEMORY, "-jar", str(jar_beside(_MODULE, "meteor-1.5.jar")), *_OPTIONS, "-a", str(paraphrases)]
+    return run_lines("METEOR", arguments, lines, expected, _SECONDS_AT_LEAST + _SECONDS_A_LINE * len(lines))
 
 
 def _numbers(line: str, count: int) -> list[float]:
