@@ -12,11 +12,12 @@ from .cases import Case
 from .clocks import second_times
 from .layouts import column
 from .plots import VideoCurve, plot_scores, plot_videos
+from .report import main_columns
 from .scores import Report
 from .v2v import annotator_masks, system_at_samples
 
 SHOWN = 3  # videos at either end
-RANKED_BY = ("spearman", "spearman_per_annotator", "f1", "keyshot_f1_avg")  # the first that the system has
+RANKED_BY = ("spearman", "spearman_per_annotator", "spearman_summary", "f1", "keyshot_f1_avg")  # the table's first
 
 
 def draw_figures(report: Report, cases: Sequence[Case], folder: Path) -> list[Path]:
@@ -28,7 +29,9 @@ def draw_figures(report: Report, cases: Sequence[Case], folder: Path) -> list[Pa
     drawn = []
     if any(np.isfinite(values).any() for values in report.per_video.values()):
         drawn.append(plot_scores(report, folder / "scores.png"))
-    key = next((key for key in RANKED_BY if key in report.per_video), None)
+    shown = [one.key for one in main_columns(report)]
+    ranks = [key for key in RANKED_BY if key in report.per_video]
+    key = next((key for key in ranks if key in shown), ranks[0] if ranks else None)
     if key is not None:
         curves = _curves(report, cases, key)
         if curves:

@@ -106,7 +106,7 @@ def make_report(
     return Report(
         dataset=dataset,
         system=system,
-        facts=dict(facts),
+        facts={**facts, "bootstrap": {"resamples": resamples, "seed": seed}} if resamples else dict(facts),
         rows=scores,
         video_ids=tuple(video_ids),
         per_video={measure.name: tuple(measure.values.tolist()) for measure in rows["system"]},
