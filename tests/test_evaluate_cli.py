@@ -6,50 +6,21 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluate_world import CLIPS, make_world, run
 
 from llava_v2xum.evaluate.__main__ import main
 from llava_v2xum.evaluate.java import has_java
 from llava_v2xum.evaluate.scores import read_report
-from llava_v2xum.shapes import make_clip, truth_frames, videoxum_record
-from llava_v2xum.timeline import Timeline
 
-CLIPS = 12
 h5py = pytest.importorskip("h5py")
-
-
-def prediction_of(clip, shift=0):
-    """What a perfect system answers; shifted, what a worse one does."""
-    frames = [[min(i + shift, 99) for i in truth_frames(clip, event, Timeline())] for event in clip.events]
-    importance = np.zeros(100)
-    importance[sorted({i for some in frames for i in some})] = 1
-    return {
-        "video_id": clip.video_id,
-        "num_frames": 100,
-        "frames": sorted({i for some in frames for i in some}),
-        "importance": importance.tolist(),
-        "sentences": [{"text": event.sentence, "frames": some} for event, some in zip(clip.events, frames)],
-        "text": " ".join(event.sentence for event in clip.events),
-    }
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    clips = [make_clip(5, index) for index in range(CLIPS)]
-    (folder / "videoxum.json").write_text(json.dumps([videoxum_record(clip) for clip in clips]))
-    for name, shift in {"good": 0, "late": 12}.items():
-        lines = [json.dumps(prediction_of(clip, shift)) + "\n" for clip in clips]
-        (folder / f"{name}.jsonl").write_text("".join(lines))
-    (folder / "some.jsonl").write_text("".join(json.dumps(prediction_of(clip)) + "\n" for clip in clips[:9]))
-    return folder
-
-
-def run(*arguments):
-    return main([str(argument) for argument in arguments])
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 def score(world, out, name="good", *more):
@@ -131,6 +102,23 @@ def test_two_systems_are_compared(world, tmp_path, capsys):
     note = "some: 3 annotated videos have no prediction and are scored as misses"
     assert note in (tmp_path / "compare.md").read_text(), "what is printed is kept too"
     assert note in " ".join(capsys.readouterr().out.split())
+
+
+def test_skipping_compares_the_videos_of_both_alone(world, tmp_path, capsys):
+    lines = (world / "late.jsonl").read_text().splitlines(True)
+    (tmp_path / "last.jsonl").write_text("".join(lines[7:]))
+    (tmp_path / "end.jsonl").write_text("".join(lines[9:]))
+    more = ["--annotations", world / "videoxum.json", "--no-meteor", "--tokenizer", "plain", "--skip-missing"]
+    more += ["--permutations", 50, "--resamples", 20, "--out", tmp_path]
+    assert run("compare", "videoxum", world / "some.jsonl", tmp_path / "last.jsonl", *more) == 0
+    made = json.loads((tmp_path / "compare.json").read_text())
+    assert {pair["videos"] for pair in made["measures"]} == {2}
+    notes = " ".join(capsys.readouterr().out.split())
+    assert "3 annotated videos have no prediction and are left out" in notes
+    assert "7 annotated videos have no prediction and are left out" in notes
+    assert "have no annotation" not in notes
+    assert run("compare", "videoxum", world / "some.jsonl", tmp_path / "end.jsonl", *more) == 1
+    assert "predictions of no video in common" in capsys.readouterr().err
 
 
 def test_reports_stand_side_by_side_under_published_rows(world, tmp_path, capsys):
@@ -233,25 +221,6 @@ def test_tvsum_s_correlations_are_with_everybodys_importance(tmp_path, capsys):
         importance.write_text("".join(wrong))
         assert run("tvsum", *files, "--importance", importance, "--out", tmp_path / "wrong") == 1
         assert message in (said := capsys.readouterr().err) and importance.name in said
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--predictions", "none.jsonl"], "none.jsonl: no such"),
-        (["--predictions", "other.jsonl"], "none of the 1 predicted videos ('somebody')"),
-        (["--predictions", "bad.jsonl"], "bad.jsonl:1: video 'shapes_5_0000'"),
-        (["--predictions", "good.jsonl", "--clip", "ViT-L-14"], "give their folder with --videos"),
-        (["--predictions", "good.jsonl", "--annotation-format", "tvsum"], "videoxum.json"),
-    ],
-)
-def test_bad_input_is_named_and_leaves_nothing(world, tmp_path, capsys, monkeypatch, arguments, message):
-    monkeypatch.chdir(world)
-    Path("other.jsonl").write_text('{"video_id": "somebody", "num_frames": 100, "frames": [1]}\n')
-    Path("bad.jsonl").write_text('{"video_id": "shapes_5_0000", "num_frames": 100, "frames": [100]}\n')
-    assert run("videoxum", *arguments, "--annotations", "videoxum.json", "--out", tmp_path / "report") == 1
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "report" / "report.json").exists()
 
 
 def test_everything_but_clip_works_without_torch_and_llava(world, tmp_path):

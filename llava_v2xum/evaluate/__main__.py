@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
 from . import cli_compare, cli_export, cli_quality, cli_score, cli_tables
+from .extras import MissingExtra
+from .options import BadOption
 
 PROGRAM = "python -m llava_v2xum.evaluate"
 DESCRIPTION = """Score video summaries: key frames, text, and both together.
@@ -28,7 +31,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} tables report_a/ report_b/
       reports side by side, under the published rows
 
-exit status: 0 done; 1 a file or item that cannot be scored, told on stderr; 2 bad arguments
+exit status: 0 done; 1 a file or item that cannot be scored, told on stderr; 2 bad arguments; 130 interrupted
 """
 
 
@@ -53,9 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     try:
         return args.run(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{PROGRAM} {args.command}: error: {error}", file=sys.stderr)
+    except BrokenPipeError:  # whoever reads our output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print(f"{PROGRAM} {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{PROGRAM} {args.command}: error: {told(error)}", file=sys.stderr)
+        return 2 if isinstance(error, BadOption) else 1
+
+
+def told(error: Exception) -> str:
+    """An error's message for people."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and not isinstance(error, MissingExtra) and error.name:
+        return f"{error.name.partition('.')[0]} is needed here and not installed: pip install llava_v2xum"
+    return str(error)
 
 
 if __name__ == "__main__":

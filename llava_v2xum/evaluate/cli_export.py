@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .formats import AUTO, PREDICTION_FORMATS, load_predictions
-from .options import positive
+from .options import BadOption, out_file, out_folder, positive
 from .predictions import CLOCKS
 
 REFERENCES = "coco-references"  # the one format that is made of annotations
@@ -38,8 +38,12 @@ def run(args: argparse.Namespace) -> int:
     from .caption_files import write_coco_references
     from .references import load_references
 
+    try:
+        (out_folder if args.format == "scores-npy" else out_file)(str(args.out))
+    except argparse.ArgumentTypeError as error:
+        raise BadOption(f"--out: {error}") from error
     if args.out.exists() and args.out.resolve() == args.source.resolve():
-        raise ValueError(f"{args.out}: is the source; give another --out")
+        raise BadOption(f"--out: {args.out} is the source; give another")
     if args.format == REFERENCES:
         written = write_coco_references(args.out, load_references(args.source).annotations)
     else:

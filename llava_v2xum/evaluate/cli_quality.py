@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .detect import ANNOTATIONS, holds
 from .formats import load_predictions
+from .options import out_folder
 from .quality import annotated_text, quality_rows, write_quality
 from .quality_models import parse_scorer
 from .references import load_references
@@ -40,7 +41,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     one.add_argument("--unit", choices=("sentence", "text"), default="sentence", help="what is scored in one piece: a "
         "summary's score is the mean of its sentences' (default), or the text is scored whole")  # fmt: skip
     one.add_argument("--device", metavar="D", help="cpu, cuda, ... (a GPU where there is one)")
-    one.add_argument("--out", type=Path, default=Path("quality"), metavar="DIR", help="for quality.json, quality.csv "
+    one.add_argument("--out", type=out_folder, default="quality", metavar="DIR", help="for quality.json, quality.csv "
         "and the histograms (%(default)s)")  # fmt: skip
     one.set_defaults(run=run, parser=one)
 

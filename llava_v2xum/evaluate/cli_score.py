@@ -7,7 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from .options import DATASETS, Settings, add_scoring_options
+from .extras import require
+from .options import DATASETS, Settings, add_scoring_options, out_folder
 
 EXAMPLES = {
     "videoxum": """examples:
@@ -36,6 +37,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     for name, known in DATASETS.items():
         one = commands.add_parser(
             name,
+            usage="%(prog)s --predictions FILE [FILE ...] --annotations FILE [--out DIR] [options]",
             help=known.help,
             description=f"Score predictions on {known.help}.\nWrites report.json, report.md, per_video.csv and plots.",
             epilog=EXAMPLES.get(name, "").replace("  ...", "  python -m llava_v2xum.evaluate"),
@@ -44,7 +46,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         one.add_argument("--predictions", type=Path, nargs="+", required=True, metavar="FILE",
             help="the system's predictions, such as summaries.jsonl; of several files each says what the ones before "
             "it do not")  # fmt: skip
-        one.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="for the report (%(default)s)")
+        one.add_argument("--out", type=out_folder, default="report", metavar="DIR", help="for the report (%(default)s)")
         one.add_argument("--system", metavar="NAME", help="what the report calls it (by its file)")
         add_scoring_options(one, name)
         one.set_defaults(run=run, dataset=name)
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from .run import bring_together, load_annotations, reasons, score
 
     settings = of_shapes(Settings.from_arguments(args.dataset, args))
+    settings.check_clip()
+    require("matplotlib", "metrics")  # before the scoring, which its lack would lose
     annotations, facts, notes = load_annotations(settings)
     cases = bring_together(settings, args.predictions, annotations)
     scored = score(settings, cases, args.out)
@@ -71,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    print(format_table(report))
     args.out.mkdir(parents=True, exist_ok=True)
     figures = draw_figures(report, cases.cases, args.out)
-    for path in [*write_report(report, args.out, [path.name for path in figures]), *figures]:
+    paths = [*write_report(report, args.out, [path.name for path in figures]), *figures]
+    print(format_table(report))  # behind the files: whom it is piped to may not listen to the end
+    for path in paths:
         print(path, file=sys.stderr)
     return 0
 
@@ -89,11 +94,11 @@ def of_shapes(settings: Settings) -> Settings:
     """For the rendered world: its folder stands for its files, and its own CLIP for none."""
     if settings.dataset != "shapes":
         return settings
-    from ..shapes import CLIP_FOLDER
-
     folder = settings.annotations
     if folder.is_dir():
         settings = replace(settings, annotations=folder / "videoxum.json", videos=settings.videos or folder / "videos")
     if settings.clip is None and settings.videos is not None:
+        from ..shapes import CLIP_FOLDER  # here, because it loads the decoder
+
         settings = replace(settings, clip=str(CLIP_FOLDER))
     return settings

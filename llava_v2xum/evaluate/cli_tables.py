@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..atomic import replacing
+from .options import out_file
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -21,7 +22,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     one.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="report folders, or their report.json")
     one.add_argument("--published", type=Path, nargs="+", default=[], metavar="FILE", help="further published rows, "
         "in the form of llava_v2xum/evaluate/published.json")  # fmt: skip
-    one.add_argument("--out", type=Path, metavar="FILE", help="write the tables as Markdown")
+    one.add_argument("--out", type=out_file, metavar="FILE", help="write the tables as Markdown")
     one.set_defaults(run=run)
 
 

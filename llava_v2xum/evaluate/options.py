@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from .baselines import SEEDS
 from .captions import TOKENIZER_CHOICES
 from .confidence import RESAMPLES
+from .detect import ANNOTATIONS
 from .formats import PREDICTION_FORMATS
 from .predictions import CLOCKS
 from .references import AUTO, REFERENCE_FORMATS
@@ -22,24 +24,46 @@ class DataSet:
     Args:
         help: one line for people.
         annotations: what `--annotations` takes, for people.
+        formats: those of `REFERENCE_FORMATS` that it takes, besides annotation JSON lines.
         keyshots: whether it is scored in segments of original frames (TVSum, SumMe) instead of frames at 1 FPS.
     """
 
     help: str
     annotations: str
+    formats: tuple[str, ...]
     keyshots: bool = False
 
 
 DATASETS = {
-    "videoxum": DataSet("VideoXum: F1, correlations, captions, both together", "test_videoxum.json"),
-    "instruct-v2xum": DataSet("Instruct-V2Xum: the same, against one annotator", "its published JSON"),
-    "tvsum": DataSet(
-        "TVSum: correlations and keyshot F", "eccv16_dataset_tvsum_*.h5, or ydata-tvsum50's .mat or .tsv", keyshots=True
+    "videoxum": DataSet("VideoXum: F1, correlations, captions, both together", "test_videoxum.json", ("videoxum",)),
+    "instruct-v2xum": DataSet(
+        "Instruct-V2Xum: the same, against one annotator", "its published JSON", ("instruct-v2xum",)
     ),
-    "summe": DataSet("SumMe: correlations and keyshot F", "eccv16_dataset_summe_*.h5, or its GT folder", keyshots=True),
-    "activitynet-captions": DataSet("ActivityNet Captions: dense captions, captions, segments", "val_1.json"),
-    "shapes": DataSet("rendered shapes, by `python -m llava_v2xum.shapes`", "the folder, or its videoxum.json"),
+    "tvsum": DataSet(
+        "TVSum: correlations and keyshot F",
+        "eccv16_dataset_tvsum_*.h5, or ydata-tvsum50's .mat or .tsv",
+        ("eccv16", "tvsum"),
+        keyshots=True,
+    ),
+    "summe": DataSet(
+        "SumMe: correlations and keyshot F",
+        "eccv16_dataset_summe_*.h5, or its GT folder",
+        ("eccv16", "summe"),
+        keyshots=True,
+    ),
+    "activitynet-captions": DataSet(
+        "ActivityNet Captions: dense captions, captions, segments", "val_1.json", ("activitynet-captions",)
+    ),
+    "shapes": DataSet(
+        "rendered shapes, by `python -m llava_v2xum.shapes`",
+        "the folder, or its videoxum.json or instruct.json",
+        ("videoxum", "instruct-v2xum"),
+    ),
 }
+
+
+class BadOption(ValueError):
+    """An option that does not fit the others."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,20 @@ class Settings:
     importance: Path | None = None
     progress: bool = field(default=True, compare=False)
 
+    def check_clip(self) -> None:
+        """Check the options about CLIP against each other.
+
+        Raises:
+            BadOption: naming the one that is of no use, or is missing.
+        """
+        if self.clip is not None:
+            if self.videos is None:
+                raise BadOption("--clip needs the video files: give their folder with --videos")
+            return
+        for name in ("videos", "clip_weights", "clip_cache", "clip_device", "no_clip_baselines"):
+            if getattr(self, name):
+                raise BadOption(f"--{name.replace('_', '-')} is of use with --clip MODEL alone")
+
     @classmethod
     def from_arguments(cls, dataset: str, args: argparse.Namespace) -> Settings:
         """Those of the parsed command line."""
@@ -85,12 +123,13 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
         dataset: a key of `DATASETS`; None for a command that takes any.
     """
     known = DATASETS.get(dataset)
-    form = "the published file, or annotation JSON lines" if known is None else known.annotations
+    form = "the data set's published file" if known is None else known.annotations
+    formats = REFERENCE_FORMATS if known is None else (ANNOTATIONS, *known.formats)
     add = parser.add_argument
     add("--annotations", type=Path, required=True, metavar="FILE", help=f"{form}; annotation JSON lines of "
         "`python -m llava_v2xum.convert` are read too")  # fmt: skip
-    add("--annotation-format", choices=(AUTO, *REFERENCE_FORMATS), default=AUTO, metavar="F",
-        help=f"{AUTO} (default) or {', '.join(REFERENCE_FORMATS)}")  # fmt: skip
+    add("--annotation-format", choices=(AUTO, *formats), default=AUTO, metavar="F",
+        help=f"{AUTO} (default) or {', '.join(formats)}")  # fmt: skip
     add("--prediction-format", choices=(AUTO, *PREDICTION_FORMATS), default=AUTO, metavar="F",
         help=f"{AUTO} (default) or {', '.join(PREDICTION_FORMATS)}")  # fmt: skip
     add("--num-frames", type=positive, metavar="N", help="N of predictions that do not tell it (such as 100)")
@@ -98,9 +137,14 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
         "own samples (by the file; score arrays count samples)")  # fmt: skip
     add("--skip-missing", action="store_true", help="leave videos without a prediction out instead of scoring them as "
         "misses; lifts the scores, and the report says so")  # fmt: skip
-    add("--seeds", type=positive, default=SEEDS, help="random importances of the random row (%(default)s)")
-    add("--resamples", type=int, default=RESAMPLES, help="of the bootstrap; 0 for no intervals (%(default)s)")
-    add("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    if known is not None:  # a comparison has no baselines, and always an interval
+        add("--seeds", type=positive, default=SEEDS, metavar="K", help="importances of the random row (%(default)s)")
+        add("--resamples", type=count, default=RESAMPLES, metavar="K", help="of the bootstrap; 0 for no intervals "
+            "(%(default)s)")  # fmt: skip
+    else:
+        add("--resamples", type=positive, default=RESAMPLES, metavar="K", help="of the bootstrap (%(default)s)")
+    add("--seed", type=count, default=0, metavar="K", help="of the bootstrap and of permutations (%(default)s)"
+        if known is None else "of the bootstrap (%(default)s)")  # fmt: skip
     if known is None or not known.keyshots:
         _add_text_options(parser.add_argument_group("text"))
     _add_clip_options(parser.add_argument_group("CLIP"))
@@ -120,7 +164,8 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
     add("--tokenizer", choices=TOKENIZER_CHOICES, default="auto", help="auto: PTB where there is Java, else plain, and "
         "the report says which (%(default)s)")  # fmt: skip
     add("--no-meteor", action="store_true", help="leave METEOR out (it needs Java)")
-    add("--bertscore", metavar="MODEL", help='BERTScore by that model, a folder or name; pip install "...[bertscore]"')
+    add("--bertscore", metavar="MODEL", help="BERTScore by that model, a folder or name; "
+        'pip install "llava_v2xum[bertscore]"')  # fmt: skip
     add("--dense", action="store_true", help="dense-caption scores of sentences with their times, and SODA")
 
 
@@ -138,6 +183,35 @@ def _add_clip_options(group: argparse._ArgumentGroup) -> None:
 
 def positive(value: str) -> int:
     """A command line's positive integer."""
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
+    if not count(value):
         raise argparse.ArgumentTypeError(f"expected a positive integer, got {value!r}")
     return int(value)
+
+
+def count(value: str) -> int:
+    """A command line's integer of 0 or more."""
+    if not (value.isascii() and value.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected an integer of 0 or more, got {value!r}")
+    return int(value)
+
+
+def out_folder(value: str) -> Path:
+    """A command line's folder to write to, which may not be there yet; checked before hours of scoring."""
+    path = Path(value)
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, and {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"there is no permission to write in {there}")
+    return path
+
+
+def out_file(value: str) -> Path:
+    """A command line's file to write, in a folder that is there."""
+    path = Path(value)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, and {path} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path.parent}: no such folder")
+    out_folder(str(path.parent))
+    return path

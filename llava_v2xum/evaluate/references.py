@@ -49,7 +49,7 @@ def load_references(
 
     Args:
         path: a file; for SumMe its folder of MATLAB files.
-        name: of `REFERENCE_FORMATS`, or "auto" for `detect.format_of`.
+        name: of `REFERENCE_FORMATS`, or "auto" for `reference_format_of`.
         tolerance_seconds: how far beyond a video's ends a time stamp may lie, as in convert's settings.
 
     Raises:
@@ -58,8 +58,7 @@ def load_references(
         MissingExtra: if the format needs a package that is not installed.
     """
     path = Path(path)
-    if name == AUTO:
-        name = format_of(path, ANNOTATIONS, REFERENCE_FORMATS, "--annotation-format")
+    name = reference_format_of(path) if name == AUTO else name
     if name not in REFERENCE_FORMATS:
         raise ValueError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
     if name == ANNOTATIONS:
@@ -73,6 +72,11 @@ def load_references(
         first = f", the first of {len(found.rejected)} rejected: {found.rejected[0]}" if found.rejected else ""
         raise ValueError(f"{path}: expected annotations, got none{first}")
     return found
+
+
+def reference_format_of(path: Path) -> str:
+    """The format that an annotation file has, see `detect.format_of`."""
+    return format_of(path, ANNOTATIONS, REFERENCE_FORMATS, "--annotation-format")
 
 
 def _converted(path: Path, name: str, tolerance_seconds: float) -> References:

@@ -12,21 +12,24 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..annotations import Annotation
+from ..convert import READERS
 from .bertscores import BertScoreOptions
 from .cases import Case, Cases, pair
+from .clip_scoring import ClipScoring
+from .detect import ANNOTATIONS
 from .formats import load_predictions
 from .keyframes import TOP_FRACTION
 from .layouts import layout
 from .measures import Measure
 from .options import DATASETS, Settings
 from .predictions import Prediction, merge_predictions
-from .references import features_of, load_references, named_as, with_importance
+from .references import AUTO, features_of, load_references, named_as, reference_format_of, with_importance
 from .segments import change_points_at
 from .v2t import predicted_text, v2t_rows
 from .v2v import SET_MEASURES, keyshot_rows, v2v_rows
+from .written import naming
 
 Rows = dict[str, list[Measure]]
-CLIP_CACHE = "embeddings.sqlite"
 CLIP_MEASURES = ("f_clip", "cross_f_clip", "vt_clipscore")
 
 
@@ -55,10 +58,19 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
     """The annotations, facts about them, and what of the file cannot be scored.
 
     Raises:
-        SourceError, ValueError, OSError: naming the file, if it cannot be read as annotations.
+        ValueError, OSError: naming the file, if it cannot be read as annotations, or they are another data set's.
     """
-    references = load_references(settings.annotations, settings.annotation_format)
+    path, known = settings.annotations, DATASETS[settings.dataset]
+    form = reference_format_of(path) if settings.annotation_format == AUTO else settings.annotation_format
+    _check_form(settings, form)
+    references = load_references(path, form)
     annotations, notes = references.annotations, []
+    for one in annotations:
+        if one.source in READERS:  # of annotation JSON lines: the format that they were made from
+            _check_form(settings, one.source)
+        if known.keyshots != (one.keyshots is not None):
+            wanted = "keyshots, in frames" if known.keyshots else "annotations in seconds"
+            raise ValueError(f"{path}: video {one.video_id!r}: {settings.dataset} is scored against {wanted}")
     facts = {"annotations": f"{settings.annotations.name} ({references.form})"}
     if references.rejected:
         first = references.rejected[0]
@@ -77,6 +89,14 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
         notes.append(f"{late} annotated videos have samples more than a second behind their ends, though sample k is "
             "second k; they are taken at the end")  # fmt: skip
     return annotations, facts, notes
+
+
+def _check_form(settings: Settings, form: str) -> None:
+    """Check that annotations of that format belong to the data set: its table would bear a wrong name."""
+    takes = (ANNOTATIONS, *DATASETS[settings.dataset].formats)
+    if form not in takes:
+        raise ValueError(f"{settings.annotations}: expected annotations of {settings.dataset} "
+            f"({' or '.join(takes[1:])}), got {form}")  # fmt: skip
 
 
 def load_system(settings: Settings, files: Sequence[Path]) -> dict[str, Prediction]:
@@ -110,8 +130,8 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     Raises:
         ValueError, OSError, ImportError, RuntimeError: as the columns do, naming the video or the package.
     """
-    if settings.clip is not None and settings.videos is None:
-        raise ValueError("--clip needs the video files: give their folder with --videos")
+    settings.check_clip()
+    clip = None if settings.clip is None else ClipScoring(settings, out)
     scored = Scored(facts={"videos": len(cases.cases), "missing": len(cases.missing)})
     if cases.skipped:
         scored.facts["skip missing"] = True
@@ -122,8 +142,9 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     scored.add(columns(cases.cases, seeds=seeds, progress=bar(settings, "V2V")))
     if not DATASETS[settings.dataset].keyshots:
         _score_text(settings, cases.cases, scored)
-    if settings.clip is not None:
-        _score_clip(settings, cases.cases, out, baselines, scored)
+    if clip is not None:
+        scored.add(clip.rows(cases.cases, baselines, bar(settings, "CLIP")))
+        scored.facts["CLIP"] = clip.model.name
     if not baselines:
         scored.rows = {"system": scored.rows["system"]}
     scored.facts["llava_v2xum"] = __version__
@@ -165,42 +186,6 @@ def _score_text(settings: Settings, cases: Sequence[Case], scored: Scored) -> No
     scored.add(rows, notes)
 
 
-def _score_clip(settings: Settings, cases: Sequence[Case], out: Path, baselines: bool, scored: Scored) -> None:
-    from .clip_models import load_clip
-    from .embeddings import EmbeddingCache
-    from .v2vt import v2vt_rows
-
-    model = load_clip(settings.clip, settings.clip_weights, settings.clip_device)
-    with EmbeddingCache(settings.clip_cache or out / CLIP_CACHE) as cache:
-        rows = v2vt_rows(
-            cases,
-            videos_by_id(settings.videos),
-            model,
-            cache,
-            seeds=settings.seeds,
-            baselines=baselines and not settings.no_clip_baselines,
-            progress=bar(settings, "CLIP"),
-        )
-    scored.facts["CLIP"] = model.name
-    scored.add(rows)
-
-
-def videos_by_id(folder: Path) -> dict[str, Path]:
-    """The video files directly in a folder, by their names without endings.
-
-    Raises:
-        ValueError: if the folder holds none, or two of one name.
-    """
-    from ..video import find_videos  # here, because it loads the decoder
-
-    found: dict[str, Path] = {}
-    for path in find_videos(folder):
-        first = found.setdefault(path.stem, path)
-        if first is not path:
-            raise ValueError(f"{path}: {first} has the same id {path.stem!r}")
-    return found
-
-
 def bar(settings: Settings, name: str) -> Callable[[Iterable], Iterable] | None:
     """A progress bar on stderr, where the settings want one; on a terminal alone."""
     if not settings.progress:
@@ -223,7 +208,8 @@ def _with_change_points(annotations: Sequence[Annotation], source: Path) -> tupl
         if one.keyshots is not None and one.keyshots.change_points is None:
             if one.video_id not in features:
                 raise ValueError(f"{source}: has no features of the video {one.video_id!r}, which lacks change points")
-            points = change_points_at(features[one.video_id], np.array(one.keyshots.picks), one.keyshots.n_frames)
+            with naming(source, one.video_id):
+                points = change_points_at(features[one.video_id], np.array(one.keyshots.picks), one.keyshots.n_frames)
             one = replace(one, keyshots=replace(one.keyshots, change_points=points.tolist()))
             count += 1
         made.append(one)
