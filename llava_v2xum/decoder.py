@@ -184,6 +184,8 @@ def scan(path: Path) -> Packets:
                 packets.keys.append(packet.is_keyframe)
                 packets.shown.append(not packet.is_discard and not packet.is_corrupt)
         if announced and start < end:
+            if "matroska" in container.format.name:  # there it is when the video ends, however late it begins
+                announced -= max(start, 0.0)
             packets.announced_seconds = announced
             packets.is_cut_off = announced - (end - start) > max(_CUT_OFF_SECONDS, 0.01 * announced)
     return packets

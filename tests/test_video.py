@@ -191,6 +191,13 @@ def test_longer_sound_is_no_cut_off_video(tmp_path: Path, name: str) -> None:
     assert_exact(read_video(render(tmp_path / name, 50, sound_seconds=5)), 50, 25)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts"])
+def test_a_late_beginning_is_no_cut_off_video(tmp_path: Path, name: str) -> None:
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    path = render(tmp_path / name, 50, codec=codec, stamps=[2500 + 40 * number for number in range(50)])
+    assert_exact(read_video(path), 50, 25)
+
+
 @pytest.mark.parametrize(
     ("matrix", "turn"),
     [
