@@ -150,6 +150,8 @@ def test_against_the_published_evaluators_way(quick_meteor):
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert all(0 < expected[name] < 1 for name in ("dense_meteor", "soda_c", "soda_c_script"))
     assert expected["soda_c"] != expected["soda_c_script"]
+    [soda_c] = [measure for measure in measures if measure.name == "soda_c"]
+    assert "soda_c_script" in soda_c.notes[0]
 
 
 def jar(groups):

@@ -207,6 +207,11 @@ def test_misses_and_nothing_to_score(clips, videos):
     assert "predicted text" not in notes(rows, "f_clip")
     assert "2 of 7 videos have no predicted text: 0" in notes(rows, "cross_f_clip")
     assert "by colors" in notes(rows, "vt_clipscore") and "vt_clip.pth" in notes(rows, "vt_clipscore")
+    assert "context" not in notes(rows, "vt_clipscore")
+    told = Case(annotation_of(clip), truth_of(clip, text="A red circle moves. " * 9))  # Colors takes 80 characters
+    assert "1 predicted texts are longer than the model's context" in notes(
+        v2vt_rows([told], videos, Colors(), baselines=False), "vt_clipscore"
+    )
     assert "mean over 2 seeds" in notes(rows, "f_clip", "random")
     assert "the reference's own text" in notes(rows, "cross_f_clip", "human")
 

@@ -135,7 +135,8 @@ def vt_clipscore(frames: ArrayLike, text: ArrayLike) -> float:
     """VT-CLIPScore: the cosine of the selected frames' mean with the text.
 
     As VideoXum's `eval_v2vt_sum.py` has it: the mean of the frames' vectors as they come (there the 15 % with the
-    highest saliency, at least one), scaled to length 1, times the text's. It is not cut off at 0.
+    highest saliency, at least one), scaled to length 1, times the text's. It is not cut off at 0. Where a batch has a
+    text beyond 77 tokens, the script stretches the positions that its text tower learned; here such a text is in parts.
 
     Args:
         frames: [K, D], of the selected frames.

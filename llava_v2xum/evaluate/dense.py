@@ -32,6 +32,7 @@ from .tokenizers import choose_tokenizer, tokenize
 
 Pair = tuple[str, str]
 UNMATCHED = "zqxjkvwzqxjkvw"  # one word that no text has; the evaluator's random string is one word too
+_NOTES = {"soda_c": ("published figures are by the script, which exchanges the two texts: soda_c_script",)}
 WITHIN_A_VIDEO = "dense_cider's document frequencies are those of the pairs of one video, as in ActivityNet's evaluator"
 
 
@@ -91,7 +92,9 @@ def dense_measures(
     there = np.array([bool(video.references) for video in videos], bool)
     values = _ngram_values(videos, tious) | (_meteor_values(videos, tious) if with_meteor else {})
     measures = detection_measures([video.iou for video in videos], tious)
-    measures += [Measure(name, np.where(there, scores, np.nan)) for name, scores in values.items()]
+    measures += [
+        Measure(name, np.where(there, scores, np.nan), notes=_NOTES.get(name, ())) for name, scores in values.items()
+    ]
     notes = [f"dense captions are tokenized by the {tokenizer} tokenizer", WITHIN_A_VIDEO]
     if not with_meteor:
         notes.append(f"{no_meteor(meteor)}, so dense_meteor and SODA are absent too")

@@ -89,6 +89,7 @@ def v2vt_rows(
             continue
         vectors = embed_case(case, path, embedder, fraction, baselines)
         rows.add_system(number, _system_scores(case.prediction, vectors))
+        rows.in_parts += len(vectors.predicted_text) > 1
         if baselines:
             rows.add_baselines(number, _baseline_scores(case.annotation, vectors, seeds, fraction))
     return rows.measures(baselines, seeds)
@@ -147,6 +148,7 @@ class _Rows:
 
     def __init__(self, cases: Sequence[Case], model: ClipModel, lacking: int) -> None:
         self.cases, self.model, self.lacking = cases, model, lacking
+        self.in_parts = 0  # predicted texts that are longer than the model's context
         self.values = {
             row: {measure: np.full(len(cases), np.nan) for measure in MEASURES}
             for row in ("system", "random", "uniform", "human")
@@ -186,6 +188,8 @@ class _Rows:
         notes = [f"by {self.model.name}"]
         if name == "vt_clipscore":
             notes.append("VideoXum's published figures are by its own CLIP, vt_clip.pth")
+            if self.in_parts:
+                notes.append(f"{self.in_parts} predicted texts are longer than the model's context: their parts' mean")
         empty = {"predicted frames": sum(not _selects(case.prediction) for case in self.cases)}
         if name != "f_clip":
             empty["predicted text"] = sum(not (predicted_text(case.prediction) or "").strip() for case in self.cases)
