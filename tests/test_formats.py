@@ -99,6 +99,15 @@ def test_after_an_error_nothing_half_written_stays(tmp_path, name):
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize("name", sorted(set(PREDICTION_FORMATS) - {"predictions"}))
+def test_a_format_that_can_hold_nothing_of_it_writes_nothing(tmp_path, name):
+    with pytest.raises(ValueError, match=r"^nothing to write: 1 videos, no (importance|text|sentences) in any$"):
+        PREDICTION_FORMATS[name].write(tmp_path / PATHS[name], [Prediction("-b", 3, frames=(1,))])
+    assert not list(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="nothing to write: 1 videos, no text in any"):
+        write_coco_references(tmp_path / "truth.json", [Annotation("c", 5.0, "x", selections=[[1]])])
+
+
 @pytest.mark.parametrize("name", ["scores-npy", "scores-h5"])
 def test_an_id_that_cannot_be_a_name_is_told(tmp_path, name):
     for video_id in ("../a", ".."):

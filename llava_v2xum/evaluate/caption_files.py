@@ -21,7 +21,9 @@ from ..convert.readers import checked_list, checked_object, described, load_list
 from ..timeline import DEFAULT_NUM_FRAMES
 from .prediction_records import joined, without_citations
 from .predictions import PredictedSentence, Prediction
-from .written import Written, naming, once
+from .written import Written, check_any, naming, once
+
+_REASON = "no text"
 
 
 def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
@@ -49,11 +51,16 @@ def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction
 
 
 def write_coco(path: Path, predictions: Iterable[Prediction]) -> Written:
-    """Write COCO caption results, all or nothing; videos without a text are left out."""
+    """Write COCO caption results, all or nothing; videos without a text are left out.
+
+    Raises:
+        ValueError: if no video has a text.
+    """
     predictions = list(predictions)
     entries = [{"image_id": one.video_id, "caption": one.text} for one in predictions if one.text is not None]
+    check_any(entries, len(predictions), _REASON)
     _write(path, entries)
-    return Written(len(entries), "videos", len(predictions) - len(entries), "no text")
+    return Written(len(entries), "videos", len(predictions) - len(entries), _REASON)
 
 
 def write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Written:
@@ -61,10 +68,14 @@ def write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Writ
 
     A video's one reference is its text summary: `text`, or its sentences joined by one blank. Videos without one are
     left out.
+
+    Raises:
+        ValueError: if no video has a text.
     """
     annotations = list(annotations)
     texts = {one.video_id: one.text or joined(each.text for each in one.sentences) for one in annotations}
     texts = {video_id: text for video_id, text in texts.items() if text}
+    check_any(texts, len(annotations), _REASON)
     entries = [{"id": number, "image_id": one, "caption": texts[one]} for number, one in enumerate(texts, 1)]
     content = {
         "info": {"description": "text summaries"},
@@ -74,7 +85,7 @@ def write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Writ
         "annotations": entries,
     }
     _write(path, content)
-    return Written(len(texts), "videos", len(annotations) - len(texts), "no text")
+    return Written(len(texts), "videos", len(annotations) - len(texts), _REASON)
 
 
 def read_dense(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
@@ -107,7 +118,11 @@ def write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write dense-caption results, all or nothing; sentences without a text or seconds are left out.
 
     A video stays, with an empty list, where nothing of it is left; one without sentences is not in the file.
+
+    Raises:
+        ValueError: if no video has sentences.
     """
+    predictions = list(predictions)
     results: dict[str, list[dict[str, Any]]] = {}
     left_out = 0
     for one in predictions:
@@ -118,6 +133,7 @@ def write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
         results[one.video_id] = [
             {"sentence": each.text, "timestamp": [each.start_seconds, each.end_seconds]} for each in timed
         ]
+    check_any(results, len(predictions), "no sentences")
     _write(path, {"version": "VERSION 1.0", "results": results, "external_data": {"used": False, "details": ""}})
     return Written(sum(map(len, results.values())), "sentences", left_out, "no text or no seconds")
 

@@ -22,7 +22,7 @@ from ..convert.arrays import EXTRA, as_numbers, content_of, open_hdf5
 from ..convert.readers import load_object
 from .extras import require
 from .predictions import Prediction
-from .written import Written, naming, once
+from .written import Written, check_any, naming, once
 
 _REASON = "no importance"
 _SCORE = "score"  # the data set in a video's group; pytorch-vsumm-reinforce's results have it
@@ -59,7 +59,11 @@ def read_h5(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
 
 
 def write_json(path: Path, predictions: Iterable[Prediction]) -> Written:
-    """Write JSON `{id: [scores]}`, all or nothing."""
+    """Write JSON `{id: [scores]}`, all or nothing.
+
+    Raises:
+        ValueError: if no video has importance.
+    """
     scores, left_out = _scores(predictions)
     with replacing(path) as part:
         part.write_text(json.dumps({key: row.tolist() for key, row in scores.items()}) + "\n", encoding="utf-8")
@@ -70,7 +74,7 @@ def write_folder(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write a folder of `ID.npy`, each whole or not at all; the folder is made if it is not there.
 
     Raises:
-        ValueError: naming the video whose id is no file name.
+        ValueError: naming the video whose id is no file name; if no video has importance.
     """
     scores, left_out = _scores(predictions, "/\\\0")
     path.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,7 @@ def write_h5(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write HDF5 with `ID/score`, all or nothing.
 
     Raises:
-        ValueError: naming the video whose id is no name in HDF5.
+        ValueError: naming the video whose id is no name in HDF5; if no video has importance.
         MissingExtra: if h5py is not installed.
     """
     h5py = require("h5py", EXTRA)
@@ -133,6 +137,7 @@ def _scores(predictions: Iterable[Prediction], forbidden: str = "") -> tuple[dic
     """The importance [N] of those that have one, and how many have none."""
     predictions = list(predictions)
     scores = {one.video_id: one.importance for one in predictions if one.importance is not None}
+    check_any(scores, len(predictions), _REASON)
     for video_id in scores:
         if set(video_id) & set(forbidden) or video_id in (".", ".."):
             raise ValueError(f"video {video_id!r}: its id cannot be a name in this format")

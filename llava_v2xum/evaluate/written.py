@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,16 @@ class Written:
     def __str__(self) -> str:
         told = f"{self.count} {self.of} written"
         return f"{told}, {self.left_out} left out ({self.reason})" if self.left_out else told
+
+
+def check_any(kept: Collection, given: int, reason: str) -> None:
+    """Check that a format can hold something of what it is given: an empty file is none that anybody reads.
+
+    Raises:
+        ValueError: telling how many were given, and why they are left out.
+    """
+    if not kept:
+        raise ValueError(f"nothing to write: {given} videos, {reason} in any")
 
 
 @contextmanager
