@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from evaluate_world import make_world, run
 
@@ -126,7 +127,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys, world):
         (FileNotFoundError(2, "No such file or directory", "none.json"), "none.json: No such file or directory"),
         (ModuleNotFoundError("No module named 'av'", name="av"), "av is needed here and not installed: pip install "),
         (MissingExtra("h5py is needed"), "h5py is needed"),
-        (ValueError("a: b"), "a: b"),
+        (ValueError("a: b\n\n  c"), "a: b c"),
     ],
 )
 def test_errors_are_told_in_one_line(error, line):
@@ -139,3 +140,27 @@ def test_without_matplotlib_nothing_is_scored_in_vain(world, tmp_path, monkeypat
     monkeypatch.setattr("llava_v2xum.evaluate.run.v2v_rows", lambda *_, **__: pytest.fail("scored"))
     assert run("videoxum", *files) == 1
     assert 'pip install "llava_v2xum[metrics]"' in capsys.readouterr().err
+
+
+def test_scores_of_prompts_taken_for_samples_are_told_what_to_say(world, tmp_path, capsys):
+    assert run("export", "scores-json", world / "good.jsonl", "--out", tmp_path / "scores.json") == 0
+    files = ["--predictions", tmp_path / "scores.json", "--annotations", world / "videoxum.json", "--out", tmp_path]
+    assert run("videoxum", *files) == 1
+    assert "got 100; if they are of temporal prompts, say the clock prompts" in capsys.readouterr().err
+
+
+def test_features_that_do_not_fit_are_told_by_file_and_video(tmp_path, capsys):
+    (tmp_path / "anno.tsv").write_text("a\tVT\t" + ",".join("12345" * 20) + "\n")
+    (tmp_path / "scores.json").write_text('{"a": [1, 2, 3, 4, 5, 6, 7]}')
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / "a.npy", np.ones((3, 2)))
+    files = ["--predictions", tmp_path / "scores.json", "--annotations", tmp_path / "anno.tsv"]
+    assert run("tvsum", *files, "--features", tmp_path / "features", "--out", tmp_path / "report") == 1
+    assert f"{tmp_path / 'features'}: video 'a': expected one pick a sample" in capsys.readouterr().err
+
+
+def test_a_device_that_is_none_is_told_before_the_scoring(world, tmp_path, capsys):
+    pytest.importorskip("torch")
+    files = ["--predictions", world / "good.jsonl", "--annotations", world / "videoxum.json", "--out", tmp_path]
+    assert run("videoxum", *files, "--clip", "ViT-B-32", "--videos", tmp_path, "--clip-device", "nowhere") == 1
+    assert "device 'nowhere' cannot be used: " in capsys.readouterr().err

@@ -73,7 +73,7 @@ def told(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and not isinstance(error, MissingExtra) and error.name:
         return f"{error.name.partition('.')[0]} is needed here and not installed: pip install llava_v2xum"
-    return str(error)
+    return " ".join(str(error).split())  # transformers writes some in paragraphs
 
 
 if __name__ == "__main__":

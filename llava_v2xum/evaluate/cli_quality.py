@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     for one in report.to_record()["scores"]:
         means = {when: one[when]["mean"] for when in ("before", "after") if when in one}
         figures = [f"{when} {'-' if mean is None else f'{mean:.3f}'}" for when, mean in means.items()]
+        if args.after is None:  # nothing was refined
+            figures = [figures[0].removeprefix("before ")]
         print(f"{one['quality']} ({one['name']} {one['source']}): mean {', '.join(figures)}")
     for note in report.notes:
         print(f"  {note}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .cases import Case
+from .extras import check_device
 from .measures import Measure
 from .options import Settings
 
@@ -20,14 +21,14 @@ class ClipScoring:
         out: the folder where embeddings are kept if the settings name no other file.
 
     Raises:
-        ValueError, OSError: naming the model, or the folder of videos.
+        ValueError, OSError: naming the model, the device, or the folder of videos.
         ImportError: if a package that CLIP or the decoder needs is not installed.
     """
 
     def __init__(self, settings: Settings, out: Path) -> None:
-        import torch  # noqa: F401 (what is missing is told before the other columns are scored)
-
         from .clip_models import load_clip
+
+        check_device(settings.clip_device, "metrics")
 
         self.videos = videos_by_id(settings.videos)
         self.model = load_clip(settings.clip, settings.clip_weights, settings.clip_device)

@@ -10,6 +10,24 @@ class MissingExtra(ImportError):
     """A package of an extra is not installed; the message has the pip command."""
 
 
+def check_device(device: str | None, extra: str) -> None:
+    """Check that torch has the device.
+
+    Args:
+        device: such as "cuda:1"; None is torch's own choice.
+        extra: as in `require`.
+
+    Raises:
+        ValueError: naming it, and saying what torch says.
+        MissingExtra: if torch is not installed.
+    """
+    torch = require("torch", extra)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # an unknown name; no such GPU; built without GPUs
+        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import a module of an optional package.
 

@@ -30,7 +30,7 @@ from ..atomic import replacing
 from .confidence import bootstrap_counts, interval, paired
 from .measures import Measure
 from .quality_figures import draw_quality
-from .quality_models import Scorer
+from .quality_scorers import Scorer
 from .v2t import reference_text
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .extras import require
+from .extras import check_device, require
+from .quality_scorers import LanguageToolScorer, Scorer, check_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,26 +34,6 @@ MAX_TOKENS = 128  # as Vera's demo cuts statements, and GLUE's example fine-tune
 BATCH_SIZE = 32
 VERA_WEIGHT_ROW, VERA_BIAS_ROW, VERA_TEMPERATURE_ROW = 32099, 32098, 32097
 _ACCEPTABLE = ("acceptable", "grammatical", "correct", "fluent")  # what models call CoLA's label 1
-
-
-class Scorer(Protocol):
-    """What gives sentences a score.
-
-    Attributes:
-        name: short, such as `cola`; the columns and files of a report are named by it.
-        quality: "grammar" or "plausibility".
-        source: the model's name or folder, or the language.
-        truncated: how many texts so far were longer than the model reads; the rest of them went unread.
-    """
-
-    name: str
-    quality: str
-    source: str
-    truncated: int
-
-    def score(self, texts: Sequence[str]) -> np.ndarray:
-        """The scores of texts that are not empty: float [n] in 0..1."""
-        ...
 
 
 class _ModelScorer:
@@ -80,7 +62,7 @@ class _ModelScorer:
             ValueError: naming the number of a text without words.
         """
         torch = require("torch", "quality")
-        _check_words(texts)
+        check_words(texts)
         scores = np.zeros(len(texts))
         if not len(texts):
             return scores
@@ -187,43 +169,6 @@ class VeraScorer(_ModelScorer):
         return (logits / self._temperature).sigmoid()
 
 
-class LanguageToolScorer:
-    """Grammar: how few errors a word LanguageTool finds, 1 - min(1, matches / words).
-
-    Args:
-        language: such as `en-US`.
-
-    Raises:
-        MissingExtra: if language-tool-python is not installed.
-        OSError: if its server does not start: it needs Java, and at the first use downloads LanguageTool.
-    """
-
-    name = "languagetool"
-    quality = "grammar"
-
-    def __init__(self, language: str = "en-US") -> None:
-        self.source, self.truncated = language, 0
-        package = require("language_tool_python", "quality")
-        try:
-            self._tool = package.LanguageTool(language)
-        # it raises ModuleNotFoundError, SystemError and SystemExit about Java, OSError and its own about the download
-        except (Exception, SystemExit) as error:
-            raise OSError(
-                f"LanguageTool ({language}) does not start: {error or type(error).__name__}. It needs Java 17 or newer "
-                "(apt install default-jre-headless), and at its first use downloads its server, some 250 MB, into "
-                "~/.cache/language_tool_python; LTP_JAR_DIR_PATH names the folder of one that is already there"
-            ) from error
-
-    def score(self, texts: Sequence[str]) -> np.ndarray:
-        """The scores of texts: float [n] in 0..1.
-
-        Raises:
-            ValueError: naming the number of a text without words.
-        """
-        _check_words(texts)
-        return np.array([1 - min(1, len(self._tool.check(text)) / len(text.split())) for text in texts], dtype=float)
-
-
 def parse_scorer(spec: str, quality: str | None = None, device: str | None = None) -> Scorer:
     """Make the scorer that a spec names; the module's table has the forms.
 
@@ -232,7 +177,8 @@ def parse_scorer(spec: str, quality: str | None = None, device: str | None = Non
         device: for the transformers models.
 
     Raises:
-        ValueError: if the spec is of no such form, or the scorer measures another quality.
+        ValueError: if the spec is of no such form, the scorer measures another quality, or there is no such device.
+        OSError: naming the model, if it is a path that is not there, or transformers cannot load it.
     """
     kind, _, source = spec.partition(":")
     kinds = {scorer.name: scorer for scorer in (ColaScorer, LanguageToolScorer, VeraScorer)}
@@ -243,10 +189,15 @@ def parse_scorer(spec: str, quality: str | None = None, device: str | None = Non
         raise ValueError(f"{kind} measures {kinds[kind].quality}, not {quality}; for that there is: {fitting}")
     if kind == "languagetool":
         return LanguageToolScorer(source or "en-US")
-    if kind == "vera":
-        return VeraScorer(source, device=device)
-    model, at, label = source.rpartition("@")
-    return ColaScorer(model if at else source, label if at else None, device=device)
+    model, label = source, None
+    if kind == "cola" and "@" in source:
+        model, _, label = source.rpartition("@")
+    _check_there(model)
+    check_device(device, "quality")
+    try:
+        return VeraScorer(model, device=device) if kind == "vera" else ColaScorer(model, label, device=device)
+    except OSError as error:  # of transformers and the hub, in several lines that need not name it
+        raise OSError(f"{model}: transformers cannot load it: {' '.join(str(error).split())}") from error
 
 
 def acceptable_label(id2label: dict[int, str], label: str | None, source: str) -> int:
@@ -273,6 +224,12 @@ def acceptable_label(id2label: dict[int, str], label: str | None, source: str) -
     return found[0]
 
 
+def _check_there(source: str) -> None:
+    """Check that a path is there: transformers would ask the hub for it, and without network go on trying."""
+    if not Path(source).exists() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+        raise FileNotFoundError(f"{source}: no such folder")
+
+
 def _loaded(kind: Any, source: str, what: str) -> Any:
     """Load a model, and refuse one whose weights are not all in its files: those would be random."""
     model, info = kind.from_pretrained(source, output_loading_info=True)
@@ -281,9 +238,3 @@ def _loaded(kind: Any, source: str, what: str) -> Any:
         raise ValueError(f"{source}: expected {what}, its files have no weights for {', '.join(missing[:3])}")
     log.info("%s: %s", source, kind.__name__)
     return model
-
-
-def _check_words(texts: Sequence[str]) -> None:
-    for number, text in enumerate(texts):
-        if not text.split():
-            raise ValueError(f"text number {number} has no words: {text!r}")

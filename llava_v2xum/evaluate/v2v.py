@@ -235,7 +235,7 @@ def system_at_samples(
     if prediction.clock == "samples" and count != samples:
         raise ValueError(
             f"video {prediction.video_id!r}: a prediction on the clock of the samples must have {samples} of them, "
-            f"got {count}"
+            f"got {count}; if they are of temporal prompts, say the clock prompts"
         )
     selected = None
     if prediction.frames is not None:
