@@ -195,3 +195,11 @@ def test_neither_torch_nor_llava_is_loaded(tmp_path):
     done = subprocess.run([sys.executable, "-c", command, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "out" / "set.json").exists()
+
+
+def test_without_the_decoder_videos_cannot_be_looked_up(tmp_path, monkeypatch, capsys):
+    (tmp_path / "v.json").write_text("[]")
+    monkeypatch.setitem(sys.modules, "llava_v2xum.video", None)
+    with pytest.raises(SystemExit) as stop:
+        main(["videoxum", str(tmp_path / "v.json"), "--out", str(tmp_path), "--videos", str(tmp_path)])
+    assert stop.value.code == 2 and "--videos needs the package" in capsys.readouterr().err

@@ -138,8 +138,10 @@ def settings_from(args: argparse.Namespace) -> Settings:
 
 def _names_in(folder: Path) -> frozenset[str]:
     """The names, without endings, of the video files in the folder."""
-    from ..video import VideoError, find_videos  # here, because it loads the decoder
-
+    try:
+        from ..video import VideoError, find_videos  # here, because it loads the decoder
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--videos needs the package {error.name}, which is not installed") from error
     if not folder.is_dir():
         raise ValueError(f"--videos must be a folder, and {folder} is none")
     try:
