@@ -166,7 +166,8 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
     add("--no-meteor", action="store_true", help="leave METEOR out (it needs Java)")
     add("--bertscore", metavar="MODEL", help="BERTScore by that model, a folder or name; "
         'pip install "llava_v2xum[bertscore]"')  # fmt: skip
-    add("--dense", action="store_true", help="dense-caption scores of sentences with their times, and SODA")
+    add("--dense", action="store_true", help="dense-caption scores of sentences with their times, or those of "
+        "the frames that they cite, and SODA")  # fmt: skip
 
 
 def _add_clip_options(group: argparse._ArgumentGroup) -> None:
