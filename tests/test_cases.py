@@ -21,7 +21,7 @@ def test_cases_keep_the_order_of_the_annotations_and_miss_nobody():
     assert [case.prediction is None for case in made.cases] == [False, True, False]
     assert (made.missing, made.unknown) == (("a",), ("x",))
     scored, unknown = made.notes()
-    assert "1 annotated videos" in scored and "scored as misses: 'a'" in scored
+    assert scored == "annotated videos without a prediction: 1 ('a'); they are scored as misses"
     assert "'x'" in unknown
 
 

@@ -99,7 +99,7 @@ def test_two_systems_are_compared(world, tmp_path, capsys):
     assert pairs["bleu_4"]["difference"] == 0 and pairs["bleu_4"]["p"] == 1
     assert "good" in capsys.readouterr().out
     assert run("compare", "videoxum", world / "good.jsonl", world / "some.jsonl", *more, *arguments) == 0
-    note = "some: 3 annotated videos have no prediction and are scored as misses"
+    note = "some: annotated videos without a prediction: 3 ("
     assert note in (tmp_path / "compare.md").read_text(), "what is printed is kept too"
     assert note in " ".join(capsys.readouterr().out.split())
 
@@ -114,8 +114,8 @@ def test_skipping_compares_the_videos_of_both_alone(world, tmp_path, capsys):
     made = json.loads((tmp_path / "compare.json").read_text())
     assert {pair["videos"] for pair in made["measures"]} == {2}
     notes = " ".join(capsys.readouterr().out.split())
-    assert "3 annotated videos have no prediction and are left out" in notes
-    assert "7 annotated videos have no prediction and are left out" in notes
+    assert "annotated videos without a prediction: 3 (" in notes
+    assert "annotated videos without a prediction: 7 (" in notes
     assert "have no annotation" not in notes
     assert run("compare", "videoxum", world / "some.jsonl", tmp_path / "end.jsonl", *more) == 1
     assert "predictions of no video in common" in capsys.readouterr().err

@@ -235,3 +235,13 @@ def test_grids_by_hand():
     assert markdown_grid([["", "a|b", "c"], ["x", "1", "2"]], text_columns=(0, -1)) == "\n".join(
         ["|  | a\\|b | c |", "| --- | ---: | --- |", "| x | 1 | 2 |"]
     )
+
+
+@pytest.mark.parametrize("key, value", [("dataset", 3), ("system", None), ("facts", [])])
+def test_a_report_edited_by_hand_is_told(tmp_path, key, value):
+    measures = [Measure("f1", np.array([0.5, 0.7]))]
+    write_report(make_report("videoxum", "made", {"system": measures}, ["a", "b"], {}), tmp_path)
+    record = json.loads((tmp_path / "report.json").read_text())
+    (tmp_path / "report.json").write_text(json.dumps({**record, key: value}))
+    with pytest.raises(ValueError, match="report.json: not a report"):
+        read_report(tmp_path)

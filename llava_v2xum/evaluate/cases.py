@@ -50,10 +50,9 @@ class Cases:
         notes = []
         if self.missing:
             fate = "left out, as --skip-missing asks" if self.skipped else "scored as misses"
-            count = len(self.missing)
-            notes.append(f"{count} annotated videos have no prediction and are {fate}: {_some(self.missing)}")
+            notes.append(f"annotated videos without a prediction: {_counted(self.missing)}; they are {fate}")
         if self.unknown:
-            notes.append(f"{len(self.unknown)} predicted videos have no annotation: {_some(self.unknown)}")
+            notes.append(f"predicted videos without an annotation: {_counted(self.unknown)}")
         return notes
 
 
@@ -84,6 +83,10 @@ def pair(
         if not skip_missing or one.video_id in predictions
     )
     return Cases(cases, missing, tuple(sorted(predictions.keys() - known)), skip_missing)
+
+
+def _counted(ids: Sequence[str]) -> str:
+    return f"{len(ids)} ({_some(ids)})"
 
 
 def _some(ids: Sequence[str]) -> str:

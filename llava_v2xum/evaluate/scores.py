@@ -167,6 +167,9 @@ def read_report(path: str | os.PathLike[str]) -> Report:
         raise ValueError(f"{path}: expected a JSON file ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected a report with format {FORMAT}")
+    texts = {key: record.get(key) for key in ("dataset", "system")}
+    if not all(isinstance(text, str) for text in texts.values()) or not isinstance(record.get("facts"), dict):
+        raise ValueError(f"{path}: not a report: dataset and system must be text and facts an object, got {texts}")
     try:
         return Report(
             dataset=record["dataset"],
