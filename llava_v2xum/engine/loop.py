@@ -1,0 +1,280 @@
+"""The engine: rows that read prompts, check drafts and leave when their answer is finished.
+
+Shapes: n rows of a pass, W positions of each in a pass, V vocabulary, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..drafting import Drafter
+from .answers import Answer, answer_of, digit_token_ids
+from .cache import RowCache
+from .drafts import pass_width, usable
+from .stats import EngineStats
+from .work import Job, Row, Work, open_work
+
+MAX_DRAFT = {"cpu": 32, "cuda": 64}  # tokens; the width of a pass is chosen below it
+POSITIONS_FOR_FREE = {"cpu": 8, "cuda": 256}  # that cost as much as reading the weights once does
+PREFILL_POSITIONS = 8192  # of the prompts in one pass: bounds its activations, and is enough to fill a GPU
+
+
+class Engine:
+    """Answers jobs, several rows at a time.
+
+    In float32 every answer is the one that greedy decoding of its prompt alone gives. In 16 bits a pass over other
+    shapes may round otherwise, and a near tie between two tokens fall the other way.
+
+    Args:
+        model: a `LlavaV2XumForCausalLM` with the attention "sdpa" (which takes flash kernels for prompts) or "eager".
+        tokenizer: the model's.
+        rows: answers in the making at a time; the cache has room for so many.
+        max_new_tokens: where an answer is cut off.
+        drafter: proposes what comes next, or None for one token a pass. It learns every answer as it finishes.
+        max_draft: tokens that are drafted for a row at most; None takes `MAX_DRAFT` of the device.
+
+    Attributes:
+        stats: of all runs so far.
+        idle: whether no row is at work, so that a source of jobs may as well wait for the next one.
+
+    Raises:
+        ValueError: if a number is out of range, or the attention takes no mask of its own.
+    """
+
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        *,
+        rows: int = 8,
+        max_new_tokens: int = 1024,
+        drafter: Drafter | None = None,
+        max_draft: int | None = None,
+    ) -> None:
+        for name, number in {"rows": rows, "max_new_tokens": max_new_tokens}.items():
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+        if max_draft is not None and max_draft < 0:
+            raise ValueError(f"max_draft must be at least 0, got {max_draft}")
+        implementation = getattr(model.config, "_attn_implementation", None)
+        if implementation not in ("sdpa", "eager", None):
+            raise ValueError(
+                f"drafts and rows of different length need the attention implementation 'sdpa' or 'eager', got "
+                f"{implementation!r} (sdpa takes flash kernels where they can be taken)"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.rows = rows
+        self.max_new_tokens = max_new_tokens
+        self.drafter = drafter
+        self.device = model.get_input_embeddings().weight.device
+        kind = self.device.type if self.device.type in MAX_DRAFT else "cuda"
+        self.max_draft = MAX_DRAFT[kind] if max_draft is None else max_draft
+        self.free_positions = POSITIONS_FOR_FREE[kind]
+        self.stats = EngineStats()
+        self.idle = True
+        self._digits = digit_token_ids(tokenizer)
+
+    def run(self, jobs: Iterable[Job | None]) -> Iterator[tuple[Hashable, list[Answer]]]:
+        """Each job's key and its answers, one for each prompt in their order; jobs come in the order they finish.
+
+        Args:
+            jobs: asked for the next one only when a row is free. None among them says that none is at hand yet; rows
+                that are at work go on, and it is asked again after a pass. A source that has none while the engine is
+                `idle` should wait instead.
+
+        Raises:
+            ValueError: naming the job, if it cannot be worked on. The jobs that were at work are lost; the engine can
+                be used again. What the iterator raises goes through in the same way.
+        """
+        run = _Run(self, iter(jobs))
+        try:
+            while True:
+                done = run.advance()
+                if done is None:
+                    return
+                yield from done
+        finally:
+            self.idle = True
+
+
+class _Run:
+    """The state of one run: which row holds what."""
+
+    def __init__(self, engine: Engine, source: Iterator[Job | None]) -> None:
+        self.engine, self.stats = engine, engine.stats
+        self.source: Iterator[Job | None] | None = source
+        self.cache = RowCache(engine.rows)
+        self.rows: list[Row | None] = [None] * engine.rows
+
+    def advance(self) -> list[tuple[Hashable, list[Answer]]] | None:
+        """Take new jobs, then read their prompts, or else check a draft for every row; None when all is done."""
+        new = self._take()
+        unread = [slot for slot, row in enumerate(self.rows) if row is not None and not row.ids]
+        if unread:
+            with self.stats.timed("prefill"):
+                self._prefill(new, unread)
+        elif any(self.rows):
+            self._decode()
+        elif self.source is None:
+            return None
+        return self._finish()
+
+    def _take(self) -> list[Work]:
+        """Jobs into free rows. A job with more prompts than there are rows lets the others wait."""
+        new = []
+        while self.source is not None and None in self.rows:
+            self.engine.idle = not any(self.rows)
+            try:
+                job = next(self.source)
+            except StopIteration:
+                self.source = None
+                break
+            if job is None:
+                break
+            with self.stats.timed("embed"):
+                work = open_work(self.engine.model, job, self.engine.device)
+            while work.waiting and None in self.rows:
+                self.rows[self.rows.index(None)] = Row(work, work.waiting.popleft())
+            new.append(work)
+        return new
+
+    @torch.inference_mode()
+    def _prefill(self, new: Sequence[Work], unread: Sequence[int]) -> None:
+        """Read the prompts of rows that have no token yet: first what a job's prompts share, once, then the rest."""
+        shared = [(work, [slot for slot in unread if self.rows[slot].work is work]) for work in new if len(work.prefix)]
+        self._read({slots[0]: work.prefix for work, slots in shared})
+        for work, slots in shared:
+            self.cache.copy(slots[0], slots[1:])
+            for slot in slots:
+                self.rows[slot].length = len(work.prefix)
+        rests = {slot: self.rows[slot].work.rests[self.rows[slot].number] for slot in unread}
+        begun = {slot: rest for slot, rest in rests.items() if self.rows[slot].length}
+        whole = {slot: rest for slot, rest in rests.items() if slot not in begun}
+        for slot, logits in {**self._read(whole), **self._read(begun)}.items():
+            row = self.rows[slot]
+            row.length += len(rests[slot])
+            self._keep(row, [int(logits.argmax())], logits[None, self.engine._digits].cpu())
+
+    def _read(self, embeds: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Pass embeddings [L, D] of rows through the decoder; the logits [V] behind the last of each row."""
+        last: dict[int, Tensor] = {}
+        for slots in _batches(embeds):
+            lengths = [len(embeds[slot]) for slot in slots]
+            width = max(lengths)
+            padded = torch.nn.utils.rnn.pad_sequence([embeds[slot] for slot in slots], batch_first=True)
+            wanted = [number * width + length - 1 for number, length in enumerate(lengths)]
+            starts = [self.rows[slot].length for slot in slots]
+            logits = self._forward(slots, starts, wanted, inputs_embeds=padded)
+            last.update(zip(slots, logits))
+            self.stats.prefill_passes += 1
+            self.stats.prefill_positions += sum(lengths)
+        return last
+
+    def _forward(self, slots, starts, wanted: Sequence[int], **inputs: Tensor) -> Tensor:
+        """Logits [len(wanted), V], float32, at places of the flattened [n, W]."""
+        model = self.engine.model
+        (tensor,) = inputs.values()
+        position_ids, mask = self.cache.aim(slots, starts, tensor.shape[1], tensor.device, model.dtype)
+        hidden = model.get_model()(
+            attention_mask=mask, position_ids=position_ids, past_key_values=self.cache, use_cache=True, **inputs
+        )[0]
+        return model.lm_head(hidden.flatten(0, 1)[torch.tensor(wanted, device=hidden.device)]).float()
+
+    @torch.inference_mode()
+    def _decode(self) -> None:
+        """One pass: every row's last token and its draft; as much of the draft is kept as the model confirms."""
+        self._close_ranks()
+        live = [row for row in self.rows if row is not None]
+        with self.stats.timed("draft"):
+            drafts = self._drafts(live)
+        with self.stats.timed("decode"):
+            width = 1 + max(map(len, drafts))
+            fed = [[row.ids[-1], *draft] for row, draft in zip(live, drafts)]
+            wanted = [number * width + place for number, ids in enumerate(fed) for place in range(len(ids))]
+            input_ids = torch.tensor([ids + ids[:1] * (width - len(ids)) for ids in fed], device=self.engine.device)
+            logits = self._forward(range(len(live)), [row.length for row in live], wanted, input_ids=input_ids)
+            chosen = logits.argmax(dim=-1).tolist()
+            digits = logits[:, self.engine._digits].cpu()
+        self.stats.passes += 1
+        self.stats.row_passes += len(live)
+        place = 0
+        for row, draft in zip(live, drafts):
+            tokens = chosen[place : place + len(draft) + 1]
+            right = next((n for n, (mine, true) in enumerate(zip(draft, tokens)) if mine != true), len(draft))
+            row.length += right + 1
+            row.judge(right, len(draft))
+            self.stats.drafted += len(draft)
+            self.stats.accepted += right
+            self._keep(row, tokens[: right + 1], digits[place : place + right + 1])
+            place += len(draft) + 1
+
+    def _drafts(self, live: Sequence[Row]) -> list[list[int]]:
+        """For every row what may come next, at most as much as pays in a pass."""
+        engine = self.engine
+        if engine.drafter is None or engine.max_draft == 0:
+            return [[] for _ in live]
+        limits = [min(engine.max_draft, engine.max_new_tokens - len(row.ids) - 1) for row in live]
+        vocabulary, eos = engine.model.config.vocab_size, engine.tokenizer.eos_token_id
+        drafts = [
+            usable(engine.drafter.propose(row.ids, limit), limit, vocabulary, eos) if limit > 0 else []
+            for row, limit in zip(live, limits)
+        ]
+        longest = pass_width([len(draft) for draft in drafts], [row.trust for row in live], engine.free_positions)
+        return [draft[:longest] for draft in drafts]
+
+    def _keep(self, row: Row, tokens: list[int], digits: Tensor) -> None:
+        """Add tokens to a row, up to an end of sequence and to max_new_tokens."""
+        eos = self.engine.tokenizer.eos_token_id
+        count = tokens.index(eos) + 1 if eos in tokens else len(tokens)
+        count = min(count, self.engine.max_new_tokens - len(row.ids))
+        row.ids += tokens[:count]
+        row.digits.append(digits[:count])
+        self.stats.new_tokens += count
+
+    def _finish(self) -> list[tuple[Hashable, list[Answer]]]:
+        """Answers of the rows that have ended, their places to prompts that wait; returns the jobs that are done."""
+        engine, done = self.engine, []
+        for slot, row in enumerate(self.rows):
+            if row is None or not row.ids:
+                continue
+            ended = row.ids[-1] == engine.tokenizer.eos_token_id
+            if not ended and len(row.ids) < engine.max_new_tokens:
+                continue
+            work = row.work
+            with self.stats.timed("finish"):
+                timeline = engine.model.config.timeline
+                work.answers[row.number] = answer_of(row.ids, row.digit_logits(), engine.tokenizer, timeline)
+                if engine.drafter is not None:
+                    engine.drafter.learn(row.ids)
+            self.stats.answers += 1
+            self.rows[slot] = Row(work, work.waiting.popleft(), len(work.prefix)) if work.waiting else None
+            if work.done:
+                done.append((work.key, [work.answers[number] for number in range(len(work.rests))]))
+        return done
+
+    def _close_ranks(self) -> None:
+        """Move rows from the end into free places, so that those at work are the first ones of the cache."""
+        for slot in range(len(self.rows)):
+            if self.rows[slot] is not None:
+                continue
+            last = max((other for other, row in enumerate(self.rows) if row is not None), default=-1)
+            if last < slot:
+                return
+            self.cache.copy(last, [slot])
+            self.rows[slot], self.rows[last] = self.rows[last], None
+
+
+def _batches(embeds: dict[int, Tensor]) -> Iterator[list[int]]:
+    """Rows that are read in one pass, those of like length together."""
+    batch: list[int] = []
+    for slot in sorted(embeds, key=lambda slot: -len(embeds[slot])):
+        if batch and (len(batch) + 1) * len(embeds[batch[0]]) > PREFILL_POSITIONS:
+            yield batch
+            batch = []
+        batch.append(slot)
+    if batch:
+        yield batch
