@@ -1,13 +1,17 @@
 """Guesses at the next tokens of an answer, for a decoder that checks several in one pass.
 
-A drafter only proposes. The decoder keeps a proposal as far as it would have written it itself, so a bad guess costs
-time and never a token.
+    drafter = drafter_for(tokenizer, model.config.timeline, NgramTable.load(path, tokenizer, model.config.timeline))
+    ids = drafter.propose(answer, limit)  # at every pass, the answer being the same growing list of ids
+    drafter.learn(answer)  # when it is finished
 
-`propose` depends on the answer so far and on what was learnt, on nothing else: it may be called for any rows in any
-order, and an answer needs no beginning or end beyond the call of `learn` when it is finished. It looks back a bounded
-number of tokens, so that a call costs the same late in an answer as early.
+A drafter only proposes. The decoder keeps a proposal as far as it would have written it itself, so a bad guess costs
+time and never a token. What is proposed depends on the answer so far and on what was learnt, on nothing else: calls
+may be for any rows in any order. `AnswerDrafter.propose_with_chances` also tells how likely each token is, for a
+decoder that chooses how much of a proposal to check.
 """
 
-from .drafter import Drafter
+from .drafter import KINDS, LEAST_CHANCE, AnswerDrafter, Drafter, drafter_for
+from .indexes import Vocabulary
+from .ngrams import NgramTable
 
-__all__ = ["Drafter"]
+__all__ = ["KINDS", "LEAST_CHANCE", "AnswerDrafter", "Drafter", "NgramTable", "Vocabulary", "drafter_for"]
