@@ -1,9 +1,9 @@
-"""Keys and values of several rows, each with its own length, in the form that Llama's attention takes.
+"""Keys and values of several rows, each with its own length.
 
-A row's slot p holds its position p. What a pass computes for a position overwrites the slot, so a rejected draft needs
-no bookkeeping: its slots are written again by the tokens that stand there, and a query at position p sees slots 0..p.
+A row's slot p holds its position p, and a query at position p sees slots 0..p. What a pass computes for a position
+overwrites its slot, so a rejected draft needs no bookkeeping: the tokens that come to stand there write over it.
 
-Shapes: R rows, n rows of a pass, W positions of each in a pass, H key heads, K slots, E width of a head.
+Shapes: R rows, n rows of a pass, W positions of each, H key heads, K slots, E width of a head.
 """
 
 from __future__ import annotations
@@ -11,26 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import transformers
 from torch import LongTensor, Tensor
-from transformers.cache_utils import Cache
 
 BLOCK = 256  # slots are made so many at a time: growing copies everything, spare ones are memory
-ALIGNMENT = 8  # slots that attention is given, as memory-efficient kernels want a multiple of 8
 
 
-def additive_mask(may: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask [n, 1, W, K] of what may be seen, as the installed transformers' Llama takes it.
-
-    4.37 takes 1 and 0 and inverts them itself; later releases add what they are given to the scores.
-    """
-    if transformers.__version__.startswith("4.37."):
-        return may.to(dtype)
-    return torch.zeros_like(may, dtype=dtype).masked_fill(~may, torch.finfo(dtype).min)
-
-
-class RowCache(Cache):
-    """The cache of up to `rows` rows; `aim` says before each pass which rows and positions it is about.
+class RowCache:
+    """The keys and values of up to `rows` rows at every layer.
 
     Tensors are made where each layer first brings its keys, so layers may stand on several devices.
 
@@ -39,94 +26,65 @@ class RowCache(Cache):
         block: slots are added so many at a time.
     """
 
-    is_compileable = False
-
     def __init__(self, rows: int, block: int = BLOCK) -> None:
-        self.layers: list = []  # transformers 5 asks which of its own kinds a layer is; ours are of none
         self.rows = rows
         self.block = block
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        self._slots: list[int] = []
-        self._opening = True
-        self._positions: LongTensor = torch.zeros(0, 0, dtype=torch.long)
-        self._used = 0
+        self._stores: list[tuple[Tensor, Tensor]] = []  # of each layer the keys and the values, [R, H, K, E]
 
-    def aim(
-        self, slots: Sequence[int], starts: Sequence[int], width: int, device, dtype: torch.dtype
-    ) -> tuple[LongTensor, Tensor | None]:
-        """Say what the next pass is about: `width` positions of each row, from `starts` on.
+    def write_row(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write positions `start`.. of one row; returns what their queries may look at.
 
         Args:
-            slots: n different row numbers.
-            starts: how many positions of each row hold already.
+            keys, values: [H, W, E].
 
         Returns:
-            position_ids [n, W] and the attention mask [n, 1, W, K]; None for rows that begin, where causal attention
-            within the pass is all there is.
+            keys and values [H, start + W, E].
         """
-        self._slots = list(slots)
-        self._opening = not any(starts)
-        self._positions = torch.tensor(starts)[:, None] + torch.arange(width)
-        self._used = -(-(max(starts) + width) // ALIGNMENT) * ALIGNMENT
-        position_ids = self._positions.to(device)
-        if self._opening:
-            return position_ids, None
-        may = torch.arange(self._used, device=device) <= position_ids[:, None, :, None]
-        return position_ids, additive_mask(may, dtype)
+        end = start + keys.shape[1]
+        seen = []
+        for store, states in zip(self._stores_of(layer, end, keys), (keys, values)):
+            if start == 0:
+                store[slot, :, end:] = 0  # what another row left: were it NaN, it would come through any mask
+            store[slot, :, start:end] = states
+            seen.append(store[slot, :, :end])
+        return seen[0], seen[1]
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: dict | None = None
+    def write_rows(
+        self, layer: int, positions: LongTensor, used: int, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Write a layer's keys and values [n, H, W, E]; returns what its queries may look at, [n, H, K, E]."""
-        if layer_idx == len(self.keys):
-            self.keys.append(key_states.new_zeros(self.rows, key_states.shape[1], 0, key_states.shape[3]))
-            self.values.append(value_states.new_zeros(self.rows, value_states.shape[1], 0, value_states.shape[3]))
-        if self.keys[layer_idx].shape[2] < self._used:
-            self._grow(layer_idx)
-        return self._write(self.keys[layer_idx], key_states), self._write(self.values[layer_idx], value_states)
+        """Write the same number of positions of each of the first n rows.
 
-    def _grow(self, layer: int) -> None:
-        capacity = -(-self._used // self.block) * self.block
-        for tensors in (self.keys, self.values):
-            old = tensors[layer]
-            tensors[layer] = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
-            tensors[layer][:, :, : old.shape[2]] = old
+        Args:
+            positions: int64 [n, W].
+            used: K, how many slots attention is given; every position is below it.
+            keys, values: [n, W, H, E].
 
-    def _write(self, store: Tensor, states: Tensor) -> Tensor:
-        if self._opening:
-            width = states.shape[2]
-            for slot, state in zip(self._slots, states):
-                store[slot, :, :width] = state
-                store[slot, :, width:] = 0  # not what a row before left: a NaN would come through any mask
-            return states
-        if self._positions.device != store.device:
-            self._positions = self._positions.to(store.device)
-        rows = torch.tensor(self._slots, device=store.device)
-        store[rows[:, None], :, self._positions] = states.transpose(1, 2)
-        first, count = self._slots[0], len(self._slots)
-        if self._slots == list(range(first, first + count)):
-            return store[first : first + count, :, : self._used]
-        return store[rows, :, : self._used]
+        Returns:
+            keys and values [n, H, K, E], of which a query at position p may see p + 1.
+        """
+        stores = self._stores_of(layer, used, keys[0].transpose(0, 1))
+        rows = torch.arange(len(positions), device=keys.device)[:, None]
+        for store, states in zip(stores, (keys, values)):
+            store[rows, :, positions] = states
+        return tuple(store[: len(positions), :, :used] for store in stores)
 
     def copy(self, source: int, targets: Sequence[int]) -> None:
         """Give other rows what a row holds."""
-        for store in (*self.keys, *self.values):
-            for target in targets:
-                store[target] = store[source]
+        for stores in self._stores:
+            for store in stores:
+                for target in targets:
+                    store[target] = store[source]
 
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Positions before those of the pass, as the attention's mask counts them."""
-        return 0 if self._opening else self._used - self._positions.shape[1]
+    def _stores_of(self, layer: int, slots: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's stores, with at least so many slots. `like` [H, any, E] says their other sizes, type and device."""
+        if layer == len(self._stores):
+            empty = like.new_zeros(self.rows, like.shape[0], 0, like.shape[2])
+            self._stores.append((empty, empty))
+        if self._stores[layer][0].shape[2] < slots:
+            self._stores[layer] = tuple(self._grown(store, slots) for store in self._stores[layer])
+        return self._stores[layer]
 
-    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        """transformers 5: how many slots a pass looks at and where they begin."""
-        return (query_length if self._opening else self._used), 0
-
-    def get_query_offset(self, layer_idx: int = 0) -> int:
-        """transformers 5: where the positions of the pass begin."""
-        return self.get_seq_length(layer_idx)
-
-    def get_max_length(self) -> None:
-        """transformers 4.37: there is no limit."""
-        return None
+    def _grown(self, store: Tensor, slots: int) -> Tensor:
+        grown = store.new_zeros(*store.shape[:2], -(-slots // self.block) * self.block, store.shape[3])
+        grown[:, :, : store.shape[2]] = store
+        return grown

@@ -1,6 +1,6 @@
 """The engine: rows that read prompts, check drafts and leave when their answer is finished.
 
-Shapes: n rows of a pass, W positions of each in a pass, V vocabulary, D hidden size.
+Shapes: L positions that a row has to read, D hidden size, Q positions of a pass, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from torch import Tensor
 from ..drafting import Drafter
 from .answers import Answer, answer_of, digit_token_ids
 from .cache import RowCache
-from .drafts import pass_width, usable
+from .decoder import Segment, run_block, run_segments
+from .drafts import block_width, draft_lengths, usable
 from .stats import EngineStats
 from .work import Job, Row, Work, open_work
 
-MAX_DRAFT = {"cpu": 32, "cuda": 64}  # tokens; the width of a pass is chosen below it
-POSITIONS_FOR_FREE = {"cpu": 8, "cuda": 256}  # that cost as much as reading the weights once does
+MAX_DRAFT = {"cpu": 32, "gpu": 64}  # tokens; of these as many are checked as pay
+# Positions that take as long as reading the weights once. CPU: measured with 12 layers of width 768 on one core; GPU:
+# 7B in bf16 by an H200's peak figures, rounded up as a pass also has calls to make.
+FREE_POSITIONS = {"cpu": 16, "gpu": 256}
+ROW_POSITIONS = 4  # the same for one row's keys and values, at 600 positions
 PREFILL_POSITIONS = 8192  # of the prompts in one pass: bounds its activations, and is enough to fill a GPU
+ALIGNMENT = 64  # slots that attention over padded rows is given: efficient kernels want a multiple of 8
 
 
 class Engine:
@@ -29,19 +34,21 @@ class Engine:
     shapes may round otherwise, and a near tie between two tokens fall the other way.
 
     Args:
-        model: a `LlavaV2XumForCausalLM` with the attention "sdpa" (which takes flash kernels for prompts) or "eager".
+        model: a `LlavaV2XumForCausalLM`. Attention is PyTorch's own here, whichever the model was loaded with.
         tokenizer: the model's.
         rows: answers in the making at a time; the cache has room for so many.
         max_new_tokens: where an answer is cut off.
         drafter: proposes what comes next, or None for one token a pass. It learns every answer as it finishes.
         max_draft: tokens that are drafted for a row at most; None takes `MAX_DRAFT` of the device.
+        padded: whether all rows of a pass are made as wide as the widest, for one call of attention in place of one
+            for each row; None pads on a GPU, where calls cost more than positions.
 
     Attributes:
         stats: of all runs so far.
         idle: whether no row is at work, so that a source of jobs may as well wait for the next one.
 
     Raises:
-        ValueError: if a number is out of range, or the attention takes no mask of its own.
+        ValueError: if a number is out of range.
     """
 
     def __init__(
@@ -53,30 +60,26 @@ class Engine:
         max_new_tokens: int = 1024,
         drafter: Drafter | None = None,
         max_draft: int | None = None,
+        padded: bool | None = None,
     ) -> None:
         for name, number in {"rows": rows, "max_new_tokens": max_new_tokens}.items():
             if number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         if max_draft is not None and max_draft < 0:
             raise ValueError(f"max_draft must be at least 0, got {max_draft}")
-        implementation = getattr(model.config, "_attn_implementation", None)
-        if implementation not in ("sdpa", "eager", None):
-            raise ValueError(
-                f"drafts and rows of different length need the attention implementation 'sdpa' or 'eager', got "
-                f"{implementation!r} (sdpa takes flash kernels where they can be taken)"
-            )
         self.model = model
         self.tokenizer = tokenizer
         self.rows = rows
         self.max_new_tokens = max_new_tokens
         self.drafter = drafter
         self.device = model.get_input_embeddings().weight.device
-        kind = self.device.type if self.device.type in MAX_DRAFT else "cuda"
+        kind = "cpu" if self.device.type == "cpu" else "gpu"
+        self.padded = kind == "gpu" if padded is None else padded
         self.max_draft = MAX_DRAFT[kind] if max_draft is None else max_draft
-        self.free_positions = POSITIONS_FOR_FREE[kind]
+        self.free_positions = FREE_POSITIONS[kind]
         self.stats = EngineStats()
         self.idle = True
-        self._digits = digit_token_ids(tokenizer)
+        self.digit_ids = digit_token_ids(tokenizer)
 
     def run(self, jobs: Iterable[Job | None]) -> Iterator[tuple[Hashable, list[Answer]]]:
         """Each job's key and its answers, one for each prompt in their order; jobs come in the order they finish.
@@ -107,6 +110,7 @@ class _Run:
     def __init__(self, engine: Engine, source: Iterator[Job | None]) -> None:
         self.engine, self.stats = engine, engine.stats
         self.source: Iterator[Job | None] | None = source
+        self.llama = engine.model.get_model()
         self.cache = RowCache(engine.rows)
         self.rows: list[Row | None] = [None] * engine.rows
 
@@ -151,54 +155,41 @@ class _Run:
             self.cache.copy(slots[0], slots[1:])
             for slot in slots:
                 self.rows[slot].length = len(work.prefix)
-        rests = {slot: self.rows[slot].work.rests[self.rows[slot].number] for slot in unread}
-        begun = {slot: rest for slot, rest in rests.items() if self.rows[slot].length}
-        whole = {slot: rest for slot, rest in rests.items() if slot not in begun}
-        for slot, logits in {**self._read(whole), **self._read(begun)}.items():
+        self._first_tokens({slot: self.rows[slot].work.rests[self.rows[slot].number] for slot in unread})
+
+    def _first_tokens(self, rests: dict[int, Tensor]) -> None:
+        """Read the embeddings [L, D] that rows still have to read, up to the first token of their answer."""
+        for slot, logits in self._read(rests).items():
             row = self.rows[slot]
             row.length += len(rests[slot])
-            self._keep(row, [int(logits.argmax())], logits[None, self.engine._digits].cpu())
+            self._keep(row, [int(logits.argmax())], logits[None, self.engine.digit_ids].cpu())
 
     def _read(self, embeds: dict[int, Tensor]) -> dict[int, Tensor]:
         """Pass embeddings [L, D] of rows through the decoder; the logits [V] behind the last of each row."""
         last: dict[int, Tensor] = {}
         for slots in _batches(embeds):
             lengths = [len(embeds[slot]) for slot in slots]
-            width = max(lengths)
-            padded = torch.nn.utils.rnn.pad_sequence([embeds[slot] for slot in slots], batch_first=True)
-            wanted = [number * width + length - 1 for number, length in enumerate(lengths)]
-            starts = [self.rows[slot].length for slot in slots]
-            logits = self._forward(slots, starts, wanted, inputs_embeds=padded)
-            last.update(zip(slots, logits))
+            segments = [Segment(slot, self.rows[slot].length, length) for slot, length in zip(slots, lengths)]
+            hidden = run_segments(self.llama, torch.cat([embeds[slot] for slot in slots]), segments, self.cache)
+            ends = torch.tensor(lengths, device=hidden.device).cumsum(0) - 1
+            last.update(zip(slots, self.engine.model.lm_head(hidden[ends]).float()))
             self.stats.prefill_passes += 1
             self.stats.prefill_positions += sum(lengths)
         return last
 
-    def _forward(self, slots, starts, wanted: Sequence[int], **inputs: Tensor) -> Tensor:
-        """Logits [len(wanted), V], float32, at places of the flattened [n, W]."""
-        model = self.engine.model
-        (tensor,) = inputs.values()
-        position_ids, mask = self.cache.aim(slots, starts, tensor.shape[1], tensor.device, model.dtype)
-        hidden = model.get_model()(
-            attention_mask=mask, position_ids=position_ids, past_key_values=self.cache, use_cache=True, **inputs
-        )[0]
-        return model.lm_head(hidden.flatten(0, 1)[torch.tensor(wanted, device=hidden.device)]).float()
-
     @torch.inference_mode()
     def _decode(self) -> None:
         """One pass: every row's last token and its draft; as much of the draft is kept as the model confirms."""
-        self._close_ranks()
-        live = [row for row in self.rows if row is not None]
+        if self.engine.padded:
+            self._close_ranks()
+        slots = [slot for slot, row in enumerate(self.rows) if row is not None]
+        live = [self.rows[slot] for slot in slots]
         with self.stats.timed("draft"):
             drafts = self._drafts(live)
         with self.stats.timed("decode"):
-            width = 1 + max(map(len, drafts))
             fed = [[row.ids[-1], *draft] for row, draft in zip(live, drafts)]
-            wanted = [number * width + place for number, ids in enumerate(fed) for place in range(len(ids))]
-            input_ids = torch.tensor([ids + ids[:1] * (width - len(ids)) for ids in fed], device=self.engine.device)
-            logits = self._forward(range(len(live)), [row.length for row in live], wanted, input_ids=input_ids)
-            chosen = logits.argmax(dim=-1).tolist()
-            digits = logits[:, self.engine._digits].cpu()
+            logits = self._padded_pass(live, fed) if self.engine.padded else self._pass(slots, live, fed)
+            chosen, digits = logits.argmax(dim=-1).tolist(), logits[:, self.engine.digit_ids].cpu()
         self.stats.passes += 1
         self.stats.row_passes += len(live)
         place = 0
@@ -212,6 +203,23 @@ class _Run:
             self._keep(row, tokens[: right + 1], digits[place : place + right + 1])
             place += len(draft) + 1
 
+    def _pass(self, slots: Sequence[int], live: Sequence[Row], fed: Sequence[Sequence[int]]) -> Tensor:
+        """Logits [Q, V], float32, of the ids that each row is fed, laid end to end."""
+        ids = torch.tensor([token for row in fed for token in row], device=self.engine.device)
+        segments = [Segment(slot, row.length, len(tokens)) for slot, row, tokens in zip(slots, live, fed)]
+        hidden = run_segments(self.llama, self.llama.embed_tokens(ids), segments, self.cache)
+        return self.engine.model.lm_head(hidden).float()
+
+    def _padded_pass(self, live: Sequence[Row], fed: Sequence[Sequence[int]]) -> Tensor:
+        """The same with every row as wide as the widest; what stands behind a row's own ids is not looked at."""
+        device, width = self.engine.device, max(map(len, fed))
+        ids = torch.tensor([[*tokens, *tokens[:1] * (width - len(tokens))] for tokens in fed], device=device)
+        starts = torch.tensor([row.length for row in live], device=device)
+        used = -(-(max(row.length for row in live) + width) // ALIGNMENT) * ALIGNMENT
+        hidden = run_block(self.llama, self.llama.embed_tokens(ids), starts, used, self.cache)
+        own = torch.tensor([[place < len(tokens) for place in range(width)] for tokens in fed], device=hidden.device)
+        return self.engine.model.lm_head(hidden[own]).float()
+
     def _drafts(self, live: Sequence[Row]) -> list[list[int]]:
         """For every row what may come next, at most as much as pays in a pass."""
         engine = self.engine
@@ -223,8 +231,13 @@ class _Run:
             usable(engine.drafter.propose(row.ids, limit), limit, vocabulary, eos) if limit > 0 else []
             for row, limit in zip(live, limits)
         ]
-        longest = pass_width([len(draft) for draft in drafts], [row.trust for row in live], engine.free_positions)
-        return [draft[:longest] for draft in drafts]
+        lengths, trusts = [len(draft) for draft in drafts], [row.trust for row in live]
+        free = engine.free_positions + ROW_POSITIONS * len(live)
+        if engine.padded:
+            chosen = [block_width(lengths, trusts, free)] * len(live)
+        else:
+            chosen = draft_lengths(lengths, trusts, free)
+        return [draft[:length] for draft, length in zip(drafts, chosen)]
 
     def _keep(self, row: Row, tokens: list[int], digits: Tensor) -> None:
         """Add tokens to a row, up to an end of sequence and to max_new_tokens."""
@@ -269,10 +282,10 @@ class _Run:
 
 
 def _batches(embeds: dict[int, Tensor]) -> Iterator[list[int]]:
-    """Rows that are read in one pass, those of like length together."""
+    """Rows that are read in one pass."""
     batch: list[int] = []
-    for slot in sorted(embeds, key=lambda slot: -len(embeds[slot])):
-        if batch and (len(batch) + 1) * len(embeds[batch[0]]) > PREFILL_POSITIONS:
+    for slot in embeds:
+        if batch and sum(len(embeds[other]) for other in (*batch, slot)) > PREFILL_POSITIONS:
             yield batch
             batch = []
         batch.append(slot)
