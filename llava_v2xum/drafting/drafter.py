@@ -108,15 +108,18 @@ class AnswerDrafter:
         chances: list[float] = []
         chance = 1.0
         while len(ids) < limit:
-            tokens, likely = self._next(reader, own)
+            ruled, token, likely = self._next(reader, own)
             chance *= likely
-            if not tokens or chance < self.least_chance:
+            if not likely or chance < self.least_chance:
                 break
+            tokens = ruled or (token,)
             ids += tokens
             chances += [chance] * len(tokens)
-            if tokens[-1] == self.vocabulary.eos:
+            if ruled:
+                reader.go_on()
+            elif token == self.vocabulary.eos:
                 break
-            for token in tokens:
+            else:
                 reader.read(token)
         return ids[:limit], chances[:limit]
 
@@ -126,15 +129,15 @@ class AnswerDrafter:
         if self.table is not None:
             self.table.learn(answer)
 
-    def _next(self, reader: Reader, own: dict) -> tuple[tuple[int, ...], float]:
-        """What comes next, one token or the rest of an index, and how likely it is; nothing where nothing is known."""
+    def _next(self, reader: Reader, own: dict) -> tuple[tuple[int, ...], int | None, float]:
+        """The ids of a list that goes on by rule, or else the next token; and the chance, 0 where nothing is known."""
         ruled = reader.rule()
         if ruled and not reader.after_index:
-            return ruled, _RULE_CHANCE
+            return ruled, None, _RULE_CHANCE
         token, likely = (None, 0.0) if self.table is None else self.table.guess(reader.contexts(), own)
         if ruled and token in (None, ruled[0]):
-            return ruled, (_GOING_ON_CHANCE if token is None else likely) * _RULE_CHANCE
-        return (() if token is None else (token,)), likely
+            return ruled, None, (_GOING_ON_CHANCE if token is None else likely) * _RULE_CHANCE
+        return (), token, likely
 
     def _follow(self, answer: Sequence[int]) -> _Progress:
         """What is known of an answer, brought up to its last token."""

@@ -7,6 +7,7 @@ by one: the next index is known before the model has written it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class Vocabulary:
 
     Attributes:
         digits: the ids of `0` to `9`.
+        width: how many digits an index has.
         cited: the ids that cite each index 0..N-1.
         index_of: the other way round.
         separator: the ids between two indexes of a list (`,` and `▁` in LLaMA's tokenizer).
@@ -30,6 +32,7 @@ class Vocabulary:
     """
 
     digits: frozenset[int]
+    width: int
     cited: tuple[tuple[int, ...], ...]
     index_of: dict[tuple[int, ...], int]
     separator: tuple[int, ...]
@@ -58,6 +61,7 @@ class Vocabulary:
         brackets = {token: piece for piece, token in ids.items() if "[" in piece or "]" in piece}
         return cls(
             digits=frozenset(digits),
+            width=timeline.digits,
             cited=tuple(cited),
             index_of={digits: index for index, digits in enumerate(cited)},
             separator=_separator(tokenizer, digits, timeline),
@@ -67,11 +71,6 @@ class Vocabulary:
             timeline=timeline,
             digest=_digest(ids),
         )
-
-    @property
-    def width(self) -> int:
-        """How many digits an index has."""
-        return len(self.cited[0])
 
 
 def next_index(indexes: Sequence[int], num_frames: int) -> int | None:
@@ -98,7 +97,7 @@ def _separator(tokenizer, digits: dict[int, int], timeline: Timeline) -> tuple[i
         ids = tokenizer(f"A man walks [{', '.join(cited)}]. He", add_special_tokens=False).input_ids
         places = [place for place, token in enumerate(ids) if token in digits]
         written = "".join(str(digits[ids[place]]) for place in places)
-        between = [tuple(ids[a + 1 : b]) for a, b in zip(places, places[1:]) if b > a + 1]
+        between = [tuple(ids[a + 1 : b]) for a, b in itertools.pairwise(places) if b > a + 1]
         if written != "".join(cited) or len(between) != 2:
             raise ValueError(f"expected one token a digit in lists, the tokenizer reads {cited} as {ids}")
         found.update(between)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..atomic import replacing
@@ -22,7 +22,7 @@ _FORMAT = "llava_v2xum answer n-grams"
 _VERSION = 1
 _DISCOUNT = 0.5  # 0.3 to 0.8 made no difference on the released models' answers
 _OWN_WEIGHT = 3  # how often as much this answer's own words count; 2 to 5 made no difference, 0 cost 18 %
-_MOST_TOKENS = 64  # that are kept of what followed one context
+_MOST_TOKENS = 32  # that are kept of what followed one context
 _KEPT = 0.75  # of the contexts, when there are too many
 
 
@@ -59,7 +59,7 @@ class NgramTable:
         if len(self._counts) > self.max_contexts:
             self._forget()
 
-    def guess(self, contexts: Sequence[Context], own: dict[Context, Counts]) -> tuple[int | None, float]:
+    def guess(self, contexts: Iterable[Context], own: dict[Context, Counts]) -> tuple[int | None, float]:
         """The likeliest next token and its chance; None where no context is known.
 
         Args:
@@ -67,6 +67,7 @@ class NgramTable:
             own: what followed in this answer so far (`note`).
         """
         chances: dict[int, float] = {}
+        likeliest, best = None, 0.0
         share = 1.0  # of the chances that the contexts to come have to give
         for context in contexts:
             counts, mine = self._counts.get(context), own.get(context)
@@ -76,17 +77,16 @@ class NgramTable:
                     counts[token] = counts.get(token, 0) + _OWN_WEIGHT * count
             if not counts:
                 continue
-            total = sum(counts.values())
+            unit = share / sum(counts.values())
             for token, count in counts.items():
-                chances[token] = chances.get(token, 0.0) + share * (count - _DISCOUNT) / total
-            share *= _DISCOUNT * len(counts) / total
-            best, second = _two_highest(chances)
-            if best - second > share:  # nothing further can overtake it
+                chance = chances.get(token, 0.0) + unit * (count - _DISCOUNT)
+                chances[token] = chance
+                if chance > best:
+                    likeliest, best = token, chance
+            share = unit * _DISCOUNT * len(counts)
+            if best >= 0.5 or best >= share + _second(chances):  # nothing can overtake it any more
                 break
-        if not chances:
-            return None, 0.0
-        token = max(chances, key=chances.__getitem__)
-        return token, chances[token]
+        return likeliest, best
 
     def _forget(self) -> None:
         """Drop contexts that came least often, of those the longest, of those the oldest."""
@@ -106,6 +106,7 @@ class NgramTable:
         """Read a table that was saved for this tokenizer and timeline.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             ValueError: if the file is no such table, or one of another version, tokenizer or timeline.
         """
         try:
@@ -114,13 +115,16 @@ class NgramTable:
             raise ValueError(f"{path}: expected a table of n-grams in JSON, got {error}") from error
         if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
             raise ValueError(f"{path}: expected a file of the format {_FORMAT!r}")
-        if stored.get("version") != _VERSION:
-            raise ValueError(f"{path}: expected version {_VERSION}, got {stored.get('version')}")
-        table = cls(Vocabulary.of(tokenizer, timeline), stored["lists"], stored["max_contexts"])
-        for name, expected in table._description().items():
-            if stored.get(name) != expected:
-                raise ValueError(f"{path}: the table is of another {name}: expected {expected}, got {stored.get(name)}")
-        table._counts = {tuple(context): dict(map(tuple, counts)) for context, counts in stored["contexts"]}
+        try:
+            table = cls(Vocabulary.of(tokenizer, timeline), bool(stored["lists"]), int(stored["max_contexts"]))
+            for name, expected in table._description().items():
+                if stored[name] != expected:
+                    raise ValueError(f"the table is of another {name}: expected {expected}, got {stored[name]}")
+            table._counts = {tuple(context): dict(map(tuple, counts)) for context, counts in stored["contexts"]}
+        except KeyError as error:
+            raise ValueError(f"{path}: the table has no {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
         return table
 
     def _description(self) -> dict:
@@ -147,11 +151,6 @@ def note(counts: dict[Context, Counts], reader: Reader, token: int) -> None:
             counts[context] = {one: followed[one] for one in kept}
 
 
-def _two_highest(chances: dict[int, float]) -> tuple[float, float]:
-    best = second = 0.0
-    for chance in chances.values():
-        if chance > best:
-            best, second = chance, best
-        elif chance > second:
-            second = chance
-    return best, second
+def _second(chances: dict[int, float]) -> float:
+    """The second highest chance, 0 where there is but one."""
+    return sorted(chances.values())[-2] if len(chances) > 1 else 0.0

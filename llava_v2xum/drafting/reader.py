@@ -6,6 +6,8 @@ the numbers are. Within a list the contexts are its numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .indexes import Vocabulary, next_index
 
 Context = tuple[int, ...]
@@ -119,23 +121,33 @@ class Reader:
             return cited[written:] if tuple(self._digits) == cited[:written] else ()
         return separator[len(between) :] + cited if between == separator[: len(between)] else ()
 
-    def contexts(self) -> list[Context]:
+    def go_on(self) -> None:
+        """Go on by all of `rule`, which must not be empty."""
+        following = next_index(self._indexes, len(self.vocabulary.cited))
+        self._indexes.append(following)
+        self._digits, self._between = list(self.vocabulary.cited[following]), []
+
+    def contexts(self) -> Iterator[Context]:
         """The contexts of the next token, from the one that says most to the one that says least."""
         if self._inside:
-            return self._list_contexts()
+            yield from self._list_contexts()
+            return
         symbols = self._symbols
-        contexts = [tuple(symbols[-order:]) for order in range(min(ORDER, len(symbols)), 0, -1)]
+        longest = min(ORDER, len(symbols))
+        yield tuple(symbols[-longest:])
         if len(symbols) > 1 and symbols[-2] == _LIST:  # whether the answer ends depends on how far the video is
-            contexts.insert(1, (_STOP, symbols[-1], self._before * _PARTS // len(self.vocabulary.cited)))
-        return [*contexts, ()]
+            yield (_STOP, symbols[-1], self._before * _PARTS // len(self.vocabulary.cited))
+        for order in range(longest - 1, 0, -1):
+            yield tuple(symbols[-order:])
+        yield ()
 
-    def _list_contexts(self) -> list[Context]:
+    def _list_contexts(self) -> tuple[Context, ...]:
         indexes, between = self._indexes, tuple(self._between)
         if self.after_index:
             count = len(indexes)
-            return [(_FIRST_INDEX, indexes[0], count), (_LAST_INDEX, indexes[-1]), (_COUNT, count)]
+            return (_FIRST_INDEX, indexes[0], count), (_LAST_INDEX, indexes[-1]), (_COUNT, count)
         if between and between != self._separator:
-            return [(_BETWEEN, *between)]
+            return ((_BETWEEN, *between),)
         before = indexes[-1] if indexes else self._before
         digits = () if between else self._digits
-        return [(_DIGITS_BEHIND, before, *digits), (_DIGITS, *digits)]
+        return (_DIGITS_BEHIND, before, *digits), (_DIGITS, *digits)
