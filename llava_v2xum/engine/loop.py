@@ -14,7 +14,7 @@ from ..drafting import Drafter
 from .answers import Answer, answer_of, digit_token_ids
 from .cache import RowCache
 from .decoder import Segment, run_block, run_segments
-from .drafts import block_width, draft_lengths, usable
+from .drafts import block_width, draft, draft_lengths
 from .stats import EngineStats
 from .work import Job, Row, Work, open_work
 
@@ -187,21 +187,21 @@ class _Run:
         with self.stats.timed("draft"):
             drafts = self._drafts(live)
         with self.stats.timed("decode"):
-            fed = [[row.ids[-1], *draft] for row, draft in zip(live, drafts)]
+            fed = [[row.ids[-1], *ids] for row, ids in zip(live, drafts)]
             logits = self._padded_pass(live, fed) if self.engine.padded else self._pass(slots, live, fed)
             chosen, digits = logits.argmax(dim=-1).tolist(), logits[:, self.engine.digit_ids].cpu()
         self.stats.passes += 1
         self.stats.row_passes += len(live)
         place = 0
-        for row, draft in zip(live, drafts):
-            tokens = chosen[place : place + len(draft) + 1]
-            right = next((n for n, (mine, true) in enumerate(zip(draft, tokens)) if mine != true), len(draft))
+        for row, ids in zip(live, drafts):
+            tokens = chosen[place : place + len(ids) + 1]
+            right = next((n for n, (mine, true) in enumerate(zip(ids, tokens)) if mine != true), len(ids))
             row.length += right + 1
-            row.judge(right, len(draft))
-            self.stats.drafted += len(draft)
+            row.trust.judge(right, len(ids))
+            self.stats.drafted += len(ids)
             self.stats.accepted += right
             self._keep(row, tokens[: right + 1], digits[place : place + right + 1])
-            place += len(draft) + 1
+            place += len(ids) + 1
 
     def _pass(self, slots: Sequence[int], live: Sequence[Row], fed: Sequence[Sequence[int]]) -> Tensor:
         """Logits [Q, V], float32, of the ids that each row is fed, laid end to end."""
@@ -227,17 +227,16 @@ class _Run:
             return [[] for _ in live]
         limits = [min(engine.max_draft, engine.max_new_tokens - len(row.ids) - 1) for row in live]
         vocabulary, eos = engine.model.config.vocab_size, engine.tokenizer.eos_token_id
-        drafts = [
-            usable(engine.drafter.propose(row.ids, limit), limit, vocabulary, eos) if limit > 0 else []
-            for row, limit in zip(live, limits)
+        drafted = [
+            draft(engine.drafter, row.ids, limit, row.trust, vocabulary, eos) for row, limit in zip(live, limits)
         ]
-        lengths, trusts = [len(draft) for draft in drafts], [row.trust for row in live]
+        chances = [chances for _, chances in drafted]
         free = engine.free_positions + ROW_POSITIONS * len(live)
         if engine.padded:
-            chosen = [block_width(lengths, trusts, free)] * len(live)
+            lengths = [block_width(chances, free)] * len(live)
         else:
-            chosen = draft_lengths(lengths, trusts, free)
-        return [draft[:length] for draft, length in zip(drafts, chosen)]
+            lengths = draft_lengths(chances, free)
+        return [ids[:length] for (ids, _), length in zip(drafted, lengths)]
 
     def _keep(self, row: Row, tokens: list[int], digits: Tensor) -> None:
         """Add tokens to a row, up to an end of sequence and to max_new_tokens."""

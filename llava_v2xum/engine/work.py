@@ -15,8 +15,7 @@ from llava.constants import IMAGE_TOKEN_INDEX
 from torch import LongTensor, Tensor
 
 from .answers import Answer
-
-MEMORY = 0.8  # of the drafts before: lists of indexes, where all is right, and sentences follow each other closely
+from .drafts import Trust
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Row:
         length: positions of the cache that hold; the last of `ids` is not among them.
         ids: generated so far.
         digits: the digits' logits where they were chosen, pieces of [any, 10].
-        hits, misses: of drafts, the older the less they count.
+        trust: in its drafts.
     """
 
     work: Work
@@ -73,19 +72,7 @@ class Row:
     length: int = 0
     ids: list[int] = field(default_factory=list)
     digits: list[Tensor] = field(default_factory=list)
-    hits: float = 2.0
-    misses: float = 0.5
-
-    @property
-    def trust(self) -> float:
-        """How likely the next token of a draft is right, given that those before it were."""
-        return self.hits / (self.hits + self.misses)
-
-    def judge(self, right: int, drafted: int) -> None:
-        """Take in how many tokens of a draft were right before the first that was not."""
-        if drafted:
-            self.hits = MEMORY * self.hits + right
-            self.misses = MEMORY * self.misses + (right < drafted)
+    trust: Trust = field(default_factory=Trust)
 
     def digit_logits(self) -> Tensor:
         """[G, 10]."""
