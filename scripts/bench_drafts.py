@@ -3,7 +3,8 @@
     python scripts/bench_drafts.py ANSWERS.jsonl --tokenizer tokenizer.model
     python scripts/bench_drafts.py OUT/summaries.jsonl --tokenizer CHECKPOINT_FOLDER
 
-ANSWERS.jsonl has an object with an "answer" a line, as `summaries.jsonl` of `llava_v2xum.infer`. An answer is
+ANSWERS.jsonl has an object with an "answer" a line, as `summaries.jsonl` of `llava_v2xum.infer` (or is instruction
+JSON). Without a checkpoint any LLaMA-type tokenizer.model will do: one comes with Vicuna and LLaVA-1.5. An answer is
 tokenized with its end of sequence and replayed as greedy decoding would write it: the pass over the prompt gives the
 first token; every further pass checks one proposal, keeps it as far as it is right, and gives one token more.
 
@@ -13,29 +14,29 @@ drafts, and the cost of wrong guesses where positions are not free, as on a CPU.
 tokens that were kept, "µs" the processor time of one proposal.
 
 Where a table of n-grams is used, it is built on one half of the answers and measured on the other, both ways.
+Where it says how many positions are "for free", a pass is taken to cost as much as so many positions and its own, and
+as much of a proposal is checked as pays by its chances (`worthwhile_lengths`). The last column then is how many times
+faster that is than one token a pass.
+
 The last line has the ratios of passes with indexes alone and with n-grams.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from llava_v2xum.drafting import KINDS, AnswerDrafter, drafter_for
-from llava_v2xum.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline
+from llava_v2xum.drafting import KINDS, AnswerDrafter, drafter_for, worthwhile_lengths
+from llava_v2xum.drafting.sources import TOKENIZER_NEEDED, load_tokenizer, read_answers, timeline_of, token_ids
+from llava_v2xum.timeline import Timeline
 
 LIMITS = (4, 8, 16, 32, 64)
 LEAST_CHANCES = (0.0, 0.01, 0.05, 0.1, 0.3)
-NO_TOKENIZER = (
-    "--tokenizer is needed: the folder of the checkpoint that wrote the answers, or any LLaMA-type tokenizer.model "
-    "(one comes with Vicuna, LLaVA-1.5 and every LLaMA 1 and 2)"
-)
+FREE_POSITIONS = (4, 8, 16, 32, 64, 256)
 
 
 @dataclass
@@ -62,20 +63,28 @@ class Tally:
         """Positions for each token: the last token and the drafted ones of every pass."""
         return (self.passes + self.drafted) / self.tokens
 
+    def times_faster(self, free: int) -> float:
+        """Than one token a pass, where a pass costs as much as `free` positions and its own."""
+        return self.tokens * (free + 1) / (self.passes * (free + 1) + self.drafted)
+
 
 def main() -> None:
     """Print the table."""
     arguments = parse()
-    timeline = Timeline(arguments.num_frames, arguments.template)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer = load_tokenizer(arguments.tokenizer, Path(folder))
-    answers = [tokenize(tokenizer, text) for text in read_answers(arguments.answers)]
+    timeline = timeline_of(arguments.tokenizer)
+    try:
+        tokenizer = load_tokenizer(arguments.tokenizer)
+        answers = [token_ids(tokenizer, text) for text in read_answers(arguments.answers, timeline)]
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    if len(answers) < 2:
+        sys.exit(f"{arguments.answers}: expected at least two answers, got {len(answers)}")
     print(f"{len(answers)} answers, {sum(map(len, answers)) / len(answers):.0f} tokens in the mean")
     print(f"\n{'':44}{'limit':>6}{'passes':>8}{'positions':>11}{'right':>7}{'µs':>6}")
 
     def folded(name: str, limit: int = arguments.limit, **ways) -> Tally:
         tally = two_fold(tokenizer, timeline, answers, limit, **ways)
-        show(name, limit, tally)
+        show(name, limit, tally, ways.get("free"))
         return tally
 
     show("none", 0, replay(None, answers, 0))
@@ -92,6 +101,9 @@ def main() -> None:
     print("\nindexes and ngrams, by the least chance that a proposal may have")
     for least_chance in LEAST_CHANCES:
         folded(f"{least_chance:.2f}", least_chance=least_chance)
+    print("\nindexes and ngrams, cut where the rest is not worth its time; last column: times faster")
+    for free in FREE_POSITIONS:
+        folded(f"{free} positions for free", free=free)
     print(
         f"\npasses saved with {arguments.limit} tokens drafted: indexes {indexes.passes_ratio:.2f} times, "
         f"indexes and n-grams {both.passes_ratio:.2f} times"
@@ -102,57 +114,24 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("answers", type=Path, metavar="ANSWERS.jsonl")
-    parser.add_argument("--tokenizer", type=Path, metavar="FILE_OR_FOLDER", help="a tokenizer.model or a checkpoint")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE_OR_FOLDER", help=TOKENIZER_NEEDED)
     parser.add_argument("--limit", type=int, default=64, help="tokens drafted at most (default: %(default)s)")
-    parser.add_argument("--num-frames", type=int, default=DEFAULT_NUM_FRAMES, help="N (default: %(default)s)")
-    parser.add_argument("--template", default=DEFAULT_TEMPLATE, help="of temporal prompts (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.tokenizer is None:
-        parser.error(NO_TOKENIZER)
-    if not arguments.tokenizer.exists():
-        parser.error(f"{arguments.tokenizer} does not exist. {NO_TOKENIZER}")
+        parser.error(f"--tokenizer is needed: {TOKENIZER_NEEDED}")
     if arguments.limit < 1:
         parser.error(f"--limit must be at least 1, got {arguments.limit}")
     return arguments
 
 
-def load_tokenizer(path: Path, folder: Path):
-    """A LLaMA tokenizer from a checkpoint's folder, or from a sentencepiece model alone.
-
-    Args:
-        folder: an empty one, where such a model gets a config beside it.
-    """
-    from transformers import AutoTokenizer
-
-    if path.is_file():
-        (folder / "tokenizer.model").write_bytes(path.read_bytes())
-        config = {"tokenizer_class": "LlamaTokenizer", "legacy": True, "add_bos_token": True, "add_eos_token": False}
-        tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
-        (folder / "tokenizer_config.json").write_text(json.dumps({**config, **tokens}))
-        path = folder
-    return AutoTokenizer.from_pretrained(path, use_fast=False)
-
-
-def read_answers(path: Path) -> list[str]:
-    """The answers of a file, of which two-fold replay needs two."""
-    answers = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            answers.append(json.loads(line)["answer"])
-        except (json.JSONDecodeError, KeyError, TypeError):
-            sys.exit(f'{path}, line {number}: expected an object with an "answer", got {line[:80]!r}')
-    if len(answers) < 2:
-        sys.exit(f"{path}: expected at least two answers, got {len(answers)}")
-    return answers
-
-
-def tokenize(tokenizer, text: str) -> list[int]:
-    """An answer's ids and the end of sequence."""
-    return [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-
-
 def two_fold(
-    tokenizer, timeline: Timeline, answers: Sequence[list[int]], limit: int, online: bool = False, **ways
+    tokenizer,
+    timeline: Timeline,
+    answers: Sequence[list[int]],
+    limit: int,
+    online: bool = False,
+    free: int | None = None,
+    **ways,
 ) -> Tally:
     """Replay each half of the answers by a drafter that has learnt from the other."""
     tally = Tally()
@@ -160,7 +139,7 @@ def two_fold(
         drafter = drafter_for(tokenizer, timeline, **ways)
         for ids in known:
             drafter.learn(ids)
-        tally += replay(drafter, asked, limit, online)
+        tally += replay(drafter, asked, limit, online, free)
     return tally
 
 
@@ -172,7 +151,11 @@ def halves(answers: Sequence[list[int]]) -> Iterator[tuple[Sequence[list[int]], 
 
 
 def replay(
-    drafter: AnswerDrafter | None, answers: Sequence[list[int]], limit: int, online: bool = False
+    drafter: AnswerDrafter | None,
+    answers: Sequence[list[int]],
+    limit: int,
+    online: bool = False,
+    free: int | None = None,
 ) -> Tally:
     """Greedy decoding that would write these answers.
 
@@ -180,6 +163,7 @@ def replay(
         drafter: None drafts nothing.
         answers: ids with the end of sequence last.
         online: whether the drafter learns every answer when it is finished.
+        free: cuts proposals to what pays with so many positions for free.
     """
     tally = Tally()
     for ids in answers:
@@ -190,7 +174,9 @@ def replay(
             draft: list[int] = []
             if drafter is not None:
                 start = time.thread_time()
-                draft = drafter.propose(written, limit)
+                draft, chances = drafter.propose_with_chances(written, limit)
+                if free is not None:
+                    draft = draft[: worthwhile_lengths([chances], free)[0]]
                 tally.seconds += time.thread_time() - start
                 tally.proposals += 1
             to_come = ids[len(written) :]
@@ -204,12 +190,13 @@ def replay(
     return tally
 
 
-def show(name: str, limit: int, tally: Tally) -> None:
+def show(name: str, limit: int, tally: Tally, free: int | None = None) -> None:
     """One row of the table."""
     right = f"{tally.right / tally.drafted:.0%}" if tally.drafted else "-"
     micros = f"{1e6 * tally.seconds / tally.proposals:.0f}" if tally.proposals else "-"
+    faster = "" if free is None else f"{tally.times_faster(free):>8.2f}"
     ratios = f"{tally.passes_ratio:>8.2f}{tally.positions_ratio:>11.2f}"
-    print(f"{name:44}{limit:>6}{ratios}{right:>7}{micros:>6}", flush=True)
+    print(f"{name:44}{limit:>6}{ratios}{right:>7}{micros:>6}{faster}", flush=True)
 
 
 if __name__ == "__main__":

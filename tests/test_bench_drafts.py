@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from llava_v2xum.drafting import drafter_for
+from llava_v2xum.drafting.sources import load_tokenizer, read_answers, token_ids
 from llava_v2xum.timeline import Timeline
 
 ROOT = Path(__file__).parents[1]
@@ -42,8 +43,9 @@ class Known:
     def __init__(self, proposals):
         self.proposals, self.learnt = proposals, []
 
-    def propose(self, answer, limit):
-        return self.proposals.get(len(answer), [])[:limit]
+    def propose_with_chances(self, answer, limit):
+        draft = self.proposals.get(len(answer), [])[:limit]
+        return draft, [0.5**place for place in range(len(draft))]
 
     def learn(self, answer):
         self.learnt.append(answer)
@@ -66,6 +68,10 @@ def test_passes_by_hand(bench):
     # an end of sequence that is proposed counts as a token; nothing is written behind it
     tally = bench.replay(Known({1: [12, 13, 14, 15, 16, 2]}), [answer], 64)
     assert (tally.passes, tally.drafted, tally.right) == (2, 6, 6)
+    # chances of 1, 0.5, 0.25: with 3 positions for free two are worth it (2.5 tokens at 6 positions)
+    tally = bench.replay(Known({1: [12, 13, 14, 99, 16], 4: [15, 16, 2]}), [answer], 64, free=3)
+    assert (tally.tokens, tally.passes, tally.drafted, tally.right) == (7, 3, 4, 4)
+    assert tally.times_faster(3) == 7 * 4 / (3 * 4 + 4)
 
 
 def test_each_half_is_measured_by_what_the_other_taught(bench):
@@ -87,20 +93,11 @@ def test_the_command(tmp_path):
     assert 1 < indexes < both
 
 
-def test_a_tokenizer_is_a_file_or_a_folder(bench, tmp_path):
-    tiny.write_tokenizer(tmp_path / "folder")
-    folder = bench.load_tokenizer(tmp_path / "folder", tmp_path)
-    file = bench.load_tokenizer(tmp_path / "folder" / "tokenizer.model", tmp_path)
-    text = "A man is seen running down a track [08, 09, 10]. A woman brushes [42]."
-    assert bench.tokenize(folder, text) == bench.tokenize(file, text)
-    assert bench.tokenize(file, text)[-1] == file.eos_token_id
-
-
 @pytest.mark.skipif(not REAL_ANSWERS.is_file(), reason="needs ../shared/data/released_model_answers.jsonl")
-def test_real_answers(bench, tmp_path):
+def test_real_answers(bench):
     """With the demo's tokenizer, whose 512 pieces cut words finer than LLaMA's."""
-    tokenizer = bench.load_tokenizer(CHECKPOINT, tmp_path)
-    answers = [bench.tokenize(tokenizer, text) for text in bench.read_answers(REAL_ANSWERS)[:60]]
+    tokenizer = load_tokenizer(CHECKPOINT)
+    answers = [token_ids(tokenizer, text) for text in read_answers(REAL_ANSWERS, Timeline())[:60]]
     ways = ("indexes",), ("indexes", "ngrams")
     indexes, both = (bench.two_fold(tokenizer, Timeline(), answers, 64, kinds=kinds).passes_ratio for kinds in ways)
     assert indexes > 1.8 and both > 3
@@ -109,18 +106,23 @@ def test_real_answers(bench, tmp_path):
 
 
 def test_without_a_tokenizer_it_says_how_to_get_one(tmp_path):
-    for arguments in ([], ["--tokenizer", tmp_path / "none"]):
-        done = run(tmp_path / "answers.jsonl", *arguments)
-        assert done.returncode == 2 and "tokenizer.model" in done.stderr and "checkpoint" in done.stderr
+    done = run(tmp_path / "answers.jsonl")
+    assert done.returncode == 2 and "any LLaMA-type tokenizer.model" in done.stderr and "checkpoint" in done.stderr
 
 
-def test_bad_answers_are_named(bench, tmp_path):
+def test_bad_arguments_are_named(bench, tmp_path, monkeypatch, capsys):
     path = tmp_path / "answers.jsonl"
+
+    def end(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench_drafts.py", str(path), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            bench.main()
+        return f"{ended.value.code} {capsys.readouterr().err}"
+
+    assert "at least 1, got 0" in end("--tokenizer", CHECKPOINT, "--limit", "0")
+    assert "no tokenizer there; expected the folder" in end("--tokenizer", tmp_path)
+    assert "answers.jsonl" in end("--tokenizer", CHECKPOINT)  # is not there
     path.write_text('{"answer": "A"}\n{"text": "B"}\n')
-    with pytest.raises(SystemExit, match='answers.jsonl, line 2: expected an object with an "answer"'):
-        bench.read_answers(path)
+    assert 'answers.jsonl, line 2: expected an object with an "answer"' in end("--tokenizer", CHECKPOINT)
     path.write_text('{"answer": "A"}\n')
-    with pytest.raises(SystemExit, match="at least two answers, got 1"):
-        bench.read_answers(path)
-    done = run(path, "--tokenizer", CHECKPOINT, "--limit", "0")
-    assert done.returncode == 2 and "at least 1, got 0" in done.stderr
+    assert "at least two answers, got 1" in end("--tokenizer", CHECKPOINT)
