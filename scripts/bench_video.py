@@ -72,21 +72,17 @@ def in_turn(ways: dict[str, Callable[[], object]], runs: int) -> dict[str, float
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
-def check_frames(path: Path) -> None:
-    """Leave with the file's name if the two ways do not give the same frames."""
-    ours, theirs = read_video(path).frames, read_sequentially(path)
-    if not np.array_equal(ours, theirs):
+def measure_file(path: Path, runs: int) -> dict[str, float]:
+    """Seconds of both ways, and their ratio; leaves with the file's name if they do not give the same frames."""
+    frames: dict[str, np.ndarray] = {}
+    ways = {
+        "read": lambda: frames.update(read=read_video(path).frames),
+        "full": lambda: frames.update(full=read_sequentially(path)),
+    }
+    taken = in_turn(ways, runs)
+    if not np.array_equal(frames["read"], frames["full"]):
         sys.exit(f"{path}: read_video and a full decode give other frames")
-
-
-def measure_files(files: dict[str, Path], runs: int) -> dict[str, dict[str, float]]:
-    """Seconds of both ways for each file, and their ratio."""
-    made = {}
-    for name, path in files.items():
-        check_frames(path)
-        taken = in_turn({"read": lambda p=path: read_video(p), "full": lambda p=path: read_sequentially(p)}, runs)
-        made[name] = {**taken, "ratio": taken["full"] / taken["read"]}
-    return made
+    return {**taken, "ratio": taken["full"] / taken["read"]}
 
 
 def measure_overlap(paths: Sequence[Path], runs: int) -> dict[str, float]:
@@ -107,15 +103,19 @@ def read_and_forget(path: Path) -> int:
     return len(read_video(path).frames)
 
 
-def report(files: dict[str, dict[str, float]], overlap: dict[str, float], count: int) -> None:
-    """The tables."""
-    print("| file | seconds | full decode | ratio |\n| --- | --- | --- | --- |")
-    for name, figures in files.items():
-        print(f"| {name} | {figures['read']:.2f} | {figures['full']:.2f} | {figures['ratio']:.2f} |")
-    print(f"\n| {count} files | seconds | times one by one |\n| --- | --- | --- |")
+def report(files: dict[str, Path], repeat: int, runs: int) -> dict[str, dict]:
+    """Measure, and print the tables as they come out."""
+    print("| file | seconds | full decode | ratio |\n| --- | --- | --- | --- |", flush=True)
+    found = {}
+    for name, path in files.items():
+        found[name] = figures = measure_file(path, runs)
+        print(f"| {name} | {figures['read']:.2f} | {figures['full']:.2f} | {figures['ratio']:.2f} |", flush=True)
+    overlap = measure_overlap([*files.values()] * repeat, runs)
+    print(f"\n| {len(files) * repeat} files | seconds | times one by one |\n| --- | --- | --- |")
     for threads, seconds in overlap.items():
         name = "one by one" if threads == "1" else f"{threads} threads"
         print(f"| {name} | {seconds:.2f} | {overlap['1'] / seconds:.2f} |")
+    return {"files": found, "overlap": overlap}
 
 
 def main() -> None:
@@ -135,15 +135,14 @@ def main() -> None:
         files |= {name: render(args.render, FILMS[name]) for name in args.only}
     if not files:
         parser.error("name at least one video, or --render DIR")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {100} frames of each file, medians of {args.runs} runs\n")
-    found = measure_files(files, args.runs)
-    overlap = measure_overlap([*files.values()] * args.repeat, args.runs)
-    report(found, overlap, len(files) * args.repeat)
-    made = {"files": found, "overlap": overlap}
+    what = f"{Timeline().num_frames} frames of each file, medians of {args.runs} runs"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {what}\n", flush=True)
+    made = report(files, args.repeat, args.runs)
     if args.json:
         args.json.write_text(json.dumps(made, indent=1) + "\n")
-    ratios = {name: round(figures["ratio"], 2) for name, figures in found.items()}
-    print(json.dumps({**ratios, "threads": {n: round(overlap["1"] / s, 2) for n, s in overlap.items()}}))
+    ratios = {name: round(figures["ratio"], 2) for name, figures in made["files"].items()}
+    threads = {count: round(made["overlap"]["1"] / seconds, 2) for count, seconds in made["overlap"].items()}
+    print(json.dumps({**ratios, "threads": threads}))
 
 
 if __name__ == "__main__":
