@@ -15,7 +15,7 @@ from .drafting import Drafter
 from .engine import Engine, Job
 from .engine.answers import Answer, answer_of, cited_positions, digit_token_ids, importance_scores
 
-__all__ = ["Answer", "cited_positions", "digit_token_ids", "generate_answers", "importance_scores"]
+__all__ = ["Answer", "cited_positions", "digit_token_ids", "generate_answers", "generated_answers", "importance_scores"]
 
 
 def generate_answers(
@@ -37,7 +37,7 @@ def generate_answers(
         drafter: saves passes of greedy decoding and changes no answer; without one, a pass gives one token.
     """
     if temperature > 0:
-        return _sampled(model, tokenizer, prompts, videos, max_new_tokens, temperature)
+        return generated_answers(model, tokenizer, prompts, videos, max_new_tokens, temperature)
     engine = Engine(model, tokenizer, rows=max(len(prompts), 1), max_new_tokens=max_new_tokens, drafter=drafter)
     jobs = (Job(number, (prompt,), video) for number, (prompt, video) in enumerate(zip(prompts, videos)))
     answers = dict(engine.run(jobs))
@@ -57,8 +57,15 @@ class DigitRecorder(LogitsProcessor):
 
 
 @torch.inference_mode()
-def _sampled(model, tokenizer, prompts, videos, max_new_tokens: int, temperature: float) -> list[Answer]:
-    """One token a pass; temperature 0 is greedy here too."""
+def generated_answers(
+    model,
+    tokenizer,
+    prompts: Sequence[LongTensor],
+    videos: Sequence[Tensor],
+    max_new_tokens: int = 1024,
+    temperature: float = 0.0,
+) -> list[Answer]:
+    """The same by transformers' generate, one token a pass; temperature 0 is greedy here too."""
     device = model.get_input_embeddings().weight.device
     pad = tokenizer.pad_token_id
     width = max(len(prompt) for prompt in prompts)

@@ -23,12 +23,10 @@ class RowCache:
 
     Args:
         rows: R.
-        block: slots are added so many at a time.
     """
 
-    def __init__(self, rows: int, block: int = BLOCK) -> None:
+    def __init__(self, rows: int) -> None:
         self.rows = rows
-        self.block = block
         self._stores: list[tuple[Tensor, Tensor]] = []  # of each layer the keys and the values, [R, H, K, E]
 
     def write_row(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,6 +83,6 @@ class RowCache:
         return self._stores[layer]
 
     def _grown(self, store: Tensor, slots: int) -> Tensor:
-        grown = store.new_zeros(*store.shape[:2], -(-slots // self.block) * self.block, store.shape[3])
+        grown = store.new_zeros(*store.shape[:2], -(-slots // BLOCK) * BLOCK, store.shape[3])
         grown[:, :, : store.shape[2]] = store
         return grown
