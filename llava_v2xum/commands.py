@@ -38,11 +38,11 @@ def around_load(stock: Callable) -> Callable:
             return stock(
                 model_path, model_base, model_name, load_8bit, load_4bit, device_map, device, use_flash_attn, **kwargs
             )
-        if load_8bit or load_4bit:
-            raise ValueError(f"{model_path}: {MODEL_TYPE} checkpoints are not loaded in 8 or 4 bits")
         from .checkpoint import load_pretrained
 
-        tokenizer, model, encoder = load_pretrained(model_path, model_base, device=device)
+        tokenizer, model, encoder = load_pretrained(
+            model_path, model_base, device=device, load_8bit=load_8bit, load_4bit=load_4bit
+        )
         encoder.load()
         context_len = getattr(model.config, "tokenizer_model_max_length", None) or 2048  # LLaVA's default
         return tokenizer, model, FrameProcessor(encoder, model.config.timeline), context_len

@@ -1,36 +1,47 @@
-"""Batched answers, and the importance of every frame read from the logits that cited it.
+"""Answers of a batch of videos: greedy by the engine, sampled by transformers' generate.
 
-Shapes: B batch, S prompt positions, G generated tokens, N frames of the timeline.
+Shapes: B batch, S prompt positions, G generated tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import LongTensor, Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from .timeline import Timeline
+from .drafting import Drafter
+from .engine import Engine, Job
+from .engine.answers import Answer, answer_of, cited_positions, digit_token_ids, importance_scores
+
+__all__ = ["Answer", "cited_positions", "digit_token_ids", "generate_answers", "generated_answers", "importance_scores"]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the decoder wrote for one video.
+def generate_answers(
+    model,
+    tokenizer,
+    prompts: Sequence[LongTensor],
+    videos: Sequence[Tensor],
+    max_new_tokens: int = 1024,
+    temperature: float = 0.0,
+    drafter: Drafter | None = None,
+) -> list[Answer]:
+    """Answers for several videos at once; each is what the video would get alone.
 
-    Attributes:
-        text: as generated, without special tokens.
-        token_ids: the new ids, without the end of sequence.
-        importance: float64 [N], or None where the answer cites no frame.
-        finished: False if the answer was cut off at max_new_tokens.
+    Args:
+        model: a `LlavaV2XumForCausalLM`.
+        prompts: input ids int64 [S] with one placeholder each (`dataset.build_input_ids`).
+        videos: frame features [T, C] or pixels [T, 3, H, W], one for each prompt.
+        temperature: 0 is greedy; above it, sampled from torch's random numbers.
+        drafter: saves passes of greedy decoding and changes no answer; without one, a pass gives one token.
     """
-
-    text: str
-    token_ids: tuple[int, ...]
-    importance: np.ndarray | None
-    finished: bool
+    if temperature > 0:
+        return generated_answers(model, tokenizer, prompts, videos, max_new_tokens, temperature)
+    engine = Engine(model, tokenizer, rows=max(len(prompts), 1), max_new_tokens=max_new_tokens, drafter=drafter)
+    jobs = (Job(number, (prompt,), video) for number, (prompt, video) in enumerate(zip(prompts, videos)))
+    answers = dict(engine.run(jobs))
+    return [answers[number][0] for number in range(len(prompts))]
 
 
 class DigitRecorder(LogitsProcessor):
@@ -45,69 +56,8 @@ class DigitRecorder(LogitsProcessor):
         return scores
 
 
-def digit_token_ids(tokenizer) -> list[int]:
-    """The ids of `0` to `9`, each a token of its own as in LLaMA's tokenizer.
-
-    Raises:
-        ValueError: if a digit is not.
-    """
-    ids = [tokenizer.convert_tokens_to_ids(str(digit)) for digit in range(10)]
-    missing = [digit for digit, token in enumerate(ids) if token is None or token == tokenizer.unk_token_id]
-    if missing:
-        raise ValueError(f"importance needs a token for every digit, the tokenizer has none for {missing}")
-    return ids
-
-
-def cited_positions(token_ids: Sequence[int], tokenizer, timeline: Timeline) -> list[list[int]]:
-    """Where the generated ids cite a frame: for each citation the positions of its digits.
-
-    A citation is a run of exactly as many digits as a temporal prompt has, inside brackets, that names a frame.
-    """
-    digits = {token: digit for digit, token in enumerate(digit_token_ids(tokenizer))}
-    pieces = tokenizer.convert_ids_to_tokens(list(token_ids))
-    citations, run, open_bracket = [], [], False
-    for position, (token, piece) in enumerate([*zip(token_ids, pieces), (None, "")]):
-        if token in digits:
-            run.append(position)
-            continue
-        index = int("".join(str(digits[token_ids[place]]) for place in run) or -1)
-        if open_bracket and len(run) == timeline.digits and index < timeline.num_frames:
-            citations.append(run)
-        run = []
-        for character in piece:
-            open_bracket = character == "[" or (open_bracket and character != "]")
-    return citations
-
-
-def importance_scores(
-    digit_logits: Tensor, citations: Sequence[Sequence[int]], timeline: Timeline
-) -> np.ndarray | None:
-    """How important each frame is, from the logits behind an answer's citations (paper, appendix A).
-
-    For the i-th cited index, the softmax over the ten digits at each of its positions; the outer product of these is
-    p_i over all indexes (00..99). The importance is the mean of p_i over the citations.
-
-    Args:
-        digit_logits: [G, 10].
-        citations: the digits' positions in G of each citation (`cited_positions`).
-
-    Returns:
-        float64 [N], or None without citations.
-    """
-    if not citations:
-        return None
-    total = np.zeros(10**timeline.digits)
-    probabilities = digit_logits.double().softmax(dim=-1).numpy()
-    for places in citations:
-        joint = np.ones(1)
-        for place in places:
-            joint = np.outer(joint, probabilities[place]).ravel()
-        total += joint
-    return (total / len(citations))[: timeline.num_frames]
-
-
 @torch.inference_mode()
-def generate_answers(
+def generated_answers(
     model,
     tokenizer,
     prompts: Sequence[LongTensor],
@@ -115,14 +65,7 @@ def generate_answers(
     max_new_tokens: int = 1024,
     temperature: float = 0.0,
 ) -> list[Answer]:
-    """Answers for several videos at once; each is what the video would get alone.
-
-    Args:
-        model: a `LlavaV2XumForCausalLM`.
-        prompts: input ids int64 [S] with one placeholder each (`dataset.build_input_ids`).
-        videos: frame features [T, C] or pixels [T, 3, H, W], one for each prompt.
-        temperature: 0 is greedy; above it, sampled from torch's random numbers.
-    """
+    """The same by transformers' generate, one token a pass; temperature 0 is greedy here too."""
     device = model.get_input_embeddings().weight.device
     pad = tokenizer.pad_token_id
     width = max(len(prompt) for prompt in prompts)
@@ -148,18 +91,5 @@ def generate_answers(
         logits_processor=LogitsProcessorList([recorder]),
     ).tolist()
     digit_logits = torch.stack(recorder.steps, dim=1)  # [B, G, 10]
-    return [_answer(ids, digit_logits[row], model, tokenizer) for row, ids in enumerate(new_ids)]
-
-
-def _answer(ids: list[int], digit_logits: Tensor, model, tokenizer) -> Answer:
-    finished = tokenizer.eos_token_id in ids
-    if finished:
-        ids = ids[: ids.index(tokenizer.eos_token_id)]
     timeline = model.config.timeline
-    citations = cited_positions(ids, tokenizer, timeline)
-    return Answer(
-        text=tokenizer.decode(ids, skip_special_tokens=True).strip(),
-        token_ids=tuple(ids),
-        importance=importance_scores(digit_logits, citations, timeline),
-        finished=finished,
-    )
+    return [answer_of(ids, logits, tokenizer, timeline) for ids, logits in zip(new_ids, digit_logits)]

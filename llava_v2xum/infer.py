@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
-from . import __version__
 from .checkpoint import load_pretrained
 from .dataset import build_input_ids
 from .decoding import generate_answers
-from .features import FeatureFolder, FrameEncoder, file_source
+from .drafting import NgramTable, drafter_for
+from .engine import Answer, Engine, EngineStats, Job
+from .features import FeatureFolder, FrameEncoder
+from .helper import Helper
+from .pipeline import Line, Ticket, in_turn
 from .plugin import CONVERSATION
-from .render import FILE_NAMES, make_record, write_outputs
-from .summary import Summary, parse_answer
-from .tasks import query_for
-from .video import Video, read_video
+from .ranks import Rank
+from .reading import thumbnails
+from .tasks import ALL, TASKS, query_for
+from .video import Video
+from .video_features import ReadVideo, VideoFeatures
+from .video_summary import VideoSummary, model_name, record_of, versions
 
-logger = logging.getLogger(__name__)
+__all__ = ["DEMO_CHECKPOINT", "Summarizer", "VideoSummary", "model_name", "record_of", "thumbnails", "versions"]
 
 DEMO_CHECKPOINT = Path(__file__).with_name("shapes") / "checkpoint"
-THUMBNAIL_SIDE = 480  # pixels of the longer side: what a contact sheet can show, at a fraction of the memory
-
-
-@dataclass(frozen=True)
-class VideoSummary:
-    """A video's summary with all that its files are made of.
-
-    Attributes:
-        summary: the parsed answer.
-        record: what `summary.json` holds.
-        thumbnails: uint8 [N, h, w, 3], the frames, made small.
-        warnings: what was wrong with the file and did not stop it from being read.
-    """
-
-    summary: Summary
-    record: dict
-    thumbnails: np.ndarray
-    warnings: tuple[str, ...] = ()
-
-    def save(self, directory: str | os.PathLike, formats: Iterable[str] = tuple(FILE_NAMES)) -> list[Path]:
-        """Write its files (`render.write_outputs`)."""
-        return write_outputs(self.record, self.thumbnails, self.record["video"], directory, tuple(formats))
 
 
 class Summarizer:
@@ -60,6 +39,14 @@ class Summarizer:
         name: what the records call the model.
         conversation: the conversation template, a name in LLaVA's `conv_templates`.
         feature_folder: a folder to take frame features from, and to put in those that are not there yet.
+        draft_table: a file with what earlier answers taught about how answers go on, if it is there; it changes
+            none, only how fast they come (`save_draft_table`).
+        rank: this process's number among those that write to the feature folder at the same time.
+
+    Attributes:
+        stats: of the decoder, over all that was summarized so far.
+        seconds: by part, likewise: "read" and "encode", added up over threads, and "wait", when the decoder had no
+            video to work on and waited for one.
     """
 
     def __init__(
@@ -70,6 +57,8 @@ class Summarizer:
         name: str,
         conversation: str = CONVERSATION,
         feature_folder: str | os.PathLike | None = None,
+        draft_table: str | os.PathLike | None = None,
+        rank: int = 0,
     ) -> None:
         self.tokenizer = tokenizer
         self.model = model
@@ -78,7 +67,12 @@ class Summarizer:
         self.conversation = conversation
         self.timeline = model.config.timeline
         self.note = getattr(model.config, "checkpoint_note", None)
-        self.features = FeatureFolder(feature_folder, frame_encoder.description) if feature_folder else None
+        self.features = FeatureFolder(feature_folder, frame_encoder.description, rank) if feature_folder else None
+        is_there = draft_table is not None and Path(draft_table).exists()
+        learnt = NgramTable.load(draft_table, tokenizer, self.timeline) if is_there else None
+        self.drafter = drafter_for(tokenizer, self.timeline, learnt)
+        self.stats = EngineStats()
+        self.seconds: dict[str, float] = defaultdict(float)
 
     @classmethod
     def from_pretrained(
@@ -87,6 +81,8 @@ class Summarizer:
         *,
         conversation: str = CONVERSATION,
         feature_folder: str | os.PathLike | None = None,
+        draft_table: str | os.PathLike | None = None,
+        rank: int = 0,
         **load_arguments,
     ) -> Summarizer:
         """Load a model (`load_pretrained` takes the other arguments).
@@ -95,15 +91,21 @@ class Summarizer:
             model_path: None is the demo checkpoint that ships with the package; it knows only rendered shapes.
         """
         loaded = load_pretrained(str(model_path or DEMO_CHECKPOINT), **load_arguments)
-        return cls(*loaded, model_name(model_path), conversation, feature_folder)
+        return cls(*loaded, model_name(model_path), conversation, feature_folder, draft_table, rank)
 
-    def summarize(self, path: str | os.PathLike, task: str = "both", **generation) -> VideoSummary:
+    def save_draft_table(self, path: str | os.PathLike) -> None:
+        """Write what the answers so far have taught, for another Summarizer's `draft_table`."""
+        self.drafter.table.save(path)
+
+    def summarize(
+        self, path: str | os.PathLike, task: str = "both", **options
+    ) -> VideoSummary | dict[str, VideoSummary]:
         """Summarize one video; see `summarize_many`.
 
         Raises:
             VideoError: naming the file, if it cannot be read.
         """
-        return next(self.summarize_many([path], task, **generation))
+        return next(self.summarize_many([path], task, **{"workers": 0, **options}))
 
     def summarize_many(
         self,
@@ -115,108 +117,118 @@ class Summarizer:
         temperature: float = 0.0,
         seed: int = 0,
         on_error: Callable[[Path, ValueError], None] | None = None,
-    ) -> Iterator[VideoSummary]:
-        """Summaries in the order of the paths, generated `batch_size` together.
+        workers: int | None = None,
+        thumbnails: bool = True,
+        drafts: bool = True,
+        max_draft: int | None = None,
+    ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
+        """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
 
-        No answer depends on its neighbours: exactly so in float32; in 16 bits a batch may round otherwise than one
-        video alone, and a near tie between two tokens fall the other way.
+        No answer depends on its neighbours or on drafts: exactly so in float32; in 16 bits a batch may round otherwise
+        than one video alone, and a near tie between two tokens fall the other way. However many paths there are, only
+        some ahead of the decoder are read, and only so many summaries wait for an older one.
 
         Args:
-            task: "video", "text" or "both".
+            task: "video", "text" or "both"; or "all", for the three of each video at the price of little more than one.
+            batch_size: answers in the making at a time; of "all", each video has three.
             max_new_tokens: where an answer is cut off (a problem is listed then).
-            temperature: 0 is greedy; above it answers are sampled, one video at a time.
+            temperature: 0 is greedy; above it answers are sampled, one at a time.
             seed: of the sampling; together with the video's name it decides the answer.
             on_error: called for a video that cannot be read or whose stored features are no good, which is then left
                 out; without it the error is raised.
+            workers: processes that read, so that a file on which the decoder crashes costs that file alone; 0 reads in
+                this one, without a thread. None is one for each core, at most 16.
+            thumbnails: whether summaries come with frames, for `save` to draw. Without, a video whose features are
+                stored need not be decoded.
+            drafts: check several likely tokens in one pass (greedy answers only).
+            max_draft: how many at most; None leaves it to the engine.
+
+        Yields:
+            The summary; of "all" a dict of the three by task, in the order of `tasks.TASKS`.
 
         Raises:
-            ValueError: if the task is none of the three.
+            ValueError: if the task is none of these, or a number is out of range.
             VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        prompt = build_input_ids(self.tokenizer, query_for(task), self.conversation)
-        readable = self._read_all(map(Path, paths), on_error)
-        while batch := list(islice(readable, batch_size if temperature == 0 else 1)):
-            if temperature > 0:
-                torch.manual_seed(zlib.crc32(f"{seed} {batch[0][0].path.stem}".encode()))
-            answers = generate_answers(
-                self.model,
-                self.tokenizer,
-                [prompt] * len(batch),
-                [features for _, features in batch],
-                max_new_tokens,
-                temperature,
-            )
-            for (video, _), answer in zip(batch, answers):
-                yield self._summary_of(video, task, answer)
-
-    def _read_all(self, paths: Iterable[Path], on_error) -> Iterator[tuple[Video, torch.Tensor]]:
-        """Each video with its features; of the frames only thumbnails are kept."""
-        for path in paths:
-            try:
-                video = read_video(path, self.timeline)
-                features = self.features_of(video)
-            except ValueError as error:  # VideoError is one
-                if on_error is None:
-                    raise
-                on_error(path, error)
-                continue
-            yield replace(video, frames=thumbnails(video.frames)), features
-
-    def features_of(self, video: Video) -> torch.Tensor:
-        """Frame features [N, C]: from the feature folder if they are there, else computed (and stored there)."""
-        if self.features is None:
-            return self.frame_encoder(video.frames)
-        video_id, source = video.path.stem, file_source(video.path, video.total_frames)
-        stored = self.features.load(video_id, self.model.config.feature_shape, source)
-        if stored is None:
-            stored = self.frame_encoder(video.frames).float().cpu().numpy()
-            self.features.save(video_id, stored, source)
-        # what was stored is float16: taken in float16 also the first time, so that a second run answers the same
-        return torch.from_numpy(stored.astype(np.float16))
-
-    def _summary_of(self, video: Video, task: str, answer) -> VideoSummary:
-        summary = parse_answer(answer.text, self.timeline.num_frames, task, self.timeline.digits)
-        if not answer.finished:
-            problem = f"the answer was cut off after {len(answer.token_ids)} tokens (max_new_tokens)"
-            summary = replace(summary, problems=(*summary.problems, problem))
-        record = make_record(
-            summary,
-            video_id=video.path.stem,
-            video=video.path,
-            duration_seconds=video.duration_seconds,
-            fps=video.fps,
-            frame_seconds=video.frame_seconds.tolist(),
-            task=task,
-            answer=answer.text,
-            importance=None if answer.importance is None else answer.importance.tolist(),
-            model=self.name,
-            versions=versions(),
+        tasks = TASKS if task == ALL else (task,)
+        prompts = tuple(build_input_ids(self.tokenizer, query_for(name), self.conversation) for name in tasks)
+        if temperature > 0:
+            batch_size, run = 1, self._sampling(max_new_tokens, temperature, seed)
+        else:
+            drafter = self.drafter if drafts else None
+            engine = Engine(
+                self.model, self.tokenizer, rows=batch_size, max_new_tokens=max_new_tokens, drafter=drafter,
+                max_draft=max_draft,
+            )  # fmt: skip
+            engine.stats, run = self.stats, engine.run
+        videos = VideoFeatures(
+            self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
         )
+        kept: dict[Ticket, Video] = {}
+
+        def job_of(ticket: Ticket, made: ReadVideo) -> Job:
+            made = videos.encode(made)
+            kept[ticket] = made.video
+            return Job(ticket, prompts, made.features)
+
+        for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, batch_size):
+            if isinstance(outcome, ValueError):
+                if on_error is None:
+                    raise outcome
+                on_error(ticket.path, outcome)
+                continue
+            video = kept.pop(ticket)
+            made = {name: self._summary_of(video, name, answer) for name, answer in zip(tasks, outcome)}
+            yield made if task == ALL else made[task]
+
+    def _in_turn(self, paths, videos: VideoFeatures, run, job_of, workers: int | None, rows: int):
+        threads = Rank.from_environment().default_workers() if workers is None else workers
+        ahead = threads + rows  # our choice: all rows may become free at once
+        # our choice: one runaway answer does not hold up the others before they are as much shorter
+        window = max(4 * rows, ahead + rows)
+        line = Line(map(Path, paths), lambda: _Reader(videos, threads > 0), threads, ahead, window)
+        try:
+            yield from in_turn(line, run, job_of)
+        finally:
+            line.close()
+            self.seconds["wait"] += line.waited_seconds
+
+    def _sampling(self, max_new_tokens: int, temperature: float, seed: int):
+        """What `in_turn` runs for sampled answers: each has random numbers of its own."""
+
+        def run(jobs: Iterable[Job | None]) -> Iterator[tuple[Ticket, list[Answer]]]:
+            for job in filter(None, jobs):
+                answers = []
+                for prompt in job.prompts:
+                    torch.manual_seed(zlib.crc32(f"{seed} {job.key.path.stem}".encode()))
+                    answers += generate_answers(
+                        self.model, self.tokenizer, [prompt], [job.video], max_new_tokens, temperature
+                    )
+                yield job.key, answers
+
+        return run
+
+    def _summary_of(self, video: Video, task: str, answer: Answer) -> VideoSummary:
+        summary, record = record_of(video, task, answer, self.timeline, self.name)
         return VideoSummary(summary, record, video.frames, video.warnings)
 
 
-def model_name(model_path: str | os.PathLike | None) -> str:
-    """What the records call the model of that path; None is the demo."""
-    return "llava_v2xum shapes demo" if model_path is None else str(model_path)
+class _Reader:
+    """What reads for one thread of a `Line`; on a GPU it encodes too, beside the decoder."""
 
+    def __init__(self, videos: VideoFeatures, isolated: bool) -> None:
+        self.videos = videos
+        self.helper = Helper() if isolated else None
 
-def thumbnails(frames: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> the same with the longer side at most `side` pixels."""
-    height, width = frames.shape[1:3]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return frames
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)) for frame in frames])
+    def __call__(self, path: Path) -> ReadVideo:
+        made = self.videos.read(path, self.helper)
+        return self.videos.encode(made) if self.helper is not None and self.videos.on_gpu else made
 
-
-def versions() -> dict[str, str]:
-    """The versions that an answer depends on."""
-    import transformers
-
-    return {"llava_v2xum": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    def close(self) -> None:
+        if self.helper is not None:
+            self.helper.close()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ INSTRUCTIONS = {
 }
 
 TASKS = tuple(INSTRUCTIONS)
+ALL = "all"  # the three of one video, which share its reading, its features and the decoder's work on them
 
 
 def query_for(task: str, separator: str = "\n ") -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from .decoder import Frames, Packets, VideoError, decode, orientation, scan
 from .timeline import Timeline
 
-__all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "read_frames", "read_video"]
+__all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "probe_video", "read_frames", "read_video"]
 
 VIDEO_EXTENSIONS = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
@@ -111,6 +111,27 @@ def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) ->
     return Video(
         path, pictures.frames, indices, seconds[indices], duration, fps, frames.total, tuple(warnings)
     )
+
+
+def probe_video(path: str | Path, timeline: Timeline = Timeline()) -> Video | None:  # noqa: B008 (frozen)
+    """What `read_video` says of a file, without its frames and without decoding; None where only decoding can tell.
+
+    Damage inside of packets stays unseen: it is for files that have been read before without a warning.
+
+    Raises:
+        VideoError: if the path is missing, is a folder, is empty or may not be read, or the file is no video.
+    """
+    path = Path(path)
+    _check_file(path)
+    packets = scan(path)
+    frames = packets.frames()
+    if frames is None or packets.is_cut_off or frames.total < MIN_FRAMES:
+        return None
+    seconds, fps, duration = _times(path, packets, frames)
+    indices = timeline.sample(len(seconds))
+    none = np.empty((0, 0, 0, 3), dtype=np.uint8)
+    warnings = tuple(_gaps(path, packets, seconds))
+    return Video(path, none, indices, seconds[indices], duration, fps, frames.total, warnings)
 
 
 def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -25,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -35,42 +37,86 @@ LUMA_TOLERANCE = 1.0  # grey levels in the mean: conversion noise is below 0.6, 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def render(folder: Path, seconds: int = 600, fps: int = 30) -> Path:
-    """Render a 1280x720 H.264 film with moving content and a key frame every 250 frames; it is made once.
+@dataclass(frozen=True)
+class Film:
+    """What is rendered: H.264 with moving content.
+
+    Args:
+        seconds: how long it is.
+        width, height: pixels, even numbers.
+        fps: frames a second.
+        key_every: frames from one key frame to the next.
+        varies: show every other 10 seconds with a third of the frames.
+    """
+
+    seconds: int
+    width: int
+    height: int
+    fps: int = 30
+    key_every: int = 250
+    varies: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        kind = f"{'_varying' if self.varies else ''}{f'_gop{self.key_every}' if self.key_every != 250 else ''}"
+        return f"rendered_{self.width}x{self.height}_{self.fps}fps_{self.seconds}s{kind}.mp4"
+
+    def shows(self, number: int) -> bool:
+        """Whether the frame with that number at the full rate is in the film."""
+        return not self.varies or number // (10 * self.fps) % 2 == 0 or number % 3 == 0
+
+
+def render(folder: Path, film: Film) -> Path:
+    """Render a film; it is made once.
 
     Returns:
         the path of the file in `folder`.
     """
     import av
 
-    path = folder / f"rendered_720p_{fps}fps_{seconds}s.mp4"
+    path = folder / film.name
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    # One large blurred-noise picture; the film is a window that wanders over it, so that every frame moves.
-    coarse = rng.integers(16, 235, (3, 120, 200), dtype=np.uint8)
-    luma, blue, red = (np.kron(plane, np.ones((12, 12), dtype=np.uint8)) for plane in coarse)
+    planes = _wide_picture(film)
     partial = path.with_suffix(".part.mp4")
     with av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream(
-            "libx264", rate=fps, options={"preset": "veryfast", "crf": "26", "g": "250"}
-        )
-        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        options = {"preset": "veryfast", "crf": "26", "g": str(film.key_every)}
+        if film.key_every > 250:
+            options["sc_threshold"] = "0"  # no key frame where the picture changes much either
+        stream = container.add_stream("libx264", rate=film.fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
         stream.codec_context.thread_count = 2
-        for number in range(seconds * fps):
-            x = int(500 + 490 * np.sin(number / 97)) // 2 * 2
-            y = int(350 + 340 * np.sin(number / 71)) // 2 * 2
-            picture = np.empty((1080, 1280), dtype=np.uint8)
-            picture[:720] = luma[y : y + 720, x : x + 1280]
-            # A bar that moves in every frame, so that no two neighbours are alike.
-            picture[:720, number * 16 % 1200 : number * 16 % 1200 + 80] = 16 + number % 2 * 200
-            picture[720:900] = blue[y // 2 : y // 2 + 360, x // 2 : x // 2 + 640].reshape(180, 1280)
-            picture[900:] = red[y // 2 : y // 2 + 360, x // 2 : x // 2 + 640].reshape(180, 1280)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
+        for number in filter(film.shows, range(film.seconds * film.fps)):
+            frame = av.VideoFrame.from_ndarray(_picture(planes, film, number), format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, film.fps)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     partial.rename(path)
     return path
+
+
+def _wide_picture(film: Film) -> list[np.ndarray]:
+    """Luma, blue and red of one large blurred-noise picture; the film is a window that wanders over it."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(16, 235, (3, (film.height + 720) // 12, (film.width + 1120) // 12), dtype=np.uint8)
+    return [np.kron(plane, np.ones((12, 12), dtype=np.uint8)) for plane in coarse]
+
+
+def _picture(planes: list[np.ndarray], film: Film, number: int) -> np.ndarray:
+    """One frame in YUV 4:2:0, uint8 [H * 3 / 2, W]."""
+    luma, blue, red = planes
+    width, height = film.width, film.height
+    x = int(500 + 490 * np.sin(number / 97)) // 2 * 2
+    y = int(350 + 340 * np.sin(number / 71)) // 2 * 2
+    picture = np.empty((height * 3 // 2, width), dtype=np.uint8)
+    picture[:height] = luma[y : y + height, x : x + width]
+    # A bar that moves in every frame, so that no two neighbours are alike.
+    picture[:height, number * 16 % (width - 80) :][:, :80] = 16 + number % 2 * 200
+    chroma = [plane[y // 2 :, x // 2 :][: height // 2, : width // 2] for plane in (blue, red)]
+    picture[height:] = np.concatenate([plane.ravel() for plane in chroma]).reshape(height // 2, width)
+    return picture
 
 
 def read_with_decord(path: str, threads: int) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +243,7 @@ def main() -> None:
         return
     videos = [Path(video) for video in args.videos]
     if args.render:
-        videos.append(render(Path(args.render)))
+        videos.append(render(Path(args.render), Film(600, 1280, 720)))
     if not videos:
         parser.error("name at least one video, or --render DIR")
     readers = {"PyAV": ""}

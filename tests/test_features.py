@@ -352,7 +352,7 @@ def test_inference_takes_the_store_of_its_model(videos, tmp_path, monkeypatch):
     def no_encoding(*_):
         raise AssertionError("the tower ran although features are stored")
 
-    monkeypatch.setattr(FrameEncoder, "__call__", no_encoding)
+    monkeypatch.setattr(FrameEncoder, "encode", no_encoding)
     assert infer([*common, "--output-dir", str(tmp_path / "stored"), "--features", str(store)]) == 0
     records = [json.loads((tmp_path / name / "summaries.jsonl").read_text()) for name in ("encoded", "stored")]
     assert records[0]["answer"] == records[1]["answer"]

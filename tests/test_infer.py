@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from records import assert_same_records, records_in
 
 from llava_v2xum import Summarizer
 from llava_v2xum.cli import main
+from llava_v2xum.helper import Helper, HelperError
 from llava_v2xum.infer import DEMO_CHECKPOINT, thumbnails
 from llava_v2xum.render import FILE_NAMES
 from llava_v2xum.shapes import make_clip, truth_record, write_clip
+from llava_v2xum.tasks import TASKS
 from llava_v2xum.video import VideoError
 
 RECORD_KEYS = (
@@ -46,10 +51,6 @@ def run(*arguments) -> int:
     return main([str(argument) for argument in (*arguments, "--device", "cpu")])
 
 
-def records_in(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "summaries.jsonl").read_text().splitlines()]
-
-
 def test_the_demo_sees_what_is_there(summarizer, clips):
     """A thin check of the shipped weights; scripts/measure_demo.py measures them."""
     scores = []
@@ -72,9 +73,7 @@ def test_the_three_tasks_answer_in_their_kind(summarizer, clips):
 def test_an_answer_does_not_depend_on_its_batch(summarizer, clips):
     alone = [summarizer.summarize(path) for path in clips]
     together = list(summarizer.summarize_many(clips, batch_size=len(clips)))
-    for one, other in zip(alone, together):
-        assert one.record["answer"] == other.record["answer"]
-        np.testing.assert_allclose(one.record["importance"], other.record["importance"], atol=1e-5)
+    assert_same_records([made.record for made in together], [made.record for made in alone])
 
 
 def test_a_sampled_answer_depends_on_its_video_and_the_seed_alone(summarizer, clips):
@@ -139,7 +138,7 @@ def test_stored_features_give_the_same_answers(clips, tmp_path, monkeypatch):
     def no_encoding(*_):
         raise AssertionError("the tower ran although features are stored")
 
-    monkeypatch.setattr("llava_v2xum.features.FrameEncoder.__call__", no_encoding)
+    monkeypatch.setattr("llava_v2xum.features.FrameEncoder.encode", no_encoding)
     assert run(*arguments, "--output-dir", tmp_path / "second") == 0
     assert records_in(tmp_path / "first") == records_in(tmp_path / "second")
 
@@ -203,7 +202,10 @@ def test_another_video_of_the_same_name_in_a_later_run(clips, tmp_path, capsys):
     "arguments, message",
     [
         (["--format", "gif"], "--format takes json, sheet, plot, clip, got gif"),
-        (["--task", "all"], "invalid choice: 'all'"),
+        (["--task", "none"], "invalid choice: 'none'"),
+        (["--workers", "-1"], "--workers must be at least 0"),
+        (["--load-8bit", "--load-4bit"], "give one of them"),
+        (["--draft-table", "none/table.json"], "--draft-table: no such folder: none"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--temperature", "-1"], "--temperature must not be negative"),
     ],
@@ -240,6 +242,102 @@ def test_killed_and_started_again_every_video_is_done_once(clips, tmp_path):
     assert [record["video"] for record in records_in(out)] == list(clips)
     for record in records_in(out):
         assert sorted(path.name for path in (out / record["video_id"]).iterdir()) == ["keyframes.png", "summary.json"]
+
+
+@pytest.fixture
+def loaded(summarizer, monkeypatch) -> Summarizer:
+    """The command takes the model that is loaded already."""
+    monkeypatch.setattr(Summarizer, "from_pretrained", lambda *_, **__: summarizer)
+    return summarizer
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_all_three_tasks_write_what_three_runs_write(loaded, clips, tmp_path, capsys):
+    arguments = [*list(clips)[:3], "--format", "json", "--batch-size", "4", "--workers", "0"]
+    assert run(*arguments, "--task", "all", "--output-dir", tmp_path / "all") == 0
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["both", "text", "video"]
+    for task in TASKS:
+        assert run(*arguments, "--task", task, "--output-dir", tmp_path / task) == 0
+        assert list(files_in(tmp_path / "all" / task)) == list(files_in(tmp_path / task))
+        assert_same_records(records_in(tmp_path / "all" / task), records_in(tmp_path / task))
+        for record in records_in(tmp_path / "all" / task):
+            assert json.loads((tmp_path / "all" / task / record["video_id"] / "summary.json").read_text()) == record
+    before = files_in(tmp_path / "all")
+    capsys.readouterr()
+    assert run(*arguments, "--task", "all", "--output-dir", tmp_path / "all") == 0
+    assert "3 of 3 videos are done already" in capsys.readouterr().err
+    (tmp_path / "all" / "text" / Path(arguments[1]).stem / "summary.json").unlink()
+    assert run(*arguments, "--task", "all", "--output-dir", tmp_path / "all") == 0
+    after = files_in(tmp_path / "all")
+    added = {name: data for name, data in after.items() if data != before[name]}
+    assert list(added) == ["text/summaries.jsonl"]  # only what was missing is written again
+    (line,) = added["text/summaries.jsonl"].removeprefix(before["text/summaries.jsonl"]).splitlines()
+    assert json.loads(line)["video"] == arguments[1]
+
+
+def test_all_three_tasks_of_one_video(summarizer, clips):
+    path = next(iter(clips))
+    made = summarizer.summarize(path, "all")
+    assert tuple(made) == TASKS
+    for task, one in made.items():
+        assert_same_records([one.record], [summarizer.summarize(path, task).record])
+    sampled = summarizer.summarize(path, "all", temperature=4.0, max_new_tokens=9, seed=2)
+    alone = summarizer.summarize(path, "text", temperature=4.0, max_new_tokens=9, seed=2)
+    assert sampled["text"].record == alone.record
+
+
+def test_neither_drafts_nor_processes_change_a_record(summarizer, clips):
+    plain = list(summarizer.summarize_many(clips, batch_size=2, workers=0, drafts=False, thumbnails=False))
+    drafted = list(summarizer.summarize_many(clips, batch_size=3, workers=2, max_draft=7))
+    assert_same_records([made.record for made in drafted], [made.record for made in plain])
+    assert {len(made.thumbnails) for made in plain} == {0} and {len(made.thumbnails) for made in drafted} == {100}
+
+
+def test_a_decoder_that_crashes_costs_one_video(summarizer, clips, monkeypatch):
+    victim, call = list(clips)[1], Helper.call
+
+    def crashing(helper, function, request):
+        if str(request.path) == victim:
+            raise HelperError("the process was ended (signal SIGSEGV)")
+        yield from call(helper, function, request)
+
+    monkeypatch.setattr(Helper, "call", crashing)
+    failed = []
+    made = summarizer.summarize_many(clips, workers=1, on_error=lambda path, error: failed.append((path, str(error))))
+    assert [one.record["video"] for one in made] == [path for path in clips if path != victim]
+    assert [str(path) for path, _ in failed] == [victim] and "SIGSEGV" in failed[0][1]
+
+
+def test_an_error_that_is_no_videos_ends_the_run_and_its_threads(summarizer, clips, monkeypatch):
+    before = threading.active_count()
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("llava_v2xum.features.FrameEncoder.encode", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(summarizer.summarize_many(clips, workers=2, on_error=lambda *_: None))
+    deadline = time.monotonic() + 60
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_what_answers_teach_is_kept_and_told(clips, tmp_path, capsys):
+    arguments = [*list(clips)[:2], "--format", "json", "--workers", "0", "--stats", "--batch-size", "1"]
+    table = ["--draft-table", tmp_path / "table.json"]
+    passes = []
+    for folder, more in (("plain", ["--no-drafts"]), ("first", table), ("second", table)):
+        assert run(*arguments, *more, "--output-dir", tmp_path / folder) == 0
+        told = capsys.readouterr().err
+        assert "stats: 2 answers" in told and "seconds: " in told and "decode " in told
+        passes.append(float(re.search(r"([\d.]+) passes for each", told)[1]))
+    assert passes[0] > passes[1] > passes[2]
+    answers = [[record["answer"] for record in records_in(tmp_path / name)] for name in ("plain", "first", "second")]
+    assert answers[0] == answers[1] == answers[2]
 
 
 def test_thumbnails_keep_the_aspect():

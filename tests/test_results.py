@@ -85,3 +85,86 @@ def test_an_output_folder_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(NotADirectoryError, match="out"):
         ResultFolder(tmp_path / "out")
+
+
+def of_ranks(path, world_size: int = 2, **more) -> list[ResultFolder]:
+    return [ResultFolder(path, rank=rank, world_size=world_size, **more) for rank in range(world_size)]
+
+
+def videos_in(results: ResultFolder) -> list[str]:
+    return [json.loads(line)["video"] for line in results.merged.read_text().splitlines()]
+
+
+def test_ranks_write_files_of_their_own_and_the_merged_one_is_as_one_process_writes_it(tmp_path):
+    order = [Path(f"/v/{name}.mp4") for name in "abcde"]
+    alone, ranks = ResultFolder(tmp_path / "alone"), of_ranks(tmp_path / "ranks")
+    for path in order:
+        put(alone, str(path))
+    for number in (1, 3, 0, 4, 2):
+        put(ranks[number % 2], str(order[number]))
+    assert not ranks[0].merged.exists()
+    ranks[0].merge(order)
+    assert ranks[0].merged.read_bytes() == alone.merged.read_bytes()
+    assert sorted(path.name for path in (tmp_path / "ranks").glob("*.jsonl")) == ["summaries.jsonl"]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_what_any_number_of_ranks_left_is_done(tmp_path, world_size):
+    for number, rank in enumerate(of_ranks(tmp_path, 4)):
+        put(rank, f"/v/{number}.mp4")
+    for results in of_ranks(tmp_path, world_size):
+        assert all(done(results, f"/v/{number}.mp4") for number in range(4))
+        assert not done(results, "/v/4.mp4")
+
+
+def test_a_process_that_is_alone_merges_what_ranks_left(tmp_path):
+    for number, rank in enumerate(of_ranks(tmp_path)):
+        put(rank, f"/v/{number}.mp4")
+    results = ResultFolder(tmp_path)
+    put(results, "/v/2.mp4")
+    assert sorted(videos_in(results)) == ["/v/0.mp4", "/v/1.mp4", "/v/2.mp4"]
+    assert not list(tmp_path.glob("summaries.rank*"))
+
+
+def test_a_merge_that_was_killed_before_it_had_cleared_up_is_finished(tmp_path):
+    ranks = of_ranks(tmp_path)
+    put(ranks[0], "/v/a.mp4")
+    put(ranks[1], "/v/b.mp4")
+    kept = {rank.file: rank.file.read_bytes() for rank in ranks}
+    ranks[0].merge()
+    for file, data in kept.items():
+        file.write_bytes(data)
+    assert videos_in(ResultFolder(tmp_path)) == ["/v/a.mp4", "/v/b.mp4"]
+
+
+def test_of_two_ranks_records_of_one_video_the_later_counts(tmp_path, monkeypatch):
+    times = iter([20.0, 10.0])
+    monkeypatch.setattr("llava_v2xum.results.time.time", lambda: next(times))
+    ranks = of_ranks(tmp_path)
+    put(ranks[0], "/v/a.mp4", task="text")
+    put(ranks[1], "/v/a.mp4", task="video")
+    assert done(ResultFolder(tmp_path, rank=2, world_size=3), "/v/a.mp4", "text")
+    ranks[0].merge()
+    assert done(ResultFolder(tmp_path), "/v/a.mp4", "text")
+
+
+def test_a_rank_leaves_what_others_are_writing_alone(tmp_path, caplog):
+    first, second = of_ranks(tmp_path)
+    put(first, "/v/a.mp4")
+    put(second, "/v/b.mp4")
+    first.merged.write_bytes(b'{"torn')
+    second.file.write_bytes(second.file.read_bytes() + b'{"saved": 1')
+    data = second.file.read_bytes()
+    assert done(ResultFolder(tmp_path, rank=0, world_size=2), "/v/b.mp4") and not caplog.text
+    assert second.file.read_bytes() == data
+    again = ResultFolder(tmp_path, rank=1, world_size=2)
+    assert "half written" in caplog.text
+    put(again, "/v/c.mp4")
+    again.merge()
+    assert videos_in(again) == ["/v/a.mp4", "/v/b.mp4", "/v/c.mp4"]
+
+
+def test_a_foreign_rank_file_is_refused(tmp_path):
+    (tmp_path / "summaries.rank07.jsonl").write_text('{"video": "a.mp4"}\n')
+    with pytest.raises(ValueError, match=r"summaries\.rank07\.jsonl:1: expected a summary record"):
+        ResultFolder(tmp_path, rank=0, world_size=2)

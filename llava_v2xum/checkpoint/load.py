@@ -20,6 +20,7 @@ from ..plugin import register
 from .files import named_dtype, plain_names, portable_config, read_tensors, some, weight_files
 from .layouts import Layout, find_layout, find_tower
 from .lora import merge_adapter
+from .quantize import bits_of, quantize_decoder
 from .tower import load_clip_tower, quiet_loading
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def load_pretrained(
     vision_tower: str | os.PathLike | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    load_8bit: bool = False,
+    load_4bit: bool = False,
 ) -> tuple[object, LlavaV2XumForCausalLM, FrameEncoder]:
     """A checkpoint, ready to answer: tokenizer, model, and the encoder that turns frames into its features.
 
@@ -58,6 +61,8 @@ def load_pretrained(
         device: "auto" is the GPU where there is one, else the CPU.
         dtype: a torch dtype or its name; "auto" is bfloat16 on a GPU that has it, float16 on another, float32 on
             the CPU (our choice, because float16 is slow or missing there).
+        load_8bit, load_4bit: the decoder's weights in so many bits (`quantize_decoder`), an adapter merged before; for
+            answering, not for training.
 
     Returns:
         The tokenizer pads on the left; the model is in eval mode with LoRA merged and its tower loaded; the encoder
@@ -67,17 +72,23 @@ def load_pretrained(
         FileNotFoundError: for a missing file, or a name that is neither a folder nor a reachable repository.
         ValueError: for a damaged file, a weight missing, unknown or of another shape than the decoder's, an adapter
             for another base, or a tokenizer that gives other temporal prompts than the checkpoint was made with.
+        ImportError: if weights in 8 or 4 bits are wanted and bitsandbytes is missing.
     """
     register()
+    bits = bits_of(load_8bit, load_4bit)
     device, dtype = _choose_device(device), None if dtype == "auto" else named_dtype(dtype)
     dtype = dtype or default_dtype(device)
     layout = find_layout(model_path, model_base, pretrain_mm_mlp_adapter, vision_tower)
     config = _config_of(layout)
     tokenizer = _load_tokenizer(layout.base)
     model, tuned_tower = _load_decoder(config, layout, dtype)
-    model.to(device)
+    if bits is None:
+        model.to(device)
     if layout.adapter is not None:
         model = merge_adapter(model, layout.adapter, layout.base)
+    if bits is not None:
+        quantize_decoder(model, bits, device)
+        model.to(device)
     _bind_tokenizer(model, tokenizer, layout)
     _load_tower(model, tuned_tower)
     config.tokenizer_padding_side = "left"  # in a batch, a row's next token must follow its last one

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..ranks import MOST_WORKERS, Rank
 from ..timeline import DEFAULT_NUM_FRAMES, Timeline
 from ..video import VideoError, find_videos
 from .encoder import FrameEncoder
 from .extract import Extraction, FailureLog
 from .kinds import FRAME_FEATURES, PATCH_MEAN, FrameFeature
-from .ranks import Rank
 from .settings import DEFAULT_SELECT_LAYER, DEFAULT_TOWER, encoder_of_checkpoint, encoder_of_tower
 from .store import FeatureFolder
 from .workers import WorkerError
@@ -37,7 +37,6 @@ exit status: 0 all done; 1 some of several videos failed (STORE/failed.jsonl has
 or bad arguments
 """
 _OF_MODEL = ("frame_feature", "frame_tokens", "num_frames", "select_layer", "aspect_ratio")
-_MOST_WORKERS = 16  # our choice: as many decode faster than one GPU encodes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         "bfloat16 on a GPU that has it); stored is float16")  # fmt: skip
     add("--batch-size", type=int, default=64, help="frames in one pass of the tower (%(default)s)")
     add("--workers", type=int, help="decoding processes, each with the N frames of a video in memory, 0.6 GB of 100 "
-        f"in full HD; 0 decodes in the main one (default: one for each core, at most {_MOST_WORKERS})")  # fmt: skip
+        f"in full HD; 0 decodes in the main one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
 
@@ -121,12 +120,8 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
 
 
 def _device(name: str, rank: Rank) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and torch.cuda.is_available():  # a scheduler may show each process one GPU only
-        return torch.device("cuda", rank.local_rank % torch.cuda.device_count())
     try:
-        device = torch.device(name)
+        device = torch.device(rank.device(name))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -192,7 +187,7 @@ class Run:
         folder = FeatureFolder(args.out, encoder.description, rank.rank)
         share = videos[rank.rank :: rank.world_size]
         folder.clean(path.stem for path in share)
-        workers = _default_workers(rank) if args.workers is None else args.workers
+        workers = rank.default_workers() if args.workers is None else args.workers
         extraction = Extraction(
             folder, encoder, Timeline(num_frames, f"[{{:0{digits}d}}]"), workers,
             on_done=self.finish, on_failure=self.fail, on_warning=lambda text: say(f"warning: {text}"),
@@ -214,11 +209,6 @@ class Run:
         if not self.failed:
             return 0
         return 1 if self.done else 2
-
-
-def _default_workers(rank: Rank) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST_WORKERS, cores // rank.local_world_size))
 
 
 def say(message: str) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 
-def file_source(path: str | os.PathLike, total_frames: int | None = None) -> dict:
-    """What is known of a video's file: its size, and its number of frames once it has been read."""
-    source = {"bytes": os.stat(path).st_size}
+def file_source(path: str | os.PathLike, total_frames: int | None = None, intact: bool | None = None) -> dict:
+    """What is known of a video's file: its size, and, once it has been read, its frames and whether all was well."""
+    source: dict = {"bytes": os.stat(path).st_size}
+    if intact is not None:
+        source["intact"] = intact
     return source if total_frames is None else {"total_frames": total_frames, **source}
 
 

@@ -73,7 +73,7 @@ class FrameReader:
         starts = range(0, len(video.frames), self.frames_at_once)
         parts = [video.frames[start : start + self.frames_at_once] for start in starts]
         pixels = np.concatenate([resize(part, self.image_processor, self.aspect_ratio).numpy() for part in parts])
-        return ReadVideo(pixels, file_source(path, video.total_frames), video.warnings)
+        return ReadVideo(pixels, file_source(path, video.total_frames, not video.warnings), video.warnings)
 
 
 def read_all(

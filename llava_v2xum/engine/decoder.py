@@ -1,0 +1,134 @@
+"""Llama's layers over the positions of several rows laid end to end, with a cache of rows in place of transformers'.
+
+The weights are those of transformers' modules, called one by one, so adapters and quantized layers work as they are.
+Only what lies between them is done here: rotary positions, and attention that lets rows differ in where they begin and
+in how many positions they bring. The modules' names are the same from transformers 4.37 to 5.
+
+Shapes: Q positions of a pass, n rows, W positions of each row where all bring the same number, D hidden size, A heads,
+H key heads, G = A / H, E width of a head, K slots of the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import LongTensor, Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from .cache import RowCache
+
+Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries, keys, values -> attended
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one row brings to a pass: `count` positions, from `start` on."""
+
+    slot: int
+    start: int
+    count: int
+
+
+def run_segments(llama, hidden: Tensor, segments: Sequence[Segment], cache: RowCache) -> Tensor:
+    """The last hidden states [Q, D] of rows that each bring any number of positions.
+
+    No position is computed in vain; attention is called row by row.
+
+    Args:
+        llama: transformers' `LlamaModel`.
+        hidden: embeddings [Q, D] of the segments, in their order.
+    """
+    spans = [torch.arange(segment.start, segment.start + segment.count) for segment in segments]
+    counts = [segment.count for segment in segments]
+    masks = [_lower_right(segment, hidden.device) for segment in segments]
+
+    def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        attended = []
+        pieces = zip(segments, masks, queries.split(counts), keys.split(counts), values.split(counts))
+        for segment, mask, query, key, value in pieces:
+            seen = cache.write_row(layer, segment.slot, segment.start, key.transpose(0, 1), value.transpose(0, 1))
+            mask = None if mask is None else mask.to(query.device)
+            causal = segment.start == 0 and segment.count > 1
+            attended.append(_attention(query[None], seen[0][None], seen[1][None], mask, causal)[0])
+        return torch.cat(attended)
+
+    return _run(llama, hidden, torch.cat(spans).to(hidden.device), max(int(span[-1]) for span in spans) + 1, attend)
+
+
+def run_block(llama, hidden: Tensor, starts: LongTensor, used: int, cache: RowCache) -> Tensor:
+    """The last hidden states [n, W, D] of the cache's first n rows, all with the same number of positions.
+
+    Attention is called once for all rows, and nothing depends on values that lie on the device.
+
+    Args:
+        llama: transformers' `LlamaModel`.
+        hidden: embeddings [n, W, D].
+        starts: int64 [n], the first position of each row.
+        used: K, above all positions.
+    """
+    rows, width = hidden.shape[:2]
+    positions = starts[:, None] + torch.arange(width, device=starts.device)
+    may = torch.arange(used, device=starts.device) <= positions[:, None, :, None]  # [n, 1, W, K]
+
+    def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        queries, keys, values = (states.unflatten(0, (rows, width)) for states in (queries, keys, values))
+        seen = cache.write_rows(layer, positions.to(keys.device), used, keys, values)
+        return _attention(queries, *seen, may.to(keys.device)).flatten(0, 1)
+
+    return _run(llama, hidden.flatten(0, 1), positions.flatten(), used, attend).unflatten(0, (rows, width))
+
+
+def _run(llama, hidden: Tensor, positions: LongTensor, longest: int, attend: Attention) -> Tensor:
+    """Embeddings [Q, D] at positions [Q] through all layers and the last norm; positions are below `longest`."""
+    cos, sin = _rotations(llama, hidden, positions, longest)
+    for number, layer in enumerate(llama.layers):
+        device = layer.input_layernorm.weight.device
+        hidden, cos, sin = hidden.to(device), cos.to(device), sin.to(device)
+        attention = layer.self_attn
+        normed = layer.input_layernorm(hidden)
+        queries, keys, values = (
+            project(normed).unflatten(-1, (-1, attention.head_dim))
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        attended = attend(number, _rotated(queries, cos, sin), _rotated(keys, cos, sin), values)
+        hidden = hidden + attention.o_proj(attended.flatten(1))
+        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    return llama.norm(hidden.to(llama.norm.weight.device))
+
+
+def _rotations(llama, hidden: Tensor, positions: LongTensor, longest: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [Q, 1, E]: the model has them in transformers 5, every attention layer a table in 4.37."""
+    if hasattr(llama, "rotary_emb"):
+        cos, sin = llama.rotary_emb(hidden[None], positions[None])
+        return cos[0, :, None], sin[0, :, None]
+    cos, sin = llama.layers[0].self_attn.rotary_emb(hidden, seq_len=longest)
+    return cos[positions][:, None], sin[positions][:, None]
+
+
+def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions (RoFormer, arXiv 2104.09864), in transformers' order of the halves. states: [Q, any, E]."""
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def _lower_right(segment: Segment, device) -> Tensor | None:
+    """bool [count, K]: what each query of a segment may see; None where that is everything, or a plain triangle."""
+    if segment.count == 1 or segment.start == 0:
+        return None
+    end = segment.start + segment.count
+    return torch.arange(end, device=device) <= torch.arange(segment.start, end, device=device)[:, None]
+
+
+def _attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+    """Attention of queries [n, W, A, E] to keys and values [n, H, K, E] -> [n, W, A, E].
+
+    Key heads that serve several heads are repeated, as transformers does where there is a mask.
+    """
+    heads, key_heads = queries.shape[2], keys.shape[1]
+    queries = queries.transpose(1, 2)
+    if key_heads != heads:
+        keys, values = (states.repeat_interleave(heads // key_heads, dim=1) for states in (keys, values))
+    attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal)
+    return attended.transpose(1, 2)

@@ -1,0 +1,190 @@
+"""What the engine is made of: the layers against transformers' own, the rows' cache, the length of drafts."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import weights
+
+from llava_v2xum.engine import EngineStats
+from llava_v2xum.engine import cache as cache_module
+from llava_v2xum.engine.cache import RowCache
+from llava_v2xum.engine.decoder import Segment, run_block, run_segments
+from llava_v2xum.engine.drafts import Trust, block_width, draft, draft_lengths
+
+
+def stock_hidden(llama, embeds: torch.Tensor) -> torch.Tensor:
+    """[L, D]: what transformers' own forward gives for one row."""
+    return llama(inputs_embeds=embeds[None], use_cache=False)[0][0]
+
+
+@pytest.fixture(scope="module", params=[(2, None), (1, None), (2, {"type": "linear", "factor": 2.0})])
+def llama(request):
+    """The inner model: with as many key heads as heads, with one, and with stretched positions."""
+    key_heads, scaling = request.param
+    settings = {"num_key_value_heads": key_heads}
+    if scaling:
+        new = transformers.__version__.startswith("5.")
+        settings["rope_scaling"] = {**scaling, "rope_type": scaling["type"]} if new else scaling
+    return weights.video_model(**settings).get_model()
+
+
+@pytest.mark.pinned
+@torch.no_grad()
+def test_rows_laid_end_to_end_give_what_transformers_gives_each(llama):
+    """In pieces of any length, rows mixed in any order: positions go on from what a row has read."""
+    rows = [weights.numbers(length, 32, name=f"row {length}") for length in (13, 5, 9)]
+    pieces = [[(0, 6), (1, 1)], [(2, 4), (0, 1)], [(1, 4), (2, 1), (0, 3)], [(0, 3)], [(2, 4)]]
+    cache, read, hidden = RowCache(4), [0, 0, 0], [[], [], []]
+    slots = [2, 0, 3]
+    for piece in pieces:
+        segments = [Segment(slots[row], read[row], count) for row, count in piece]
+        embeds = torch.cat([rows[row][read[row] : read[row] + count] for row, count in piece])
+        for (row, count), made in zip(piece, run_segments(llama, embeds, segments, cache).split([n for _, n in piece])):
+            hidden[row].append(made)
+            read[row] += count
+    for row, made in zip(rows, hidden):
+        torch.testing.assert_close(torch.cat(made), stock_hidden(llama, row), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.pinned
+@torch.no_grad()
+def test_a_block_of_rows_gives_what_transformers_gives_each(llama):
+    rows = [weights.numbers(length, 32, name=f"row {length}") for length in (12, 7, 10)]
+    starts, width = [8, 3, 6], 4
+    cache = RowCache(3)
+    segments = [Segment(slot, 0, start) for slot, start in enumerate(starts)]
+    run_segments(llama, torch.cat([row[:start] for row, start in zip(rows, starts)]), segments, cache)
+    block = torch.stack([row[start : start + width] for row, start in zip(rows, starts)])
+    made = run_block(llama, block, torch.tensor(starts), 16, cache)
+    for row, start, hidden in zip(rows, starts, made):
+        torch.testing.assert_close(hidden, stock_hidden(llama, row)[start:], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.pinned
+@torch.no_grad()
+def test_positions_that_were_rejected_leave_no_trace(llama):
+    row, other = weights.numbers(12, 32, name="row"), weights.numbers(5, 32, name="other")
+    cache = RowCache(1)
+    run_segments(llama, row[:6], [Segment(0, 0, 6)], cache)
+    run_segments(llama, other, [Segment(0, 6, 5)], cache)
+    made = [run_segments(llama, row[6:8], [Segment(0, 6, 2)], cache)]
+    made.append(run_block(llama, row[None, 8:], torch.tensor([8]), 16, cache)[0])
+    torch.testing.assert_close(torch.cat(made), stock_hidden(llama, row)[6:], atol=1e-5, rtol=1e-5)
+
+
+def states(name: str, *shape: int) -> torch.Tensor:
+    return weights.numbers(*shape, name=name)
+
+
+def test_the_cache_holds_each_rows_own_positions(monkeypatch):
+    monkeypatch.setattr(cache_module, "BLOCK", 4)
+    cache, heads, width = RowCache(3), 2, 5
+    truth = np.zeros((3, heads, 11, width), dtype=np.float32)
+    for number, (slot, start, count) in enumerate([(1, 0, 3), (0, 0, 6), (1, 3, 2), (0, 4, 3), (2, 0, 9), (1, 5, 6)]):
+        new = states(f"keys {number}", heads, count, width)
+        truth[slot, :, start : start + count] = new
+        keys, values = cache.write_row(0, slot, start, new, -new)
+        np.testing.assert_array_equal(keys, truth[slot, :, : start + count])
+        np.testing.assert_array_equal(values, -truth[slot, :, : start + count])
+    cache.copy(2, [0])
+    truth[0] = truth[2]
+    new = states("block", 2, 2, heads, width)  # rows 0 and 1, of which row 0 writes over what it has
+    keys, _ = cache.write_rows(0, torch.tensor([[3, 4], [9, 10]]), 11, new, -new)
+    truth[0, :, 3:5] = new[0].transpose(0, 1)
+    truth[1, :, 9:11] = new[1].transpose(0, 1)
+    np.testing.assert_array_equal(keys, truth[:2])
+
+
+def test_a_row_that_begins_finds_nothing_of_the_one_before():
+    cache = RowCache(1)
+    cache.write_row(0, 0, 0, torch.full((1, 9, 2), torch.nan), torch.full((1, 9, 2), torch.nan))
+    ones = torch.ones(1, 3, 2)
+    cache.write_row(0, 0, 0, ones, ones)
+    keys, values = cache.write_rows(0, torch.tensor([[3]]), 9, ones[None, :, :1], ones[None, :, :1])
+    assert keys.sum() == values.sum() == 8
+
+
+class Said:
+    """A drafter of fixed words, with or without chances."""
+
+    def __init__(self, ids, chances=None) -> None:
+        self.ids = ids
+        if chances is not None:
+            self.propose_with_chances = lambda answer, limit: (ids, chances)
+
+    def propose(self, answer, limit):
+        return self.ids
+
+
+@pytest.mark.parametrize(
+    "proposed, limit, usable",
+    [
+        ([5, 6, 7], 9, [5, 6, 7]),
+        ([5, 6, 7], 2, [5, 6]),
+        ([5, 2, 7], 9, [5]),  # 2 ends a sequence
+        ([5, 6, 10, 7], 9, [5, 6]),  # ids are below 10
+        ([-1, 6], 9, []),
+        ([5, 6], 0, []),
+        ([5, 6], -1, []),
+        ([], 9, []),
+    ],
+)
+def test_a_draft_is_what_can_be_checked(proposed, limit, usable):
+    ids, chances = draft(Said(proposed), [], limit, Trust(), 10, 2)
+    assert ids == usable and len(chances) == len(usable)
+    assert sorted(chances, reverse=True) == chances
+    told = [0.9 - 0.1 * place for place in range(len(proposed))]
+    assert draft(Said(proposed, told), [], limit, Trust(), 10, 2) == (usable, told[: len(usable)])
+
+
+def test_trust_follows_what_became_of_drafts():
+    trust = Trust()
+    start = trust.chances(1)[0]
+    trust.judge(0, 0)
+    assert trust.chances(1) == [start]
+    for _ in range(9):
+        trust.judge(8, 8)
+    assert trust.chances(3)[2] > 0.95
+    for _ in range(20):
+        trust.judge(0, 4)
+    low, square = trust.chances(2)
+    assert low < 0.25 and square == pytest.approx(low**2)
+
+
+def rate(chances, lengths, free, width=None) -> float:
+    positions = sum(1 + length for length in lengths) if width is None else len(lengths) * (1 + width)
+    return (len(lengths) + sum(sum(row[:length]) for row, length in zip(chances, lengths))) / (free + positions)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_lengths_of_drafts_are_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    free = float(rng.choice([0.0, 2, 16, 100]))
+    chances = [np.sort(rng.random(rng.integers(0, 6)))[::-1].tolist() for _ in range(rng.integers(1, 5))]
+    choices = itertools.product(*(range(len(row) + 1) for row in chances))
+    best = max(rate(chances, lengths, free) for lengths in choices)
+    assert rate(chances, draft_lengths(chances, free), free) == pytest.approx(best)
+    longest = max(map(len, chances))
+    rates = [rate(chances, [min(width, len(row)) for row in chances], free, width) for width in range(longest + 1)]
+    assert rates[block_width(chances, free)] == pytest.approx(max(rates))
+
+
+def test_where_positions_cost_nothing_all_of_a_draft_pays():
+    chances = [[0.5, 0.25], [], [0.9] * 30]
+    assert draft_lengths(chances, 1e9) == [2, 0, 30]
+    assert block_width(chances, 1e9) == 30
+
+
+def test_seconds_add_up_also_when_a_part_fails():
+    stats = EngineStats()
+    with stats.timed("decode"):
+        sum(range(1000))
+    once = stats.seconds["decode"]
+    with pytest.raises(KeyError), stats.timed("decode"):
+        raise KeyError
+    assert stats.seconds["decode"] > once > 0
