@@ -45,6 +45,7 @@ setup(
         # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
         "metrics": ["h5py", "pycocoevalcap", "ruptures", "scipy"],
         "bertscore": ["bert-score"],
+        "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python"],
         "test": ["hypothesis", "pytest", "ruff", "scipy"],
     },

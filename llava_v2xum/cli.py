@@ -115,6 +115,13 @@ class Run:
 
     def load(self):
         """The Summarizer that the arguments ask for."""
+        if self.args.engine == "ray":
+            from .ray_engine import RaySummarizer
+
+            summarizer = RaySummarizer.from_arguments(self.args)
+            if summarizer.note:
+                say(f"note: {summarizer.note}")
+            return summarizer
         from .infer import Summarizer
 
         args, device = self.args, self.rank.device(self.args.device)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import __version__
 from .ranks import MOST_WORKERS
+from .ray_engine import add_ray_options
 from .render import FILE_NAMES
 from .results import FILE_NAME
 from .tasks import ALL, TASKS
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(parser.add_argument_group("model"))
     _add_answer(parser.add_argument_group("answer"))
     _add_speed(parser.add_argument_group("speed (no answer depends on it)"))
+    add_ray_options(parser)
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
 
