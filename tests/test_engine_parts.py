@@ -10,11 +10,12 @@ import torch
 import transformers
 import weights
 
+from llava_v2xum.drafting import worthwhile_lengths
 from llava_v2xum.engine import EngineStats
 from llava_v2xum.engine import cache as cache_module
 from llava_v2xum.engine.cache import RowCache
 from llava_v2xum.engine.decoder import Segment, run_block, run_segments
-from llava_v2xum.engine.drafts import Trust, block_width, draft, draft_lengths
+from llava_v2xum.engine.drafts import Trust, block_width, draft
 
 
 def stock_hidden(llama, embeds: torch.Tensor) -> torch.Tensor:
@@ -168,15 +169,22 @@ def test_the_lengths_of_drafts_are_the_best_of_all(seed):
     chances = [np.sort(rng.random(rng.integers(0, 6)))[::-1].tolist() for _ in range(rng.integers(1, 5))]
     choices = itertools.product(*(range(len(row) + 1) for row in chances))
     best = max(rate(chances, lengths, free) for lengths in choices)
-    assert rate(chances, draft_lengths(chances, free), free) == pytest.approx(best)
+    assert rate(chances, worthwhile_lengths(chances, free), free) == pytest.approx(best)
     longest = max(map(len, chances))
     rates = [rate(chances, [min(width, len(row)) for row in chances], free, width) for width in range(longest + 1)]
     assert rates[block_width(chances, free)] == pytest.approx(max(rates))
 
 
+@pytest.mark.parametrize("chances, free", [([1 / 21], 20), ([1 / 21 + 7e-18, 1 / 21, 1 / 21], 20), ([1 / 261] * 7, 260)])
+def test_chances_as_good_as_the_pass_itself_end_the_search(chances, free):
+    """Rounding may put the pass on either side of such a token, in turns for ever."""
+    best = rate([chances], [0], free)
+    assert rate([chances], worthwhile_lengths([chances], free), free) == pytest.approx(best)
+
+
 def test_where_positions_cost_nothing_all_of_a_draft_pays():
     chances = [[0.5, 0.25], [], [0.9] * 30]
-    assert draft_lengths(chances, 1e9) == [2, 0, 30]
+    assert worthwhile_lengths(chances, 1e9) == [2, 0, 30]
     assert block_width(chances, 1e9) == 30
 
 

@@ -57,26 +57,6 @@ def draft(
     return ids[:stop], list(chances[:stop])
 
 
-def draft_lengths(chances: Sequence[Sequence[float]], free_positions: float) -> list[int]:
-    """How much of each row's draft pays, where every row may bring another number of positions.
-
-    A token pays if it gives more for its time than the pass as a whole does. With each round of leaving out those that
-    do not, the pass gives more (Dinkelbach's method for ratios), so few rounds find the best.
-
-    Args:
-        chances: of the tokens of each row's draft.
-        free_positions: that cost as much time as reading the weights once.
-    """
-    rows, chosen = len(chances), [0] * len(chances)
-    while True:
-        expected = rows + sum(sum(row[:length]) for row, length in zip(chances, chosen))
-        rate = expected / (free_positions + rows + sum(chosen))
-        better = [next((place for place, chance in enumerate(row) if chance <= rate), len(row)) for row in chances]
-        if better == chosen:
-            return chosen
-        chosen = better
-
-
 def block_width(chances: Sequence[Sequence[float]], free_positions: float) -> int:
     """The longest draft that pays, where all rows of a pass are as wide as the widest."""
     rows, longest = len(chances), max(map(len, chances), default=0)

@@ -10,11 +10,11 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..drafting import Drafter
+from ..drafting import Drafter, worthwhile_lengths
 from .answers import Answer, answer_of, digit_token_ids
 from .cache import RowCache
 from .decoder import Segment, run_block, run_segments
-from .drafts import block_width, draft, draft_lengths
+from .drafts import block_width, draft
 from .stats import EngineStats
 from .work import Job, Row, Work, open_work
 
@@ -235,7 +235,7 @@ class _Run:
         if engine.padded:
             lengths = [block_width(chances, free)] * len(live)
         else:
-            lengths = draft_lengths(chances, free)
+            lengths = worthwhile_lengths(chances, free)
         return [ids[:length] for (ids, _), length in zip(drafted, lengths)]
 
     def _keep(self, row: Row, tokens: list[int], digits: Tensor) -> None:
