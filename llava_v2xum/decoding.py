@@ -35,7 +35,12 @@ def generate_answers(
         videos: frame features [T, C] or pixels [T, 3, H, W], one for each prompt.
         temperature: 0 is greedy; above it, sampled from torch's random numbers.
         drafter: saves passes of greedy decoding and changes no answer; without one, a pass gives one token.
+
+    Raises:
+        ValueError: if there are not as many videos as prompts, or the model refuses one.
     """
+    if len(prompts) != len(videos):
+        raise ValueError(f"expected a video for each prompt, got {len(prompts)} prompts and {len(videos)} videos")
     if temperature > 0:
         return generated_answers(model, tokenizer, prompts, videos, max_new_tokens, temperature)
     engine = Engine(model, tokenizer, rows=max(len(prompts), 1), max_new_tokens=max_new_tokens, drafter=drafter)

@@ -101,3 +101,9 @@ def test_an_answer_that_reaches_the_limit_is_not_finished(tokenizer):
     (answer,) = generate_answers(model, tokenizer, [prompt], [weights.numbers(100, weights.CHANNELS)], 5)
     assert not answer.finished
     assert len(answer.token_ids) == 5
+
+
+def test_every_prompt_needs_its_video(tokenizer):
+    model, prompt = weights.video_model(), build_input_ids(tokenizer, query_for("both"), "v1")
+    with pytest.raises(ValueError, match="got 2 prompts and 1 videos"):
+        generate_answers(model, tokenizer, [prompt, prompt], [weights.numbers(5, weights.CHANNELS)])

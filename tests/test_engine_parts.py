@@ -14,7 +14,7 @@ from llava_v2xum.drafting import worthwhile_lengths
 from llava_v2xum.engine import EngineStats
 from llava_v2xum.engine import cache as cache_module
 from llava_v2xum.engine.cache import RowCache
-from llava_v2xum.engine.decoder import Segment, run_block, run_segments
+from llava_v2xum.engine.decoder import Segment, check_decoder, run_block, run_segments
 from llava_v2xum.engine.drafts import Trust, block_width, draft
 
 
@@ -23,15 +23,25 @@ def stock_hidden(llama, embeds: torch.Tensor) -> torch.Tensor:
     return llama(inputs_embeds=embeds[None], use_cache=False)[0][0]
 
 
-@pytest.fixture(scope="module", params=[(2, None), (1, None), (2, {"type": "linear", "factor": 2.0})])
+def stretched(kind: str) -> dict:
+    """Settings of a model with rotary positions stretched twofold."""
+    name = "rope_type" if transformers.__version__.startswith("5.") else "type"
+    return {"rope_scaling": {name: kind, "factor": 2.0}}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        {"num_key_value_heads": 2},
+        {"num_key_value_heads": 1},
+        {**stretched("linear"), "pretraining_tp": 2},
+        {"attention_bias": True, "tie_word_embeddings": True},
+    ],
+    ids=str,
+)
 def llama(request):
-    """The inner model: with as many key heads as heads, with one, and with stretched positions."""
-    key_heads, scaling = request.param
-    settings = {"num_key_value_heads": key_heads}
-    if scaling:
-        new = transformers.__version__.startswith("5.")
-        settings["rope_scaling"] = {**scaling, "rope_type": scaling["type"]} if new else scaling
-    return weights.video_model(**settings).get_model()
+    """The inner model: with as many key heads as heads, with one, with stretched positions and slices, with biases."""
+    return weights.video_model(**request.param).get_model()
 
 
 @pytest.mark.pinned
@@ -76,6 +86,26 @@ def test_positions_that_were_rejected_leave_no_trace(llama):
     made = [run_segments(llama, row[6:8], [Segment(0, 6, 2)], cache)]
     made.append(run_block(llama, row[None, 8:], torch.tensor([8]), 16, cache)[0])
     torch.testing.assert_close(torch.cat(made), stock_hidden(llama, row)[6:], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.pinned
+def test_a_decoder_that_does_what_is_not_done_here_is_refused():
+    llama = weights.video_model().get_model()
+    check_decoder(llama)
+
+    class Twice(type(llama.layers[1])):
+        def forward(self, *args, **kwargs):
+            return super().forward(*args, **kwargs) * 2
+
+    llama.layers[1].__class__ = Twice
+    with pytest.raises(ValueError, match="layer 1 of the decoder: expected a LlamaDecoderLayer, got a Twice"):
+        check_decoder(llama)
+    other = weights.video_model().get_model()
+    other.layers[0].self_attn = torch.nn.Identity()
+    with pytest.raises(ValueError, match="layer 0 of the decoder: expected a LlamaAttention, got a Identity"):
+        check_decoder(other)
+    with pytest.raises(ValueError, match="rope_scaling of the type 'dynamic'"):
+        check_decoder(weights.video_model(**stretched("dynamic")).get_model())
 
 
 def states(name: str, *shape: int) -> torch.Tensor:

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import LongTensor, Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer
 
 from .cache import RowCache
 
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries, keys, values -> attended
+
+_BY_LENGTH = ("dynamic", "longrope")  # rotary positions that change with the longest row of a pass
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,28 @@ class Segment:
     slot: int
     start: int
     count: int
+
+
+def check_decoder(llama) -> None:
+    """Refuse a decoder that would not do here what it does in transformers.
+
+    Args:
+        llama: transformers' `LlamaModel`.
+
+    Raises:
+        ValueError: if a layer is not Llama's own, so that it may do more than its modules say, or if a row's rotary
+            positions depend on the other rows.
+    """
+    for number, layer in enumerate(llama.layers):
+        for found, expected in ((layer, LlamaDecoderLayer), (getattr(layer, "self_attn", None), LlamaAttention)):
+            if not isinstance(found, expected) or (found is layer and type(layer) is not expected):
+                name = type(found).__name__
+                raise ValueError(f"layer {number} of the decoder: expected a {expected.__name__}, got a {name}")
+    # transformers 5 has the first, 4.37 the second with "type" in it
+    settings = getattr(llama.config, "rope_parameters", None) or getattr(llama.config, "rope_scaling", None) or {}
+    kind = settings.get("rope_type", settings.get("type"))
+    if kind in _BY_LENGTH:
+        raise ValueError(f"rope_scaling of the type {kind!r} is not supported: a row's answer would depend on others")
 
 
 def run_segments(llama, hidden: Tensor, segments: Sequence[Segment], cache: RowCache) -> Tensor:
@@ -94,7 +119,7 @@ def _run(llama, hidden: Tensor, positions: LongTensor, longest: int, attend: Att
         )
         attended = attend(number, _rotated(queries, cos, sin), _rotated(keys, cos, sin), values)
         hidden = hidden + attention.o_proj(attended.flatten(1))
-        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)[None])[0]  # 4.37 may split dimension 2
     return llama.norm(hidden.to(llama.norm.weight.device))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..drafting import Drafter, worthwhile_lengths
 from .answers import Answer, answer_of, digit_token_ids
 from .cache import RowCache
-from .decoder import Segment, run_block, run_segments
+from .decoder import Segment, check_decoder, run_block, run_segments
 from .drafts import block_width, draft
 from .stats import EngineStats
 from .work import Job, Row, Work, open_work
@@ -48,7 +48,7 @@ class Engine:
         idle: whether no row is at work, so that a source of jobs may as well wait for the next one.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or the decoder is none that `check_decoder` knows.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Engine:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         if max_draft is not None and max_draft < 0:
             raise ValueError(f"max_draft must be at least 0, got {max_draft}")
+        check_decoder(model.get_model())
         self.model = model
         self.tokenizer = tokenizer
         self.rows = rows
