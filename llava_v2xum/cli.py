@@ -194,6 +194,16 @@ class Run:
         for results in self.results.values():
             results.merge(videos)
 
+    def tell(self) -> None:
+        """Say how it went."""
+        total, name, args = self.failed + self.done, self.rank.name, self.args
+        if self.failed:
+            say(f"{name}{self.failed} of {total} videos could not be summarized")
+        elif total > 1:
+            say(f"{name}{total} videos summarized: {args.output_dir / ('' if args.task == ALL else FILE_NAME)}")
+        if self.rank.world_size > 1 and not self.rank.has_launcher:  # nobody knows when all have come
+            say(f"{name}the records of all ranks come into {FILE_NAME} when the same command runs in one process")
+
     @property
     def status(self) -> int:
         if not self.failed:
@@ -215,16 +225,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if videos:
             run.summarize(videos)
+        run.tell()
+        rank.wait_for_all(first=lambda: run.merge(videos))
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where it stopped")
         return 130
     except (ValueError, OSError, ImportError, HelperStartError) as error:  # the model, the folders, a helper
         say(f"error: {rank.name}{error}")
         return 1 if run.done else 2
-    total = run.failed + run.done
-    if run.failed:
-        say(f"{rank.name}{run.failed} of {total} videos could not be summarized")
-    elif total > 1:
-        say(f"{rank.name}{total} videos summarized: {args.output_dir}")
-    rank.wait_for_all(first=lambda: run.merge(videos))
     return run.status

@@ -85,7 +85,9 @@ class Helper:
                 return process
         except (EOFError, OSError, pickle.UnpicklingError):
             pass  # told below
-        raise HelperStartError(f"a process for reading and drawing could not start ({_ending_of(process)})")
+        raise HelperStartError(
+            f"a process for reading and drawing could not start ({_ending_of(process)}); 0 workers do without"
+        )
 
     def _end(self) -> None:
         with self._lock:

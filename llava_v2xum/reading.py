@@ -65,19 +65,25 @@ def read_parts(request: Request) -> Iterator[Video | np.ndarray]:
 
 
 def read(
-    request: Request, convert: Callable[[np.ndarray], Any], helper: Helper | None = None
+    request: Request,
+    convert: Callable[[np.ndarray], Any],
+    helper: Helper | None = None,
+    parts_of: Callable[..., Iterator] = read_parts,
+    arguments: tuple = (),
 ) -> tuple[Video, list[Any]]:
     """The video and its frames, each part as `convert` makes it; one part at a time is held at full size.
 
     Args:
         helper: the process that decodes; None decodes in this one.
+        parts_of: what is called there, `read_parts` or one that does more to the parts.
+        arguments: of it, behind the request.
 
     Raises:
         VideoError: naming the file, if it cannot be read, or its process was ended by it.
         HelperStartError: if the process cannot start.
     """
-    parts = read_parts(request) if helper is None else helper.call(read_parts, request)
-    with closing(parts):
+    call = parts_of(request, *arguments) if helper is None else helper.call(parts_of, request, *arguments)
+    with closing(call) as parts:
         try:
             video = next(parts)
             return video, [convert(part) for part in parts]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .features import FeatureFolder, FrameEncoder, file_source, resize
 from .helper import Helper
-from .reading import Request, read
+from .reading import Request, read, read_parts
 from .timeline import Timeline
 from .video import Video
 
@@ -49,6 +49,8 @@ class VideoFeatures:
         folder: where features are taken from, and those that are missing put; None for nowhere.
         thumbnails: whether small frames are kept, for pictures.
         seconds: where to add up `seconds`, with a default of 0; None begins anew.
+        resize_apart: whether helpers resize too: they then load torch, which takes seconds, and this process's threads
+            keep out of the decoder's way. None does so where the tower is on a GPU.
 
     Attributes:
         seconds: by part, added up over threads: "read" (decoding and resizing) and "encode".
@@ -62,6 +64,7 @@ class VideoFeatures:
         folder: FeatureFolder | None = None,
         thumbnails: bool = True,
         seconds: dict[str, float] | None = None,
+        resize_apart: bool | None = None,
     ) -> None:
         encoder.load()
         self.encoder = encoder
@@ -70,6 +73,7 @@ class VideoFeatures:
         self.folder = folder
         self.thumbnails = thumbnails
         self.seconds = defaultdict(float) if seconds is None else seconds
+        self.resize_apart = self.on_gpu if resize_apart is None else resize_apart
         self._lock = threading.Lock()  # of the folder and the seconds
         self._tower_lock = threading.Lock()
 
@@ -90,9 +94,9 @@ class VideoFeatures:
             # only of a file that was read before without a warning do the packets tell everything
             probe = known is not None and bool(known.get("intact")) and not self.thumbnails
             request = Request(path, self.timeline, part, self.thumbnails, probe)
-            video, pixels = read(request, self._resized, helper)
+            video, pixels = self._read(request, helper)
             if probe and video.total_frames != known["total_frames"]:
-                video, pixels = read(Request(path, self.timeline, part, self.thumbnails), self._resized, helper)
+                video, pixels = self._read(Request(path, self.timeline, part, self.thumbnails), helper)
             features = None if known is None else self._load(path, file_source(path, video.total_frames))
         return ReadVideo(video, pixels, features)
 
@@ -138,9 +142,16 @@ class VideoFeatures:
         # taken in float16 also this first time, so that a second run answers the same
         return torch.from_numpy(stored.astype(np.float16))
 
-    def _resized(self, frames: np.ndarray) -> Tensor:
-        """uint8 [n, H, W, 3] -> uint8 [n, 3, h, w], where a GPU can fetch them while it works."""
-        pixels = resize(frames, self.encoder.tower.image_processor, self.encoder.aspect_ratio)
+    def _read(self, request: Request, helper: Helper | None) -> tuple[Video, list[Tensor]]:
+        """The video, and its frames as uint8 [n, 3, h, w]."""
+        how = self.encoder.tower.image_processor, self.encoder.aspect_ratio
+        if self.resize_apart and helper is not None and request.part:
+            return read(request, self._pinned, helper, _resized_parts, how)
+        return read(request, lambda frames: self._pinned(resize(frames, *how)), helper)
+
+    def _pinned(self, pixels: np.ndarray | Tensor) -> Tensor:
+        """Pixels where a GPU can fetch them while it works."""
+        pixels = torch.as_tensor(pixels)
         if not self.on_gpu:
             return pixels
         with torch.cuda.device(self.encoder.tower.device):  # else it would open the first GPU's context too
@@ -154,3 +165,10 @@ class VideoFeatures:
         finally:
             with self._lock:
                 self.seconds[part] += time.perf_counter() - start
+
+
+def _resized_parts(request: Request, image_processor, aspect_ratio: str | None) -> Iterator[Video | np.ndarray]:
+    """`read_parts` with the parts as the tower takes them, uint8 [n, 3, h, w]; runs in a helper."""
+    torch.set_num_threads(1)  # the helpers share the cores
+    for part in read_parts(request):
+        yield part if isinstance(part, Video) else resize(part, image_processor, aspect_ratio).numpy()

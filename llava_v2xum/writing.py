@@ -99,7 +99,8 @@ class Writers(AbstractContextManager):
             return list(helper.call(_write_without_clip, record, thumbnails, folder, formats, reason))
 
     def __exit__(self, *_) -> None:
-        for helper in self._helpers:
-            helper.close()
         if self._threads is not None:
-            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for helper in self._helpers:
+                helper.close()
+            self._threads.shutdown(wait=True)

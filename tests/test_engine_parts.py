@@ -64,6 +64,21 @@ def test_rows_laid_end_to_end_give_what_transformers_gives_each(llama):
 
 @pytest.mark.pinned
 @torch.no_grad()
+def test_where_only_ends_are_wanted_the_cache_is_as_full(llama):
+    rows = [weights.numbers(length, 32, name=f"row {length}") for length in (9, 1, 6)]
+    cache = RowCache(3)
+    begin = [Segment(0, 0, 5), Segment(1, 0, 1), Segment(2, 0, 1)]
+    ends = run_segments(llama, torch.cat([rows[0][:5], rows[1], rows[2][:1]]), begin, cache, ends_only=True)
+    go_on = [Segment(0, 5, 3), Segment(2, 1, 4)]
+    more = run_segments(llama, torch.cat([rows[0][5:8], rows[2][1:5]]), go_on, cache, ends_only=True)
+    last = run_segments(llama, torch.cat([rows[0][8:], rows[2][5:]]), [Segment(0, 8, 1), Segment(2, 5, 1)], cache)
+    truth = [stock_hidden(llama, row) for row in rows]
+    expected = [truth[0][4], truth[1][0], truth[2][0], truth[0][7], truth[2][4], truth[0][8], truth[2][5]]
+    torch.testing.assert_close(torch.cat([ends, more, last]), torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.pinned
+@torch.no_grad()
 def test_a_block_of_rows_gives_what_transformers_gives_each(llama):
     rows = [weights.numbers(length, 32, name=f"row {length}") for length in (12, 7, 10)]
     starts, width = [8, 3, 6], 4

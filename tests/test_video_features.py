@@ -19,6 +19,8 @@ from llava_v2xum.timeline import Timeline
 from llava_v2xum.video import Video, VideoError, probe_video, read_video
 from llava_v2xum.video_features import ReadVideo, VideoFeatures
 
+pytestmark = pytest.mark.pinned
+
 SHAPES = Path(llava_v2xum.__file__).parent / "shapes"
 TIMELINE = Timeline()
 
@@ -50,7 +52,8 @@ def assert_same_facts(got: Video, wanted: Video) -> None:
 
 def test_here_and_in_a_helper_the_same(encoder, video, expected):
     videos, helper = features_of(encoder), Helper()
-    for made in (videos.read(video.path), videos.read(video.path, helper)):
+    apart = features_of(encoder, resize_apart=True)
+    for made in (videos.read(video.path), videos.read(video.path, helper), apart.read(video.path, helper)):
         assert_same_facts(made.video, video)
         np.testing.assert_array_equal(made.video.frames, reading.thumbnails(video.frames))
         assert sum(map(len, made.pixels)) == 100 and made.features is None

@@ -56,30 +56,39 @@ def check_decoder(llama) -> None:
         raise ValueError(f"rope_scaling of the type {kind!r} is not supported: a row's answer would depend on others")
 
 
-def run_segments(llama, hidden: Tensor, segments: Sequence[Segment], cache: RowCache) -> Tensor:
-    """The last hidden states [Q, D] of rows that each bring any number of positions.
+def run_segments(
+    llama, hidden: Tensor, segments: Sequence[Segment], cache: RowCache, ends_only: bool = False
+) -> Tensor:
+    """The last hidden states of rows that each bring any number of positions.
 
     No position is computed in vain; attention is called row by row.
 
     Args:
         llama: transformers' `LlamaModel`.
         hidden: embeddings [Q, D] of the segments, in their order.
+        ends_only: whether those of each segment's last position are all that is wanted.
+
+    Returns:
+        [Q, D], or [n, D] with `ends_only`.
     """
     spans = [torch.arange(segment.start, segment.start + segment.count) for segment in segments]
     counts = [segment.count for segment in segments]
     masks = [_lower_right(segment, hidden.device) for segment in segments]
+    ends = torch.tensor(counts, device=hidden.device).cumsum(0) - 1 if ends_only else None
 
     def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         attended = []
-        pieces = zip(segments, masks, queries.split(counts), keys.split(counts), values.split(counts))
+        asking = [1] * len(segments) if len(queries) < len(keys) else counts  # only the ends, in the last layer
+        pieces = zip(segments, masks, queries.split(asking), keys.split(counts), values.split(counts))
         for segment, mask, query, key, value in pieces:
             seen = cache.write_row(layer, segment.slot, segment.start, key.transpose(0, 1), value.transpose(0, 1))
-            mask = None if mask is None else mask.to(query.device)
-            causal = segment.start == 0 and segment.count > 1
+            mask = None if mask is None or len(query) == 1 else mask.to(query.device)
+            causal = segment.start == 0 and len(query) > 1
             attended.append(_attention(query[None], seen[0][None], seen[1][None], mask, causal)[0])
         return torch.cat(attended)
 
-    return _run(llama, hidden, torch.cat(spans).to(hidden.device), max(int(span[-1]) for span in spans) + 1, attend)
+    longest = max(segment.start + segment.count for segment in segments)
+    return _run(llama, hidden, torch.cat(spans).to(hidden.device), longest, attend, ends)
 
 
 def run_block(llama, hidden: Tensor, starts: LongTensor, used: int, cache: RowCache) -> Tensor:
@@ -105,22 +114,36 @@ def run_block(llama, hidden: Tensor, starts: LongTensor, used: int, cache: RowCa
     return _run(llama, hidden.flatten(0, 1), positions.flatten(), used, attend).unflatten(0, (rows, width))
 
 
-def _run(llama, hidden: Tensor, positions: LongTensor, longest: int, attend: Attention) -> Tensor:
-    """Embeddings [Q, D] at positions [Q] through all layers and the last norm; positions are below `longest`."""
+def _run(
+    llama, hidden: Tensor, positions: LongTensor, longest: int, attend: Attention, wanted: LongTensor | None = None
+) -> Tensor:
+    """Embeddings [Q, D] at positions [Q] through all layers and the last norm.
+
+    Args:
+        longest: above all positions.
+        wanted: numbers of those whose hidden states are wanted, all if None. The last layer asks for no others: of
+            the rest it needs keys and values alone.
+    """
     cos, sin = _rotations(llama, hidden, positions, longest)
     for number, layer in enumerate(llama.layers):
         device = layer.input_layernorm.weight.device
         hidden, cos, sin = hidden.to(device), cos.to(device), sin.to(device)
         attention = layer.self_attn
         normed = layer.input_layernorm(hidden)
-        queries, keys, values = (
-            project(normed).unflatten(-1, (-1, attention.head_dim))
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        attended = attend(number, _rotated(queries, cos, sin), _rotated(keys, cos, sin), values)
-        hidden = hidden + attention.o_proj(attended.flatten(1))
+        keys, values = _heads(attention.k_proj(normed), attention), _heads(attention.v_proj(normed), attention)
+        keys = _rotated(keys, cos, sin)
+        if wanted is not None and number == len(llama.layers) - 1:
+            positions, hidden, normed = (states[wanted.to(states.device)] for states in (positions, hidden, normed))
+            cos, sin = (part.to(device) for part in _rotations(llama, hidden, positions, longest))
+        queries = _rotated(_heads(attention.q_proj(normed), attention), cos, sin)
+        hidden = hidden + attention.o_proj(attend(number, queries, keys, values).flatten(1))
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)[None])[0]  # 4.37 may split dimension 2
     return llama.norm(hidden.to(llama.norm.weight.device))
+
+
+def _heads(states: Tensor, attention) -> Tensor:
+    """[Q, any * E] -> [Q, any, E]."""
+    return states.unflatten(-1, (-1, attention.head_dim))
 
 
 def _rotations(llama, hidden: Tensor, positions: LongTensor, longest: int) -> tuple[Tensor, Tensor]:

@@ -171,9 +171,9 @@ class _Run:
         for slots in _batches(embeds):
             lengths = [len(embeds[slot]) for slot in slots]
             segments = [Segment(slot, self.rows[slot].length, length) for slot, length in zip(slots, lengths)]
-            hidden = run_segments(self.llama, torch.cat([embeds[slot] for slot in slots]), segments, self.cache)
-            ends = torch.tensor(lengths, device=hidden.device).cumsum(0) - 1
-            last.update(zip(slots, self.engine.model.lm_head(hidden[ends]).float()))
+            read = torch.cat([embeds[slot] for slot in slots])
+            hidden = run_segments(self.llama, read, segments, self.cache, ends_only=True)
+            last.update(zip(slots, self.engine.model.lm_head(hidden).float()))
             self.stats.prefill_passes += 1
             self.stats.prefill_positions += sum(lengths)
         return last
