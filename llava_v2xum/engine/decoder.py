@@ -149,10 +149,11 @@ def _heads(states: Tensor, attention) -> Tensor:
 def _rotations(llama, hidden: Tensor, positions: LongTensor, longest: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines [Q, 1, E]: the model has them in transformers 5, every attention layer a table in 4.37."""
     if hasattr(llama, "rotary_emb"):
-        cos, sin = llama.rotary_emb(hidden[None], positions[None])
+        cos, sin = llama.rotary_emb(hidden[None], positions[None].to(hidden.device))
         return cos[0, :, None], sin[0, :, None]
-    cos, sin = llama.layers[0].self_attn.rotary_emb(hidden, seq_len=longest)
-    return cos[positions][:, None], sin[positions][:, None]
+    tables = llama.layers[0].self_attn.rotary_emb(hidden, seq_len=longest)
+    cos, sin = (table[positions.to(table.device)][:, None] for table in tables)
+    return cos, sin
 
 
 def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
