@@ -125,10 +125,12 @@ class Run:
         from .infer import Summarizer
 
         args, device = self.args, self.rank.device(self.args.device)
-        if device.startswith("cuda:"):
+        number = device.removeprefix("cuda:")
+        if number.isdigit():
             import torch
 
-            torch.cuda.set_device(device)  # else some allocations would open every rank's context on GPU 0 too
+            if int(number) < torch.cuda.device_count():  # else loading says what is wrong
+                torch.cuda.set_device(device)  # else some allocations would open every rank's context on GPU 0 too
         summarizer = Summarizer.from_pretrained(
             args.model_path,
             model_base=args.model_base,

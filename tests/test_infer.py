@@ -222,6 +222,12 @@ def test_a_missing_checkpoint_is_named(clips, tmp_path, capsys):
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "none"])
+def test_a_device_that_is_not_there_is_named(clips, tmp_path, capsys, device):
+    assert main([str(next(iter(clips))), "--device", device, "--output-dir", str(tmp_path / "out")]) == 2
+    assert f"error: device must be 'auto' or one that torch has here, got '{device}'" in capsys.readouterr().err
+
+
 def test_killed_and_started_again_every_video_is_done_once(clips, tmp_path):
     out = tmp_path / "out"
     arguments = [*clips, "--output-dir", str(out), "--format", "json,sheet", "--batch-size", "1", "--device", "cpu"]
