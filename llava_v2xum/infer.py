@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zlib
 from collections import defaultdict
@@ -25,6 +26,8 @@ from .tasks import ALL, TASKS, query_for
 from .video import Video
 from .video_features import ReadVideo, VideoFeatures
 from .video_summary import VideoSummary, model_name, record_of, versions
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["DEMO_CHECKPOINT", "Summarizer", "VideoSummary", "model_name", "record_of", "thumbnails", "versions"]
 
@@ -70,7 +73,11 @@ class Summarizer:
         self.features = FeatureFolder(feature_folder, frame_encoder.description, rank) if feature_folder else None
         is_there = draft_table is not None and Path(draft_table).exists()
         learnt = NgramTable.load(draft_table, tokenizer, self.timeline) if is_there else None
-        self.drafter = drafter_for(tokenizer, self.timeline, learnt)
+        try:
+            self.drafter = drafter_for(tokenizer, self.timeline, learnt)
+        except ValueError as error:  # it writes several digits as one token: the answers are right, a pass a token
+            logger.warning("answers are not drafted: %s", error)
+            self.drafter = None
         self.stats = EngineStats()
         self.seconds: dict[str, float] = defaultdict(float)
 
@@ -94,7 +101,13 @@ class Summarizer:
         return cls(*loaded, model_name(model_path), conversation, feature_folder, draft_table, rank)
 
     def save_draft_table(self, path: str | os.PathLike) -> None:
-        """Write what the answers so far have taught, for another Summarizer's `draft_table`."""
+        """Write what the answers so far have taught, for another Summarizer's `draft_table`.
+
+        Raises:
+            ValueError: if answers are not drafted, because the tokenizer does not write a digit a token.
+        """
+        if self.drafter is None:
+            raise ValueError(f"{path}: there is no draft table to save: answers of this tokenizer are not drafted")
         self.drafter.table.save(path)
 
     def summarize(

@@ -365,3 +365,17 @@ def test_a_gpu_writes_the_same_answers_in_float32(summarizer, clips):
     on_gpu = Summarizer.from_pretrained(device="cuda", dtype="float32")
     for path in clips:
         assert on_gpu.summarize(path).record["answer"] == summarizer.summarize(path).record["answer"]
+
+
+def test_a_tokenizer_that_cannot_be_drafted_for_answers_without_drafts(monkeypatch, caplog, tmp_path):
+    from llava_v2xum import infer
+
+    def refuse(*_):
+        raise ValueError("expected one token a digit in lists")
+
+    monkeypatch.setattr(infer, "drafter_for", refuse)
+    summarizer = infer.Summarizer.from_pretrained()
+    assert summarizer.drafter is None
+    assert "answers are not drafted: expected one token a digit" in caplog.text
+    with pytest.raises(ValueError, match="no draft table to save"):
+        summarizer.save_draft_table(tmp_path / "table.json")
