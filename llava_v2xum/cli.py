@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from .cli_options import parse_arguments
@@ -157,7 +158,7 @@ class Run:
             self.fail(str(error))
             progress.advance(path)
 
-        for made in summarizer.summarize_many(
+        many = summarizer.summarize_many(
             todo,
             args.task,
             batch_size=args.batch_size,
@@ -169,15 +170,18 @@ class Run:
             thumbnails="sheet" in args.formats,
             drafts=not args.no_drafts,
             max_draft=args.max_draft,
-        ):
-            summaries = made if args.task == ALL else {args.task: made}
-            path = Path(next(iter(summaries.values())).record["video"])
-            for warning in next(iter(summaries.values())).warnings:
-                say(f"warning: {warning}")
-            for task in todo[path]:
-                folder = self.results[task].folder_of(path.stem)
-                one, last = summaries[task], task == todo[path][-1]
-                self.note(writers.add((one.record, last), one.record, one.thumbnails, folder, args.formats), progress)
+        )
+        with closing(many):  # after an error too the reading ends here, before anything is told
+            for made in many:
+                summaries = made if args.task == ALL else {args.task: made}
+                path = Path(next(iter(summaries.values())).record["video"])
+                for warning in next(iter(summaries.values())).warnings:
+                    say(f"warning: {warning}")
+                for task in todo[path]:
+                    folder = self.results[task].folder_of(path.stem)
+                    one, last = summaries[task], task == todo[path][-1]
+                    done = writers.add((one.record, last), one.record, one.thumbnails, folder, args.formats)
+                    self.note(done, progress)
         self.note(writers.finish(), progress)
 
     def note(self, written: Iterable[tuple[tuple[dict, bool], list[str]]], progress: Progress) -> None:
