@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from .cli_options import parse_arguments
+from .cli_options import loading_of, parse_arguments
 from .cli_progress import Progress, format_stats, say
 from .helper import HelperStartError
 from .ranks import Rank
@@ -117,9 +117,10 @@ class Run:
     def load(self):
         """The Summarizer that the arguments ask for."""
         if self.args.engine == "ray":
-            from .ray_engine import RaySummarizer
+            from .ray_engine import RaySummarizer, settings_of
 
-            summarizer = RaySummarizer.from_arguments(self.args)
+            args = self.args
+            summarizer = RaySummarizer(settings_of(args), args.model_path, device=args.device, **loading_of(args))
             if summarizer.note:
                 say(f"note: {summarizer.note}")
             return summarizer
@@ -133,18 +134,7 @@ class Run:
             if int(number) < torch.cuda.device_count():  # else loading says what is wrong
                 torch.cuda.set_device(device)  # else some allocations would open every rank's context on GPU 0 too
         summarizer = Summarizer.from_pretrained(
-            args.model_path,
-            model_base=args.model_base,
-            pretrain_mm_mlp_adapter=args.pretrain_mm_mlp_adapter,
-            vision_tower=args.vision_tower,
-            device=device,
-            dtype=args.dtype,
-            load_8bit=args.load_8bit,
-            load_4bit=args.load_4bit,
-            conversation=args.conv_mode,
-            feature_folder=args.features,
-            draft_table=args.draft_table,
-            rank=self.rank.rank,
+            args.model_path, device=device, rank=self.rank.rank, **loading_of(args)
         )
         if summarizer.note and self.rank.rank == 0:
             say(f"note: {summarizer.note}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .ranks import MOST_WORKERS
@@ -55,6 +56,21 @@ def build_parser() -> argparse.ArgumentParser:
     add_ray_options(parser)
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
+
+
+def loading_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What loads a Summarizer, of this process or by Ray: the arguments beside its path and device."""
+    return {
+        "model_base": args.model_base,
+        "pretrain_mm_mlp_adapter": args.pretrain_mm_mlp_adapter,
+        "vision_tower": args.vision_tower,
+        "dtype": args.dtype,
+        "load_8bit": args.load_8bit,
+        "load_4bit": args.load_4bit,
+        "conversation": args.conv_mode,
+        "feature_folder": args.features,
+        "draft_table": args.draft_table,
+    }
 
 
 def _add_model(group) -> None:

@@ -170,12 +170,7 @@ class Summarizer:
         if temperature > 0:
             batch_size, run = 1, self._sampling(max_new_tokens, temperature, seed)
         else:
-            drafter = self.drafter if drafts else None
-            engine = Engine(
-                self.model, self.tokenizer, rows=batch_size, max_new_tokens=max_new_tokens, drafter=drafter,
-                max_draft=max_draft,
-            )  # fmt: skip
-            engine.stats, run = self.stats, engine.run
+            run = self._greedy(batch_size, max_new_tokens, drafts, max_draft)
         videos = VideoFeatures(
             self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
         )
@@ -207,6 +202,15 @@ class Summarizer:
         finally:
             line.close()
             self.seconds["wait"] += line.waited_seconds
+
+    def _greedy(self, rows: int, max_new_tokens: int, drafts: bool, max_draft: int | None):
+        """What `in_turn` runs for greedy answers."""
+        drafter = self.drafter if drafts else None
+        engine = Engine(
+            self.model, self.tokenizer, rows=rows, max_new_tokens=max_new_tokens, drafter=drafter, max_draft=max_draft
+        )
+        engine.stats = self.stats
+        return engine.run
 
     def _sampling(self, max_new_tokens: int, temperature: float, seed: int):
         """What `in_turn` runs for sampled answers: each has random numbers of its own."""

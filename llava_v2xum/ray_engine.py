@@ -102,24 +102,6 @@ class RaySummarizer:
         self.seconds: dict[str, float] = defaultdict(float)
         self._stats: dict[str, EngineStats] = {}  # of every process that has answered
 
-    @classmethod
-    def from_arguments(cls, args: argparse.Namespace) -> RaySummarizer:
-        """What the command line asks for (`cli_options.py`, `add_ray_options`)."""
-        return cls(
-            settings_of(args),
-            args.model_path,
-            model_base=args.model_base,
-            pretrain_mm_mlp_adapter=args.pretrain_mm_mlp_adapter,
-            vision_tower=args.vision_tower,
-            device=args.device,
-            dtype=args.dtype,
-            load_8bit=args.load_8bit,
-            load_4bit=args.load_4bit,
-            conversation=args.conv_mode,
-            feature_folder=args.features,
-            draft_table=args.draft_table,
-        )
-
     @property
     def stats(self) -> EngineStats:
         """Of the decoders, over all processes."""

@@ -51,8 +51,8 @@ def make_model(shape: str, tokenizer, tower: str | Path, device: str | torch.dev
     """
     from transformers import CLIPVisionConfig
 
+    from llava_v2xum.checkpoint.load import frame_encoder_of
     from llava_v2xum.checkpoint.tower import load_clip_tower
-    from llava_v2xum.features import FrameEncoder
     from llava_v2xum.model import LlavaV2XumConfig, LlavaV2XumForCausalLM
 
     hidden, mlp, layers, heads, shared = SHAPES[shape]
@@ -74,10 +74,8 @@ def make_model(shape: str, tokenizer, tower: str | Path, device: str | torch.dev
     finally:
         torch.set_default_dtype(default)
     model.bind_timeline(tokenizer)
-    tower = model.get_vision_tower()
-    load_clip_tower(tower, {})
-    encoder = FrameEncoder(tower, config.image_aspect_ratio, config.describe_features(tower), config.feature)
-    return model.eval(), encoder.to(device, dtype)
+    load_clip_tower(model.get_vision_tower(), {})
+    return model.eval(), frame_encoder_of(model).to(device, dtype)
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,14 @@ def load_pretrained(
     config.tokenizer_padding_side = "left"  # in a batch, a row's next token must follow its last one
     config.use_cache = True
     setattr(config, "dtype" if hasattr(config, "dtype") else "torch_dtype", dtype)  # renamed in transformers 4.56
+    return tokenizer, model.eval(), frame_encoder_of(model).to(device, dtype)
+
+
+def frame_encoder_of(model: LlavaV2XumForCausalLM) -> FrameEncoder:
+    """The encoder that turns frames into the features the model reads; it shares the model's tower, which is loaded."""
+    config, tower = model.config, model.get_vision_tower()
     aspect_ratio = getattr(config, "image_aspect_ratio", None)
-    tower = model.get_vision_tower()
-    encoder = FrameEncoder(tower, aspect_ratio, config.describe_features(tower), config.feature)
-    return tokenizer, model.eval(), encoder.to(device, dtype)
+    return FrameEncoder(tower, aspect_ratio, config.describe_features(tower), config.feature)
 
 
 def _choose_device(device: str | torch.device) -> torch.device:

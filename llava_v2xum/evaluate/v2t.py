@@ -108,12 +108,7 @@ def v2t_rows(
     if reason:
         return {"system": []}, (reason,)
     texts = {video: predicted[video] or "" for video in references}
-    missing = sum(predicted[video] is None for video in references)
-    notes = [f"reference texts by the rule {reference_rule}"]
-    if len(references) < len(cases):
-        notes.append(f"{len(cases) - len(references)} videos have no annotated text and are not scored in V2T")
-    if missing:
-        notes.append(f"{missing} of {len(references)} videos have no predicted text and score as misses in V2T")
+    notes = [f"reference texts by the rule {reference_rule}", *_left_out(references, predicted)]
     there = np.array([video in references for video in wanted], bool)
 
     parts: dict[str, Callable[[], Scored]] = {
@@ -137,6 +132,16 @@ def _nothing_to_score(references: dict, predicted: dict) -> str | None:
     if all(text is None for text in predicted.values()):
         return "no prediction has a text summary: V2T is not scored"
     return None
+
+
+def _left_out(references: dict, predicted: dict) -> list[str]:
+    notes = []
+    if len(references) < len(predicted):
+        notes.append(f"{len(predicted) - len(references)} videos have no annotated text and are not scored in V2T")
+    missing = sum(predicted[video] is None for video in references)
+    if missing:
+        notes.append(f"{missing} of {len(references)} videos have no predicted text and score as misses in V2T")
+    return notes
 
 
 def _spread(scored: Scored, there: np.ndarray) -> Scored:
