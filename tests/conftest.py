@@ -1,11 +1,21 @@
-"""Fixtures that several files share."""
+"""Fixtures that several files share, and how random examples are drawn.
+
+The examples are the same in every run, so that a change is judged by what it changed; `HYPOTHESIS_PROFILE=explore`
+draws new ones each time, and many more where a test does not say how many.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 @pytest.fixture

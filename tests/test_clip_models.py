@@ -282,6 +282,7 @@ def test_split_text_by_hand():
     # a sentence too long by itself: the whole text is split between words
     assert split_text("One. Two three four five six.", short(12)) == ["One. Two", "three four", "five six."]
     assert split_text("aaaaaaaa", short(3)) == ["aa", "aaa", "aaa"]
+    assert split_text("a ", short(1)) == ["a"]  # one part, without the blank that did not fit
     with pytest.raises(ValueError, match="no part of the text fits into the model's context: 'ab'"):
         split_text("ab", lambda part: False)
 

@@ -134,7 +134,7 @@ def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
     if fits(text):
         return [text]
     for units, glue in ((_SENTENCE_END.split(text.strip()), " "), (text.split(), " "), (list(text.strip()), "")):
-        for count in range(2, len(units) + 1):
+        for count in range(1, len(units) + 1):
             edges = [len(units) * part // count for part in range(count + 1)]
             parts = [glue.join(units[start:end]) for start, end in pairwise(edges)]
             if all(map(fits, parts)):
