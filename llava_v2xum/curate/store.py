@@ -1,0 +1,130 @@
+"""What the stages found and what it cost, on disk as it comes: nothing is lost, and nothing is paid twice.
+
+One SQLite file. A row is a stage's result for one content (a video's digest, or its path before that is known), or a
+part of it that is worth keeping by itself: one answer of an endpoint, the captions of a few frames. Rows of other
+settings (another fingerprint) stay, so that going back to them costs nothing either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+WHOLE = ""  # the part that is a stage's whole result
+
+_TABLE = """
+create table if not exists results (
+    stage text, fingerprint text, item text, part text, value text not null,
+    calls integer, prompt_tokens integer, completion_tokens integer, seconds real,
+    primary key (stage, fingerprint, item, part)
+) without rowid
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a result cost.
+
+    Args:
+        calls: of an endpoint, failed tries included, or of the captioner.
+        prompt_tokens, completion_tokens: as the endpoint, or the tokenizer, counts them.
+        seconds: of work, added up over what went on side by side.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(mine + more for mine, more in zip(astuple(self), astuple(other))))
+
+
+class Store:
+    """The results in one file; threads may share it.
+
+    Args:
+        path: the file, made where it is not there.
+
+    Raises:
+        ValueError: naming the file, if it is no such store.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=60)
+        try:
+            self._database.execute("pragma journal_mode = wal")  # a kill leaves every committed row
+            self._database.execute("pragma synchronous = normal")
+            self._database.execute(_TABLE)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise ValueError(f"{self.path}: expected a store of curated results ({error})") from error
+
+    def get(self, stage: str, fingerprint: str, item: str, part: str = WHOLE) -> Any:
+        """The stored value, or None."""
+        query = "select value from results where stage = ? and fingerprint = ? and item = ? and part = ?"
+        rows = self._rows(query, (stage, fingerprint, item, part))
+        return json.loads(rows[0][0]) if rows else None
+
+    def put(self, stage: str, fingerprint: str, item: str, part: str, value: Any, cost: Cost) -> None:
+        """Store a value of JSON that is not null; it is on disk when this returns."""
+        row = (stage, fingerprint, item, part, json.dumps(value, ensure_ascii=False), *astuple(cost))
+        self._rows("insert or replace into results values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def whole(self, stage: str, fingerprint: str) -> Iterator[tuple[str, Any]]:
+        """Each item that the stage is done with, with its result."""
+        query = "select item, value from results where stage = ? and fingerprint = ? and part = ?"
+        for item, value in self._rows(query, (stage, fingerprint, WHOLE)):
+            yield item, json.loads(value)
+
+    def cost(self, stage: str, fingerprint: str) -> Cost:
+        """What all of a stage's rows cost together."""
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in Cost.__dataclass_fields__)
+        query = f"select {sums} from results where stage = ? and fingerprint = ?"
+        return Cost(*self._rows(query, (stage, fingerprint))[0])
+
+    def fingerprints(self, stage: str) -> set[str]:
+        """Those that the stage has any rows of."""
+        return {row[0] for row in self._rows("select distinct fingerprint from results where stage = ?", (stage,))}
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+    def _rows(self, query: str, values: tuple) -> list[tuple]:
+        try:
+            with self._lock:
+                return self._database.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: the store of results cannot be used: {error}") from error
+
+
+class Ledger:
+    """One stage's view of the store for one video.
+
+    Args:
+        store: a `Store`, or what stands for it in another process.
+        spent: what was stored through this ledger, whole results not counted.
+    """
+
+    def __init__(self, store: Store, stage: str, fingerprint: str, item: str) -> None:
+        self._store, self._place = store, (stage, fingerprint, item)
+        self.spent = Cost()
+
+    def get(self, part: str = WHOLE) -> Any:
+        """The stored value of a part, or None."""
+        return self._store.get(*self._place, part)
+
+    def put(self, part: str, value: Any, cost: Cost = Cost()) -> None:
+        """Store a part's value, JSON that is not null."""
+        self._store.put(*self._place, part, value, cost)
+        if part != WHOLE:
+            self.spent += cost
