@@ -11,19 +11,20 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 WHOLE = ""  # the part that is a stage's whole result
+REJECTED = "rejected"  # the part that says why the video falls out, in place of a result
 
-_TABLE = """
+_TABLES = """
 create table if not exists results (
     stage text, fingerprint text, item text, part text, value text not null,
     calls integer, prompt_tokens integer, completion_tokens integer, seconds real,
     primary key (stage, fingerprint, item, part)
-) without rowid
+) without rowid;
+create table if not exists last_runs (stage text primary key, fingerprint text, settings text);
 """
 
 
@@ -63,7 +64,7 @@ class Store:
         try:
             self._database.execute("pragma journal_mode = wal")  # a kill leaves every committed row
             self._database.execute("pragma synchronous = normal")
-            self._database.execute(_TABLE)
+            self._database.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
             self._database.close()
             raise ValueError(f"{self.path}: expected a store of curated results ({error})") from error
@@ -79,11 +80,10 @@ class Store:
         row = (stage, fingerprint, item, part, json.dumps(value, ensure_ascii=False), *astuple(cost))
         self._rows("insert or replace into results values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def whole(self, stage: str, fingerprint: str) -> Iterator[tuple[str, Any]]:
-        """Each item that the stage is done with, with its result."""
-        query = "select item, value from results where stage = ? and fingerprint = ? and part = ?"
-        for item, value in self._rows(query, (stage, fingerprint, WHOLE)):
-            yield item, json.loads(value)
+    def items(self, stage: str, fingerprint: str, part: str = WHOLE) -> set[str]:
+        """The items that have that part."""
+        query = "select item from results where stage = ? and fingerprint = ? and part = ?"
+        return {row[0] for row in self._rows(query, (stage, fingerprint, part))}
 
     def cost(self, stage: str, fingerprint: str) -> Cost:
         """What all of a stage's rows cost together."""
@@ -91,9 +91,15 @@ class Store:
         query = f"select {sums} from results where stage = ? and fingerprint = ?"
         return Cost(*self._rows(query, (stage, fingerprint))[0])
 
-    def fingerprints(self, stage: str) -> set[str]:
-        """Those that the stage has any rows of."""
-        return {row[0] for row in self._rows("select distinct fingerprint from results where stage = ?", (stage,))}
+    def last_run(self, stage: str) -> tuple[str, dict[str, Any]] | None:
+        """The fingerprint and the settings that the stage was last run with, or None."""
+        rows = self._rows("select fingerprint, settings from last_runs where stage = ?", (stage,))
+        return (rows[0][0], json.loads(rows[0][1])) if rows else None
+
+    def begin_run(self, stage: str, fingerprint: str, settings: dict[str, Any]) -> None:
+        """Remember what the stage runs with."""
+        row = (stage, fingerprint, json.dumps(settings))
+        self._rows("insert or replace into last_runs values (?, ?, ?)", row)
 
     def close(self) -> None:
         with self._lock:

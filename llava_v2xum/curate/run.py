@@ -1,0 +1,209 @@
+"""The stages, one after the other, over all videos; what is stored is not done again.
+
+    sources --first stage--> settled --the others--> Curated
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from .progress import Progress
+from .stages import Source, Stage, Stop
+from .store import REJECTED, Cost, Store
+from .work import DONE, END, OUT, Found, Job, Outcome, Step, first_job, perform, steps_of
+
+logger = logging.getLogger(__name__)
+
+MOST_FAILURES = 8  # our choice: so many in a row are no fault of the videos
+
+
+@dataclass(frozen=True)
+class Left:
+    """A video that is not in the data set, and why.
+
+    Args:
+        stage: where it fell out.
+        kind: a word or two, to count by; "failed" is tried again by the next run.
+    """
+
+    video_id: str
+    stage: str
+    kind: str
+    reason: str
+
+
+@dataclass
+class Curated:
+    """What a run came to.
+
+    Attributes:
+        finished: video_id -> stage -> result, of the videos that passed every stage, in the order of ids; read from
+            the store when they are asked for.
+        rejected: the videos that fell out, by id.
+        failed: those that the next run tries again, by id.
+        costs: stage -> what its stored results cost, of these settings.
+    """
+
+    finished: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    rejected: list[Left] = field(default_factory=list)
+    failed: list[Left] = field(default_factory=list)
+    costs: dict[str, Cost] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """What gets stages done."""
+
+    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
+        """Take each video through the steps, as long as it is DONE by each.
+
+        Yields:
+            the number of the step, the job as it was for that step, and its outcome, in any order.
+        """
+
+
+class LocalEngine:
+    """This process: stage after stage, each with as many threads as it asks for."""
+
+    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
+        for number, step in enumerate(steps):
+            passed = []
+            for job, outcome in _threaded(lambda job, step=step: perform(step, job, store), jobs, step.stage.workers):
+                yield number, job, outcome
+                if outcome.status == DONE:
+                    passed.append(job.after(step))
+            jobs = sorted(passed, key=lambda job: job.source.video_id)
+
+
+def _threaded(
+    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[Job, Outcome]]:
+    """Jobs with their outcomes as they come; what has begun when the caller stops is still ended and stored."""
+    waiting, running = iter(jobs), {}  # Future -> Job
+    with ThreadPoolExecutor(workers, thread_name_prefix="curate") as pool:
+        while True:
+            for job in islice(waiting, workers - len(running)):
+                running[pool.submit(work, job)] = job
+            if not running:
+                return
+            done: set[Future] = wait(running, return_when=FIRST_COMPLETED).done
+            for future in done:
+                yield running.pop(future), future.result()
+
+
+class Run:
+    """One run over all videos.
+
+    Args:
+        stages: the first finds each content's `digest`, which the others' results are stored under.
+        progress: is told what happens.
+
+    Attributes:
+        curated: what it came to so far.
+    """
+
+    def __init__(self, stages: Sequence[Stage], store: Store, engine: Engine, progress: Progress) -> None:
+        self.steps = steps_of(stages)
+        self.store, self.engine, self.progress = store, engine, progress
+        self.curated = Curated()
+        self._in_a_row = 0
+
+    def go(self, sources: Sequence[Source]) -> Curated:
+        """Take the videos through all stages.
+
+        Raises:
+            Stop: if the run has to end before; what was found is stored.
+        """
+        self._begin()
+        jobs = []
+        for source in sources:
+            try:
+                jobs.append(first_job(source))
+            except OSError as error:
+                reason = f"the file cannot be looked up: {error.strerror or error}"
+                self.curated.failed.append(Left(source.video_id, self.steps[0].name, "failed", reason))
+        first, others = self.steps[:1], self.steps[1:]
+        jobs = self._settled(first[0], self._through(first, jobs))
+        if others:
+            jobs = self._through(others, jobs)
+        curated = self.curated
+        curated.finished = {job.source.video_id: Found(self.store, job.before) for job in jobs}
+        curated.rejected.sort(key=lambda left: left.video_id)
+        curated.failed.sort(key=lambda left: left.video_id)
+        curated.costs = {step.name: self.store.cost(step.name, step.fingerprint) for step in self.steps}
+        return curated
+
+    def _begin(self) -> None:
+        """Say which stages run with other settings than last time, and remember these."""
+        changed: list[str] = []
+        for step in self.steps:
+            last, settings = self.store.last_run(step.name), step.stage.settings()
+            if last is not None and last[0] != step.fingerprint:
+                changed += _differences(step.name, last[1], settings)
+                self.progress.say(
+                    f"{step.name}: runs again where its results are not stored: "
+                    + (", ".join(changed) or "a stage before it changed")
+                )
+            self.store.begin_run(step.name, step.fingerprint, settings)
+
+    def _through(self, steps: Sequence[Step], jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that passed all of the steps, by id."""
+        passed = []
+        with self.progress.stages([step.name for step in steps], self._stored(steps, jobs), len(jobs)) as tell:
+            with closing(self.engine.run(steps, jobs, self.store)) as events:  # work begun is ended
+                for number, job, outcome in events:
+                    tell(number, job.source, outcome)
+                    if outcome.status != DONE:
+                        self._leave(job.source, steps[number], outcome)
+                        continue
+                    self._in_a_row = 0
+                    if number == len(steps) - 1:
+                        passed.append(job.after(steps[number]))
+        return sorted(passed, key=lambda job: job.source.video_id)
+
+    def _stored(self, steps: Sequence[Step], jobs: Sequence[Job]) -> list[int]:
+        """How many of the jobs each step is done with already."""
+        items = {job.item for job in jobs}
+        stored = []
+        for step in steps:
+            done = self.store.items(step.name, step.fingerprint)
+            done |= self.store.items(step.name, step.fingerprint, REJECTED)
+            stored.append(len(items & done))
+        return stored
+
+    def _settled(self, step: Step, jobs: list[Job]) -> list[Job]:
+        """The jobs that stay when all are known, under their digests from here on."""
+        results = {job.source.video_id: Found(self.store, job.before)[step.name] for job in jobs}
+        out = step.stage.settle(results)
+        for job in jobs:
+            if (error := out.get(job.source.video_id)) is not None:
+                self._leave(job.source, step, Outcome(OUT, error.kind, str(error)))
+        stay = [job for job in jobs if job.source.video_id not in out]
+        return [Job(job.source, results[job.source.video_id]["digest"], job.before) for job in stay]
+
+    def _leave(self, source: Source, step: Step, outcome: Outcome) -> None:
+        """Note a video that goes no further; end the run where that is no fault of the video."""
+        if outcome.status == END:
+            raise Stop(outcome.reason)
+        left = Left(source.video_id, step.name, outcome.kind, outcome.reason)
+        if outcome.status == OUT:
+            self.curated.rejected.append(left)
+            return
+        self.curated.failed.append(left)
+        self._in_a_row += 1
+        if self._in_a_row == MOST_FAILURES:
+            raise Stop(f"{step.name} failed for {MOST_FAILURES} videos in a row; the last: {outcome.reason}")
+
+
+def _differences(name: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Each setting of a stage that changed, in words."""
+    return [
+        f"{name} {key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
