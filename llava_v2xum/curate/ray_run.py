@@ -1,0 +1,168 @@
+"""`--engine ray`: the stages as a Ray Data pipeline, on this machine or on a cluster.
+
+    jobs --> select --> settled --> caption (actors with a GPU) --> extract --> filter --> refine --> the caller
+
+A video goes on to the next stage as soon as one is done with it, so captioners and endpoints work side by side. All
+processes read and write one store, which an actor beside the caller holds; so what a dead process had in hand is all
+that is done again, and resuming is as without Ray. Importing this module loads neither Ray nor torch.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..ray_cluster import Layout, RaySettings, cluster, require_ray
+from .store import Cost, Store
+from .work import DONE, LATER, Job, Outcome, Step, perform
+
+MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three times
+
+
+class Keeper:
+    """The actor that holds the store, and counts how often a stage has begun a video."""
+
+    def __init__(self, path: str) -> None:
+        self._store = Store(path)
+        self._attempts: dict[tuple[str, str], int] = {}
+
+    def get(self, *place: str) -> Any:
+        return self._store.get(*place)
+
+    def put(self, stage: str, fingerprint: str, item: str, part: str, value: Any, cost: Cost) -> None:
+        self._store.put(stage, fingerprint, item, part, value, cost)
+
+    def begin(self, stage: str, item: str) -> int:
+        """How often that stage has begun the video in this run, this time included."""
+        count = self._attempts[stage, item] = self._attempts.get((stage, item), 0) + 1
+        return count
+
+
+class RemoteStore:
+    """A `Store` as a worker sees it: the keeper's."""
+
+    def __init__(self, keeper) -> None:
+        self._keeper = keeper
+
+    def get(self, *place: str) -> Any:
+        import ray
+
+        return ray.get(self._keeper.get.remote(*place))
+
+    def put(self, *row: Any) -> None:
+        import ray
+
+        ray.get(self._keeper.put.remote(*row))
+
+
+class Worker:
+    """A step in a process of Ray's: a row in, the same row with one more outcome out.
+
+    A row holds a job and the outcomes so far, pickled, so that Ray has nothing to convert; no exception leaves it.
+    """
+
+    def __init__(self, step: Step, keeper, threads: int | None) -> None:
+        self.step, self.keeper, self.store = step, keeper, RemoteStore(keeper)
+        if threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+
+    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
+        job, outcomes = pickle.loads(row["state"])
+        if not outcomes or outcomes[-1].status == DONE:
+            outcome = self._outcome(job)
+            outcomes = [*outcomes, outcome]
+            job = job.after(self.step) if outcome.status == DONE else job
+        return {"state": pickle.dumps((job, outcomes))}
+
+    def _outcome(self, job: Job) -> Outcome:
+        import ray
+
+        if ray.get(self.keeper.begin.remote(self.step.name, job.item)) > MAX_ATTEMPTS:  # Ray would try it for ever
+            reason = f"the process that was to {self.step.name} it was ended {MAX_ATTEMPTS} times"
+            return Outcome(LATER, "failed", reason)
+        return perform(self.step, job, self.store)
+
+
+class RayEngine:
+    """Gets stages done by Ray; see `run.Engine`.
+
+    Args:
+        settings: of the cluster; its actors are the captioners.
+        device: "auto", "cpu" or "cuda", of the captioners.
+
+    Raises:
+        MissingExtra: if Ray is not installed.
+    """
+
+    def __init__(self, settings: RaySettings = RaySettings(), device: str = "auto") -> None:  # noqa: B008 (frozen)
+        self.ray = require_ray()
+        self.settings, self.device = settings, device
+
+    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
+        if not jobs:
+            return
+        with cluster(self.ray, self.settings) as resources:
+            layout = Layout.of(self.settings, resources, self.device, len(jobs))
+            keeper = self._keeper(store.path)
+            waiting = {job.source.video_id: job for job in jobs}
+            for row in self._rows(steps, jobs, keeper, layout):
+                job, outcomes = pickle.loads(row["state"])
+                begun = waiting.pop(job.source.video_id)
+                for number, outcome in enumerate(outcomes):
+                    yield number, begun, outcome
+                    begun = begun.after(steps[number])
+            for job in waiting.values():
+                yield 0, job, Outcome(LATER, "failed", "Ray could not bring it through the stages (its log tells why)")
+
+    def _keeper(self, path: Path):
+        """The keeper, on this machine, where the file is."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+        return self.ray.remote(**options)(Keeper).remote(os.path.abspath(path))
+
+    def _rows(self, steps: Sequence[Step], jobs: Sequence[Job], keeper, layout: Layout) -> Iterator[dict]:
+        """The row of each video as it comes out of the last step; one that Ray gives up does not come."""
+        from ray.data import ActorPoolStrategy
+
+        ray = self.ray
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # one lost video must not end the run
+        items = [{"state": pickle.dumps((job, []))} for job in jobs]
+        rows = ray.data.from_items(items, override_num_blocks=len(items))
+        for step in steps:
+            size, resources = _share(step.name, layout, len(jobs))
+            workers = step.stage.workers
+            rows = rows.map(
+                Worker,
+                fn_constructor_kwargs={"step": step, "keeper": keeper, "threads": layout.threads},
+                compute=ActorPoolStrategy(
+                    size=size,
+                    max_concurrent_calls_per_actor=workers,
+                    max_tasks_in_flight_per_actor=workers + 2,
+                    enable_true_multi_threading=workers > 1,
+                ),
+                **resources,
+            )
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from table.to_pylist()
+
+
+def _share(stage: str, layout: Layout, videos: int) -> tuple[int, dict[str, float]]:
+    """How many processes a stage gets, and what each holds of the cluster.
+
+    Selecting runs alone and takes all CPUs; captioners take the GPUs, the filter's encoder a share beside them; what
+    waits for endpoints takes nothing that Ray counts.
+    """
+    if stage == "select":
+        return min(layout.readers, videos), {"num_cpus": 1}
+    if stage == "caption":
+        return layout.actors, layout.resources_of_actors
+    return 1, layout.resources_of_encoders if stage == "filter" else {"num_cpus": 0}
+
+
