@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["llava_v2xum", "llava_v2xum.*"]),
     package_data={
+        "llava_v2xum.curate": ["prompts/*.txt"],
         "llava_v2xum.evaluate": ["published.json", "lmms_eval/*"],
         "llava_v2xum.shapes": ["checkpoint/*", "checkpoint/*/*", "clip/*", "clips/*"],
     },
@@ -45,6 +46,8 @@ setup(
         # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
         "metrics": ["h5py", "pycocoevalcap", "ruptures", "scipy"],
         "bertscore": ["bert-score"],
+        # of the data pipeline: endpoints, similarity of captions, BERTScore, near duplicates
+        "curate": ["bert-score", "imagehash", "jsonschema", "openai", "scikit-learn"],
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python"],
         "test": ["hypothesis", "pytest", "ruff", "scipy"],

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
 current=$(find_python 3.11 3.12 3.10) || fail "Python 3.10, 3.11 or 3.12 with venv is needed, and none was found"
-make_environment .venv-test "$current" -e ".[test,train,qlora,metrics,bertscore,ray]"
+make_environment .venv-test "$current" -e ".[test,train,qlora,metrics,bertscore,curate,ray]"
 .venv-test/bin/ruff check .
 .venv-test/bin/python -m pytest "$@"
 
