@@ -43,22 +43,22 @@ _LINE = re.compile(r"^(\d+): (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Seeded:
-    """Faults by chance, the same for the same content whatever the order of requests.
+    """Faults by chance, the same for the same question whatever the order of requests.
 
     Args:
         rate: of the tries.
-        in_a_row: the most for one content, so that a client with more tries gets its answer.
+        most: for one question, its corrections included, so that a client with more tries gets its answer.
     """
 
     rate: float
     seed: int = 0
     kinds: Sequence[str] = (*PASSING, *ANSWERS)
-    in_a_row: int = 2
+    most: int = 2
 
-    def __call__(self, content: str, time_asked: int) -> str | None:
-        if time_asked >= self.in_a_row:
+    def __call__(self, question: str, time_asked: int) -> str | None:
+        if time_asked >= self.most:
             return None
-        drawn = hashlib.sha256(f"{self.seed} {content} {time_asked}".encode()).digest()
+        drawn = hashlib.sha256(f"{self.seed} {question} {time_asked}".encode()).digest()
         if int.from_bytes(drawn[:4], "big") / 2**32 >= self.rate:
             return None
         return self.kinds[drawn[4] % len(self.kinds)]
@@ -81,7 +81,8 @@ class OpenAIServer:
     Args:
         captions: encoded pictures of one request and its text -> the caption.
         faults: the fault of each request, in the order of their coming (None is a good answer; after the last one
-            all are good), or a callable of content and how often it was asked before.
+            all are good), or a callable of the question (a hash; corrections of its answers do not change it) and how
+            often it was asked before.
         formats: the response_format types it takes; others are a 400 that names them.
         refuses: names of request settings that are a 400.
         usage: whether it tells tokens.
@@ -136,16 +137,16 @@ class OpenAIServer:
 
     def begin(self, headers: Mapping[str, str], body: dict[str, Any]) -> str | None:
         """Note a request; the fault that it meets."""
-        content = hashlib.sha256(json.dumps([body.get("model"), body.get("messages")]).encode()).hexdigest()[:16]
+        content, question = _hash(body["model"], body["messages"]), _hash(body["model"], body["messages"][:1])
         with self._lock:
             number = len(self.asked)
             if callable(self.faults):
-                fault = self.faults(content, self._times[content])
+                fault = self.faults(question, self._times[question])
             else:
                 fault = self.faults[number] if number < len(self.faults) else None
             if fault is not None and fault not in FAULTS:
                 raise ValueError(f"no such fault: {fault!r}")
-            self._times[content] += 1
+            self._times[question] += 1
             self.asked.append(Asked(content, fault, headers, body))
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -187,6 +188,10 @@ class OpenAIServer:
         if '"frames"' in kind:
             return json.dumps({"frames": [99_999] if fault == "unknown_frames" else _every_third(lines)})
         return f"You said: {text[:100]}"
+
+
+def _hash(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 def _read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[bytes]]:

@@ -86,19 +86,19 @@ def document(captions: Iterable[tuple[int, str]]) -> str:
     return "\n".join(f"{frame}: {caption}" for frame, caption in captions)
 
 
-def one_line(caption: str, most_characters: int | None = None) -> str:
+def one_line(caption: str, most_bytes: int | None = None) -> str:
     """A caption on one line: a caption is a model's text, and must not look like two, or like the end of them all.
 
     Control characters are left out; `<` and `>` of the marks that part captions from the prompt are left out too.
 
     Args:
-        most_characters: what is longer is cut, and ends in dots; None cuts nothing.
+        most_bytes: of UTF-8, at least 4; what is longer is cut, and ends in dots. None cuts nothing.
     """
     text = " ".join(_CONTROL.sub("", " ".join(caption.split())).split())
     text = re.sub(r"<(/?\s*captions\s*)>", r"\1", text, flags=re.IGNORECASE)
-    if most_characters is None or len(text) <= most_characters:
+    if most_bytes is None or len(text.encode()) <= most_bytes:
         return text
-    return text[: max(most_characters - 3, 1)].rstrip() + "..."
+    return text.encode()[: most_bytes - 3].decode(errors="ignore").rstrip() + "..."
 
 
 def _dollars(names: Iterable[str]) -> str:
