@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from .entries import RejectedVideo
 from .progress import Progress
 from .stages import Source, Stage, Stop
 from .store import REJECTED, Cost, Store
@@ -23,21 +24,6 @@ logger = logging.getLogger(__name__)
 MOST_FAILURES = 8  # our choice: so many in a row are no fault of the videos
 
 
-@dataclass(frozen=True)
-class Left:
-    """A video that is not in the data set, and why.
-
-    Args:
-        stage: where it fell out.
-        kind: a word or two, to count by; "failed" is tried again by the next run.
-    """
-
-    video_id: str
-    stage: str
-    kind: str
-    reason: str
-
-
 @dataclass
 class Curated:
     """What a run came to.
@@ -46,14 +32,16 @@ class Curated:
         finished: video_id -> stage -> result, of the videos that passed every stage, in the order of ids; read from
             the store when they are asked for.
         rejected: the videos that fell out, by id.
-        failed: those that the next run tries again, by id.
+        failed: those that the next run tries again, by id, of the kind "failed" or of an error's name.
         costs: stage -> what its stored results cost, of these settings.
+        videos: stage -> how many videos those are of.
     """
 
     finished: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    rejected: list[Left] = field(default_factory=list)
-    failed: list[Left] = field(default_factory=list)
+    rejected: list[RejectedVideo] = field(default_factory=list)
+    failed: list[RejectedVideo] = field(default_factory=list)
     costs: dict[str, Cost] = field(default_factory=dict)
+    videos: dict[str, int] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -126,16 +114,18 @@ class Run:
                 jobs.append(first_job(source))
             except OSError as error:
                 reason = f"the file cannot be looked up: {error.strerror or error}"
-                self.curated.failed.append(Left(source.video_id, self.steps[0].name, "failed", reason))
+                self.curated.failed.append(RejectedVideo(source.video_id, self.steps[0].name, "failed", reason))
         first, others = self.steps[:1], self.steps[1:]
         jobs = self._settled(first[0], self._through(first, jobs))
         if others:
             jobs = self._through(others, jobs)
         curated = self.curated
         curated.finished = {job.source.video_id: Found(self.store, job.before) for job in jobs}
-        curated.rejected.sort(key=lambda left: left.video_id)
-        curated.failed.sort(key=lambda left: left.video_id)
-        curated.costs = {step.name: self.store.cost(step.name, step.fingerprint) for step in self.steps}
+        curated.rejected.sort(key=lambda one: one.video_id)
+        curated.failed.sort(key=lambda one: one.video_id)
+        for step in self.steps:
+            curated.costs[step.name] = self.store.cost(step.name, step.fingerprint)
+            curated.videos[step.name] = len(self._done(step))
         return curated
 
     def _begin(self) -> None:
@@ -169,12 +159,12 @@ class Run:
     def _stored(self, steps: Sequence[Step], jobs: Sequence[Job]) -> list[int]:
         """How many of the jobs each step is done with already."""
         items = {job.item for job in jobs}
-        stored = []
-        for step in steps:
-            done = self.store.items(step.name, step.fingerprint)
-            done |= self.store.items(step.name, step.fingerprint, REJECTED)
-            stored.append(len(items & done))
-        return stored
+        return [len(items & self._done(step)) for step in steps]
+
+    def _done(self, step: Step) -> set[str]:
+        """The items that the step is done with."""
+        done = self.store.items(step.name, step.fingerprint)
+        return done | self.store.items(step.name, step.fingerprint, REJECTED)
 
     def _settled(self, step: Step, jobs: list[Job]) -> list[Job]:
         """The jobs that stay when all are known, under their digests from here on."""
@@ -190,7 +180,7 @@ class Run:
         """Note a video that goes no further; end the run where that is no fault of the video."""
         if outcome.status == END:
             raise Stop(outcome.reason)
-        left = Left(source.video_id, step.name, outcome.kind, outcome.reason)
+        left = RejectedVideo(source.video_id, step.name, outcome.kind, outcome.reason)
         if outcome.status == OUT:
             self.curated.rejected.append(left)
             return
