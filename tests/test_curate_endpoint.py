@@ -25,6 +25,7 @@ from llava_v2xum.curate import endpoint as endpoint_module
 from llava_v2xum.curate.budget import Budget
 from llava_v2xum.curate.dialect import SCHEMA_REQUEST, Dialect
 from llava_v2xum.curate.endpoint import Endpoint
+from llava_v2xum.curate.faults import Fault, check_hope
 from llava_v2xum.curate.replies import read_completion, read_value
 from llava_v2xum.curate.stages import Failed, Stop
 
@@ -132,6 +133,13 @@ def test_what_cannot_pass_is_not_tried_again(fault, error, said):
     with OpenAIServer(faults=[fault] * 2) as server:
         assert said in failure(server, error)
         assert len(server.asked) == 1
+
+
+def test_what_servers_name_their_faults():
+    with pytest.raises(Stop, match="the account has nothing left: no money"):
+        check_hope(Fault("no money", 429, code="insufficient_quota"), "")
+    assert check_hope(Fault("too fast", 429, code="rate_limit_exceeded"), "") is None
+    assert Fault("no", 400, code="content_filter").filtered and not Fault("no", 400, code="bad").filtered
 
 
 def test_a_missing_key_is_told(monkeypatch):

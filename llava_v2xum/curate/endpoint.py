@@ -7,10 +7,8 @@ counted. The key is read from the environment when the first request is made, an
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import os
-import random
 import re
 import threading
 import time
@@ -22,37 +20,15 @@ from urllib.parse import urlsplit
 from ..evaluate.extras import require
 from .budget import Budget
 from .dialect import Dialect
-from .replies import Completion, Reply, read_completion, read_value, shown
+from .faults import Fault, check_hope, pause_seconds, status_fault
+from .replies import Completion, Reply, read_completion, read_value
 from .stages import Failed, Stop
 from .store import Cost
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAUSE_SECONDS = 60.0  # our choice: rate limits are mostly told by the minute
 _NO_KEY = "none"  # what is sent where no key is set: servers of one's own ask for none, the package wants one
 _SECRET_CHARACTERS = 16  # a shorter key is a server's placeholder ("EMPTY"), and may be a word of an answer
-_FINAL = {401: "the server refuses the key", 402: "the account has nothing left", 403: "the server refuses access"}
-_PASSING = (408, 409, 429)  # and all 5xx
-_FILTERED = ("content_filter", "content_policy_violation")  # codes of a 400: this prompt will never be answered
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A try that gave no completion.
-
-    Args:
-        text: what happened, for people.
-        status: of HTTP, or None.
-        body: the server's own words, whole.
-        code: the server's name for it.
-        pause_seconds: how long the server asks to wait.
-    """
-
-    text: str
-    status: int | None = None
-    body: str = ""
-    code: str | None = None
-    pause_seconds: float | None = None
 
 
 @dataclass(eq=False)
@@ -161,15 +137,15 @@ class Endpoint:
                 return calls, outcome
             if self._learnt(dialect, outcome, request):
                 continue
-            if outcome.status == 400 and outcome.code in _FILTERED:
+            if outcome.filtered:
                 return calls, Completion("", "the server's content filter took the prompt", None, None)
-            self._check_hope(outcome)
+            check_hope(outcome, f"the environment variable {self.api_key_env} is {'set' if self._key else 'not set'}")
             failures += 1
             if failures == self.tries:
                 raise Failed(f"no answer in {self.tries} tries: {outcome.text}")
-            pause_seconds = self._pause_seconds(failures, outcome.pause_seconds)
-            logger.info("%s; trying again in %.1f s", outcome.text, pause_seconds)
-            time.sleep(pause_seconds)
+            seconds = pause_seconds(failures, self.backoff_seconds, outcome.pause_seconds)
+            logger.info("%s; trying again in %.1f s", outcome.text, seconds)
+            time.sleep(seconds)
 
     def _sampling(self) -> dict[str, Any]:
         return {"temperature": self.temperature, "seed": self.seed}
@@ -184,7 +160,7 @@ class Endpoint:
                 body = body.replace(self._key.encode(), b"***")
             completion = read_completion(body)
         except openai.APIStatusError as error:
-            return self._status_fault(error)
+            return status_fault(error, self._redacted)
         except openai.APITimeoutError:
             return Fault(f"no answer in {self.timeout_seconds:g} s")
         except openai.APIConnectionError as error:
@@ -213,14 +189,6 @@ class Endpoint:
                 )
             return self._client
 
-    def _status_fault(self, error: Any) -> Fault:
-        body = self._redacted(error.response.text)
-        said = error.body if isinstance(error.body, dict) else {}
-        message = said.get("message") or said.get("detail") or body
-        text = f"HTTP {error.status_code}: {shown(self._redacted(str(message)))}"
-        pause_seconds = _asked_pause_seconds(error.response.headers.get("retry-after"))
-        return Fault(text, error.status_code, body, error.code, pause_seconds)
-
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
 
@@ -244,33 +212,3 @@ class Endpoint:
             told, self._usage_told = self._usage_told, False
         if told:
             logger.warning("%s: the server tells no tokens; they count as 0, for --max-tokens too", self.model)
-
-    def _check_hope(self, fault: Fault) -> None:
-        """Raise if no further try can help."""
-        status = fault.status
-        if status in _FINAL:
-            hint = f" (the environment variable {self.api_key_env} is {'set' if self._key else 'not set'})"
-            raise Stop(f"{_FINAL[status]}{hint if status == 401 else ''}: {fault.text}")
-        if status == 429 and fault.code == "insufficient_quota":
-            raise Stop(f"the account has nothing left: {fault.text}")
-        if status == 404:
-            raise Stop(f"no such model or address (does it end in /v1?): {fault.text}")
-        if status is not None and status < 500 and status not in _PASSING:
-            raise Failed(f"the server refuses the request: {fault.text}")
-
-    def _pause_seconds(self, failures: int, asked_seconds: float | None) -> float:
-        longest = self.backoff_seconds * 2 ** (failures - 1)
-        if asked_seconds is not None:
-            return min(max(asked_seconds, 0.0) + random.uniform(0, self.backoff_seconds), LONGEST_PAUSE_SECONDS)
-        # half of it by chance, so that requests which failed together do not come again together
-        return min(longest, LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
-
-
-def _asked_pause_seconds(header: str | None) -> float | None:
-    """Seconds from a Retry-After header, which holds seconds or a date."""
-    if header is None:
-        return None
-    if re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", header):
-        return float(header)
-    date = email.utils.parsedate_tz(header)
-    return None if date is None else email.utils.mktime_tz(date) - time.time()
