@@ -30,16 +30,17 @@ def write_card(folder: str | os.PathLike[str], facts: CardFacts) -> list[Path]:
         ValueError: if an option or a cost is no JSON.
         OSError: if a file cannot be written.
     """
+    content = json.dumps(facts.to_record(), indent=2, ensure_ascii=False, allow_nan=False)
+    written = {"card.md": card_text(facts), "card.json": content + "\n"}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    text, record, figure = (folder / name for name in FILES)
+    figure = folder / "figure2.png"
     if facts.rows:
         with replacing(figure) as part:
             draw_figure2({name: [value(row) for row in facts.rows] for name, value in QUANTITIES.items()}, PAPER, part)
     else:
         figure.unlink(missing_ok=True)
-    content = json.dumps(facts.to_record(), indent=2, ensure_ascii=False, allow_nan=False)
-    for path, lines in ((text, card_text(facts)), (record, content + "\n")):
-        with replacing(path) as part:
-            part.write_text(lines, encoding="utf-8", errors="backslashreplace")
-    return [path for path in (text, record, figure) if path.exists()]
+    for name, text in written.items():
+        with replacing(folder / name) as part:
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return [folder / name for name in FILES if (folder / name).exists()]

@@ -68,8 +68,8 @@ def bin_edges(values: np.ndarray, whole: bool) -> np.ndarray:
 
 def _histogram(axis: Any, values: np.ndarray, paper: float, title: str, unit: str, whole: bool) -> None:
     axis.hist(values, bin_edges(values, whole), color=COLOUR, alpha=0.5, edgecolor="white", linewidth=0.5)
-    axis.axvline(values.mean(), color=MEAN, lw=1.8, label=f"mean {values.mean():,.4g}")
-    axis.axvline(paper, color=PAPER, lw=1.6, ls="--", label=f"paper's mean {paper:,.4g}")
+    axis.axvline(values.mean(), color=MEAN, lw=1.8, label=f"mean {_three_digits(values.mean())}")
+    axis.axvline(paper, color=PAPER, lw=1.6, ls="--", label=f"paper {_three_digits(paper)}")
     axis.set_title(title, loc="left", fontsize=11)
     axis.set_xlabel(unit)
     axis.set_ylabel("videos")
@@ -77,4 +77,11 @@ def _histogram(axis: Any, values: np.ndarray, paper: float, title: str, unit: st
     axis.yaxis.get_major_locator().set_params(integer=True)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=9)
-    axis.legend(frameon=False, fontsize=9)
+    # over the picture, where it hides no bar
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, frameon=False, fontsize=9, ncols=2,
+                handlelength=1.6, columnspacing=1.2)  # fmt: skip
+
+
+def _three_digits(value: float) -> str:
+    """Three digits at least, and no exponent: 9.76, 84.9, 1,234."""
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0}f}"

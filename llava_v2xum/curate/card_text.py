@@ -84,13 +84,14 @@ def _head(facts: CardFacts) -> str:
 
 def _summary(facts: CardFacts) -> str:
     rejected = sum(sum(kinds.values()) for kinds in facts.rejected.values())
-    sentences = [f"{len(facts.rows):,} videos with a video summary and a text summary each", f"{rejected:,} fell out"]
+    counts = [f"videos, with a video summary and a text summary each: {len(facts.rows):,}", f"fallen out: {rejected:,}"]
     if facts.failed:
-        sentences.append(f"{facts.failed:,} could not be worked on, and are tried again by the next run")
+        counts.append(f"left for another run, as they could not be worked on: {facts.failed:,}")
     return (
-        f"{'; '.join(sentences)}. Made by `python -m llava_v2xum.curate` after Instruct-V2Xum's pipeline (Hua et al. "
-        "2024, [arXiv 2404.12353](https://arxiv.org/abs/2404.12353)), in the same JSON. All texts are written by "
-        "models, none was checked by a person; the videos are not part of it, and their licenses are theirs.\n"
+        f"{'; '.join(counts).capitalize()}. Made by `python -m llava_v2xum.curate` after Instruct-V2Xum's pipeline "
+        "(Hua et al. 2024, [arXiv 2404.12353](https://arxiv.org/abs/2404.12353)), in the same JSON. All texts are "
+        "written by models, none was checked by a person; the videos are not part of it, and their licenses are theirs."
+        "\n"
     )
 
 
@@ -111,13 +112,13 @@ def _figures(facts: CardFacts) -> str:
 def _notes(facts: CardFacts) -> str:
     record = facts.to_record()
     key_frames, shared = record["key_frames"], record["key_frames_that_share_an_index"]
-    notes = [f"{record['dropped_captions']:,} chosen captions were taken out, being like an earlier one."]
+    notes = [f"Chosen captions that were taken out, being like an earlier one: {record['dropped_captions']:,}."]
     if record["unrefined_videos"]:
-        notes.append(f"{record['unrefined_videos']:,} videos have captions as they are: they were not refined.")
+        notes.append(f"Videos with captions as they are, not refined: {record['unrefined_videos']:,}.")
     if shared:
         notes.append(
-            f"{shared:,} of {key_frames:,} key frames ({shared / key_frames:.2%}) fall on the index of an earlier one "
-            "at N = 100: their videos are longer than 100 s, so an index there stands for more than a second."
+            f"Key frames that fall on the index of an earlier one at N = 100: {shared:,} of {key_frames:,} "
+            f"({shared / key_frames:.2%}). In videos over 100 s an index there stands for more than a second."
         )
     return "\n".join(f"- {note}" for note in notes) + "\n"
 

@@ -190,7 +190,7 @@ def _answer(task: str, texts: Sequence[str]) -> str:
     same = read.sentences == expected and (task != "text" or (read.text == " ".join(texts) and not read.frames))
     if read.problems or not same:
         why = "; ".join(read.problems) or f"{shown(answer)} says something else"
-        raise Rejected("text", f"the {task.upper()} answer does not read back: {why}")
+        raise Rejected("does not read back", f"the {task.upper()} answer does not read back: {why}")
     return answer
 
 

@@ -52,6 +52,7 @@ li > :not(img) { margin: .5rem .75rem 0 } img { display: block; width: 100%; hei
 .time { color: var(--accent); font-weight: 600; font-variant-numeric: tabular-nums }
 .dropped img { opacity: .45 } .dropped s { color: var(--faint) } .problem { color: #c64600 }
 details { font-size: .875rem } summary { cursor: pointer }
+@media (max-width: 36rem) { ol { grid-template-columns: 1fr 1fr; gap: .5rem; font-size: .9rem } img { height: 7rem } }
 """
 
 
