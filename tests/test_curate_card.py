@@ -113,6 +113,19 @@ def test_card_md_says_the_same_to_people():
     assert "not refined: 1." in text and "taken out, being like an earlier one: 1." in text and "Not measured." in text
 
 
+def test_the_order_in_which_videos_fell_out_does_not_matter(tmp_path):
+    order = {"write": {"id": 1}, "refine": {"b": 1, "a": 1, "c": 2}, "select": {"x": 1}, "mine": {"y": 1}}
+    text = card_text(facts(rejected=order))
+    assert [row[:2] for row in table(text, "stage | why")] == [
+        ["select", "x"], ["refine", "c"], ["refine", "a"], ["refine", "b"], ["write", "id"], ["mine", "y"],
+    ]  # fmt: skip
+    other = {stage: dict(reversed(kinds.items())) for stage, kinds in reversed(order.items())}
+    assert card_text(facts(rejected=other)) == text
+    write_card(tmp_path / "one", facts(rejected=order))
+    write_card(tmp_path / "two", facts(rejected=other))
+    assert (tmp_path / "one" / "card.json").read_bytes() == (tmp_path / "two" / "card.json").read_bytes()
+
+
 def test_what_others_named_is_shown_as_it_stands():
     text = card_text(facts(name="A | <b>\n# set", rejected={"s": {"<img src=x>|`": 1}}))
     assert table(text, "for") == [["caption", r"llava-1.5\|7b"], ["extract", r"gpt\_4\*"]]

@@ -127,6 +127,13 @@ def test_a_sentence_without_words_or_end_rejects_the_video():
         assert error.value.kind == kind
 
 
+@pytest.mark.parametrize("video_id", ["a\udc80", " ", ""])
+def test_an_id_that_is_no_text_rejects_the_video(video_id):
+    with pytest.raises(Rejected, match="the id") as error:
+        entries_of(video_id, results_of([5], ["A."]))
+    assert error.value.kind == "id"
+
+
 def test_what_stands_for_something_is_taken_out_of_text():
     cleaned = [clean_text(text) for text in NASTY]
     assert cleaned[:6] == [

@@ -21,6 +21,8 @@ from .splits import SPLITS
 # paper, section 3; its 16.39 % are 30 frames of 183 seconds
 PAPER = {"duration_seconds": 183.0, "text_tokens": 239.0, "key_frames": 30.0, "compression": 0.1639}
 
+STAGES = ("select", "caption", "extract", "filter", "refine", "write")
+
 _TOKEN = re.compile(r"\w+(?:['\u2019-]\w+)*|[^\w\s]")
 
 
@@ -96,6 +98,12 @@ class CardFacts:
         sampled = sum(row.sampled_frames for row in self.rows)
         return sum(row.key_frames for row in self.rows) / sampled if sampled else None
 
+    def rejected_in_order(self) -> dict[str, dict[str, int]]:
+        """`rejected` in the order of the stages, kinds with the most videos first."""
+        stages = sorted(self.rejected, key=lambda stage: ((*STAGES, stage).index(stage), stage))
+        ranked = {stage: sorted(self.rejected[stage].items(), key=lambda one: (-one[1], one[0])) for stage in stages}
+        return {stage: dict(kinds) for stage, kinds in ranked.items()}
+
     def to_record(self) -> dict[str, Any]:
         """The facts as JSON; single videos are in the set itself."""
         return {
@@ -109,7 +117,7 @@ class CardFacts:
             "figures": self.figures(),
             "compression_of_means": self.compression_of_means(),
             "paper": PAPER,
-            "rejected": {stage: dict(kinds) for stage, kinds in self.rejected.items()},
+            "rejected": self.rejected_in_order(),
             "failed": self.failed,
             "models": dict(self.models),
             "prompts": dict(self.prompts),

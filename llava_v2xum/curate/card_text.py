@@ -126,8 +126,8 @@ def _notes(facts: CardFacts) -> str:
 def _rejected(facts: CardFacts) -> str:
     rows = [
         [plain(stage), plain(kind), f"{count:,}"]
-        for stage, kinds in facts.rejected.items()
-        for kind, count in sorted(kinds.items(), key=lambda one: (-one[1], one[0]))
+        for stage, kinds in facts.rejected_in_order().items()
+        for kind, count in kinds.items()
     ]
     if not rows:
         return "None.\n"

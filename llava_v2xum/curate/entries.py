@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import replacing
-from ..checks import is_frame, is_number
+from ..checks import check_text, is_frame, is_number
 from ..convert.readers import shown
 from ..summary import Sentence, canonical_text, parse_answer
 from ..tasks import TASKS, query_for
@@ -86,11 +86,16 @@ def entries_of(
         tasks: of `tasks.TASKS`.
 
     Raises:
-        Rejected: if its text cannot be written so that it reads back as the same sentences and frames.
+        Rejected: if its id is no text, or its text cannot be written so that it reads back as the same sentences and
+            frames.
         ValueError: if a task is unknown, or, naming the video, if the results are not those of its stages.
     """
     if not tasks or set(tasks) - set(TASKS) or len(set(tasks)) < len(tasks):
         raise ValueError(f"tasks must be of {', '.join(TASKS)}, each once, got {', '.join(tasks) or 'none'}")
+    try:
+        check_text("the id", video_id)
+    except ValueError as error:  # a file's name in no encoding
+        raise Rejected("id", str(error)) from error
     texts = sentences_of(video_id, results)
     frames, samples = results["filter"]["frames"], results["select"]["sampled_frames"]
     meta = {
