@@ -1,0 +1,91 @@
+"""Captions by a vision model behind an OpenAI-compatible endpoint, a frame a request.
+
+Shapes: k frames, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+
+from .captioners import MAX_NEW_TOKENS, MAX_SIDE, clean_caption
+from .endpoint import Endpoint
+from .stages import Failed, Rejected
+from .store import Cost
+
+JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
+TRIES = 3  # our choice: of a frame that is answered with nothing
+
+
+class EndpointCaptioner:
+    """Captions of frames by an endpoint's model.
+
+    Args:
+        endpoint: whose `concurrency` is how many frames are under way at a time.
+        max_new_tokens: where a caption is cut off.
+        max_side: pixels of the longer side; larger frames are sent smaller.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, max_new_tokens: int = MAX_NEW_TOKENS, max_side: int = MAX_SIDE
+    ) -> None:
+        for what, number in {"max_new_tokens": max_new_tokens, "max_side": max_side}.items():
+            if number < 1:
+                raise ValueError(f"{what} must be at least 1, got {number}")
+        self.endpoint, self.max_new_tokens, self.max_side = endpoint, max_new_tokens, max_side
+        self.name = endpoint.model
+        self.frames_at_once = 1  # each answer is stored as it comes
+        self.in_flight = endpoint.concurrency
+
+    def settings(self) -> dict[str, Any]:
+        """As `Captioner`."""
+        return {
+            "captioner": self.name,
+            "max_new_tokens": self.max_new_tokens,
+            "max_side": self.max_side,
+            "endpoint": self.endpoint.settings(),
+        }
+
+    def caption(self, frames: np.ndarray, prompt: str) -> tuple[list[str], Cost]:
+        """As `Captioner`; calls are the endpoint's, tries included.
+
+        Raises:
+            Rejected: if the server's content filter takes a frame or its caption.
+            Failed: if the server gives no answer, or an empty one as often as it is asked.
+            Stop: as `Endpoint.chat`.
+        """
+        told = [self._caption(frame, prompt) for frame in frames]
+        return [caption for caption, _ in told], sum((cost for _, cost in told), Cost())
+
+    def _caption(self, frame: np.ndarray, prompt: str) -> tuple[str, Cost]:
+        content = [
+            {"type": "text", "text": prompt},
+            {"type": "image_url", "image_url": {"url": data_url(frame, self.max_side)}},
+        ]
+        cost = Cost()
+        for _ in range(TRIES):
+            reply = self.endpoint.chat([{"role": "user", "content": content}], None, self.max_new_tokens)
+            cost += reply.cost
+            if reply.problem is not None and "content filter" in reply.problem:
+                raise Rejected("caption", reply.problem)
+            caption = clean_caption(reply.text, finished=reply.problem is None)
+            if caption:
+                return caption, cost
+        raise Failed(f"no caption in {TRIES} tries: {reply.problem or 'the answer is empty'}")
+
+
+def data_url(frame: np.ndarray, max_side: int) -> str:
+    """A frame, uint8 [H, W, 3], as the URL of a JPEG whose longer side is at most `max_side` pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)  # keeps the aspect, and never enlarges
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
