@@ -17,7 +17,7 @@ from .stages import Failed, Rejected
 from .store import Cost
 
 JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
-TRIES = 3  # our choice: of a frame that is answered with nothing
+ATTEMPTS = 3  # our choice: answers for a frame, where they are empty
 
 
 class EndpointCaptioner:
@@ -68,16 +68,22 @@ class EndpointCaptioner:
             {"type": "text", "text": prompt},
             {"type": "image_url", "image_url": {"url": data_url(frame, self.max_side)}},
         ]
-        cost = Cost()
-        for _ in range(TRIES):
-            reply = self.endpoint.chat([{"role": "user", "content": content}], None, self.max_new_tokens)
+        messages, cost = [{"role": "user", "content": content}], Cost()
+        for attempt in range(1, ATTEMPTS + 1):
+            reply = self.endpoint.chat(messages, None, self.max_new_tokens)
             cost += reply.cost
             if reply.problem is not None and "content filter" in reply.problem:
                 raise Rejected("caption", reply.problem)
             caption = clean_caption(reply.text, finished=reply.problem is None)
             if caption:
                 return caption, cost
-        raise Failed(f"no caption in {TRIES} tries: {reply.problem or 'the answer is empty'}")
+            # the same question would get the same answer, from a model that always says what is likeliest
+            messages = [
+                messages[0],
+                {"role": "assistant", "content": "(no answer)"},
+                {"role": "user", "content": f"Answer {attempt} of {ATTEMPTS} was empty. Describe the frame in words."},
+            ]
+        raise Failed(f"no caption in {ATTEMPTS} answers: {reply.problem or 'the last has nothing to print'}")
 
 
 def data_url(frame: np.ndarray, max_side: int) -> str:
