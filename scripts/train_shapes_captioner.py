@@ -5,7 +5,7 @@ projector, and a Llama of two layers that says what a single frame shows. It is 
 random, so that any prompt will do. At the end it is loaded from its folder as any LLaVA-1.5 checkpoint and asked about
 rendered clips that it has not seen, at 1 frame a second: the log's last lines.
 
-    OMP_NUM_THREADS=1 python scripts/train_shapes_captioner.py --out llava_v2xum/shapes/captioner   # 14 minutes, the core shared
+    OMP_NUM_THREADS=1 python scripts/train_shapes_captioner.py --out llava_v2xum/shapes/captioner  # 14 busy minutes
 """
 
 from __future__ import annotations
