@@ -48,7 +48,7 @@ def width() -> int:
 @pytest.mark.parametrize("places", [(), aesthetic.MLP_LAYERS], ids=["linear", "mlp"])
 def test_scores_are_those_of_the_heads_layers_on_unit_vectors(tmp_path, width, places):
     layers = save_head(tmp_path / "head.pth", [width, 9, 8, 7, 6, 1] if places else [width, 1], places)
-    scorer = AestheticScorer(AestheticOptions(str(tmp_path / "head.pth"), 0, str(CLIP_FOLDER), device="cpu"))
+    scorer = AestheticScorer(AestheticOptions(str(tmp_path / "head.pth"), str(CLIP_FOLDER), 0, device="cpu"))
     frames = np.random.default_rng(2).integers(0, [[[[256]]], [[[90]]], [[[20]]]], (3, 40, 30, 3), dtype=np.uint8)
     rows = torch.from_numpy(load_clip(CLIP_FOLDER, device="cpu").embed_frames(frames))
     np.testing.assert_allclose(rows.norm(dim=1), 1, atol=1e-5)
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_heads_layers_on_unit_vectors(tmp_path, width, p
 
 def test_the_threshold_and_the_settings(tmp_path, clip, width):
     save_head(tmp_path / "head.pth", [width, 1], ())
-    options = AestheticOptions(str(tmp_path / "head.pth"), -100, str(CLIP_FOLDER), frames=3, device="cpu")
+    options = AestheticOptions(str(tmp_path / "head.pth"), str(CLIP_FOLDER), -100, frames=3, device="cpu")
     stage = SelectStage(1, aesthetic=options)
     found = work(clip, stage)
     assert isinstance(found["aesthetic"], float)
@@ -84,7 +84,7 @@ def test_the_threshold_and_the_settings(tmp_path, clip, width):
 
 def test_a_head_of_another_width_ends_the_run(tmp_path, clip, width):
     save_head(tmp_path / "head.pth", [768, 1], ())
-    options = AestheticOptions(str(tmp_path / "head.pth"), 0, str(CLIP_FOLDER), device="cpu")
+    options = AestheticOptions(str(tmp_path / "head.pth"), str(CLIP_FOLDER), 0, device="cpu")
     with pytest.raises(Stop, match=f"head on CLIP embeddings of width 768, and those of .* are {width} wide"):
         work(clip, SelectStage(1, aesthetic=options))
 
@@ -109,7 +109,7 @@ def test_other_files_are_no_heads(tmp_path):
     with pytest.raises(ValueError, match="head.pth"):
         read_head(tmp_path / "head.pth")
     with pytest.raises(FileNotFoundError, match="none.pth: no such file; .* laion-v1, laion-v2"):
-        AestheticScorer(AestheticOptions(str(tmp_path / "none.pth"), 0))
+        AestheticScorer(AestheticOptions(str(tmp_path / "none.pth"), str(CLIP_FOLDER), 0))
 
 
 def test_a_public_head_is_fetched_once_and_checked(tmp_path, monkeypatch, width):
@@ -117,7 +117,7 @@ def test_a_public_head_is_fetched_once_and_checked(tmp_path, monkeypatch, width)
     digest = hashlib.sha256((tmp_path / "there.pth").read_bytes()).hexdigest()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setitem(aesthetic.PUBLIC, "laion-v1", ((tmp_path / "there.pth").as_uri(), digest))
-    options = AestheticOptions("laion-v1", 0, str(CLIP_FOLDER), device="cpu")
+    options = AestheticOptions("laion-v1", str(CLIP_FOLDER), 0, device="cpu")
     assert AestheticScorer(options).settings()["predictor"] == "laion-v1"
     (tmp_path / "there.pth").unlink()
     assert AestheticScorer(options).settings()["predictor_sha256"] == digest
@@ -139,6 +139,6 @@ def test_clips_by_name_and_tag():
 def test_options_are_checked():
     for frames in (0, 65):
         with pytest.raises(ValueError, match=f"1 to 64, got {frames}"):
-            AestheticOptions("laion-v2", 4, frames=frames)
+            AestheticOptions("laion-v2", "clip", 4, frames=frames)
     with pytest.raises(ValueError, match="must be finite, got nan"):
-        AestheticOptions("laion-v2", float("nan"))
+        AestheticOptions("laion-v2", "clip", float("nan"))

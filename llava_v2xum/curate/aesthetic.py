@@ -55,8 +55,9 @@ class AestheticOptions:
 
     Args:
         predictor: "laion-v1" or "laion-v2", fetched once into torch's cache, or a file of either layout.
+        clip: as in `evaluate.clip_models.load_clip`, with open_clip's weights behind a slash: "ViT-L-14/openai" is the
+            one that LAION's heads stand on.
         threshold: the least score that a video may have: the mean over its frames.
-        clip: as in `evaluate.clip_models.load_clip`, with open_clip's weights behind a slash.
         frames: K, at fixed fractions of the duration.
         device: of the CLIP; None is the first GPU, or the CPU where there is none.
 
@@ -65,8 +66,8 @@ class AestheticOptions:
     """
 
     predictor: str
+    clip: str
     threshold: float
-    clip: str = "ViT-L-14/openai"
     frames: int = 8
     device: str | None = None
 
