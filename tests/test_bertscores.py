@@ -34,7 +34,7 @@ def bert(tmp_path_factory):
 @pytest.fixture
 def scored(bert):
     def score(predictions, references, **options):
-        chosen = BertScoreOptions(model=str(bert), num_layers=options.pop("num_layers", 2), device="cpu", **options)
+        chosen = BertScoreOptions(**{"model": str(bert), "num_layers": 2, "device": "cpu", **options})
         measures, notes = bertscore_measures(predictions, references, chosen)
         assert [measure.name for measure in measures] == list(NAMES)
         return {measure.name: measure.values for measure in measures}, notes
@@ -118,3 +118,17 @@ def test_what_cannot_be_scored_is_told(bert, scored):
         scored({"a": "x"}, {"b": ["x"]})
     with pytest.raises(OSError):
         bertscore_measures({"a": "x"}, {"a": ["x"]}, BertScoreOptions(model=str(bert / "nowhere"), num_layers=1))
+
+
+def test_a_folder_named_as_a_known_model_has_its_layer(bert, scored, tmp_path):
+    known = tmp_path / "distilbert-base-uncased"  # tuned: layer 5, which these weights do not have
+    known.symlink_to(bert)
+    with pytest.raises(ValueError, match="BERTScore with .*between 0 and 3"):
+        scored({"a": "x"}, {"a": ["x"]}, num_layers=None, model=str(known))
+    assert "layer 1" in scored({"a": "x"}, {"a": ["x"]}, num_layers=1, model=str(known))[1][0]
+
+
+def test_a_path_with_t5_in_it_is_not_taken_for_a_t5(bert, scored, tmp_path):
+    (tmp_path / "part5").symlink_to(bert)
+    with pytest.raises(ValueError, match="for a T5's: give .*part5' another name"):
+        scored({"a": "x"}, {"a": ["x"]}, model=str(tmp_path / "part5"))

@@ -1,15 +1,20 @@
 """BERTScore of text summaries (Zhang et al. 2020), by the bert-score package and any encoder that it can load.
 
-Figures of two encoders, layers or rescalings are not comparable, so the notes name all three. Three things that the
-package leaves to chance are settled here: a model that it has no tuned layer for needs a layer; texts beyond the
-encoder's length are cut at it, and counted; an empty text scores 0 (the package's own way of scoring it fails on
-transformers 5), rescaled or not.
+Figures of two encoders, layers or rescalings are not comparable, so the notes name all three. Things that the package
+leaves to chance are settled here: a model that it has no tuned layer for needs a layer (a folder that bears the name of
+a model it knows has that model's); a folder with "t5" in its path is not taken for a T5, with random weights, unless it
+is one; texts beyond the encoder's length are cut at it, and counted; an empty text scores 0 (the package's own way of
+scoring it fails on transformers 5), rescaled or not.
+
+The model "shapes" is the encoder of the rendered world (scripts/train_shapes_encoder.py): it tells apart what its
+sentences tell of, and knows nothing else.
 
 Shapes: V videos.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +26,9 @@ from .extras import require
 from .measures import Measure
 
 NAMES = ("bertscore_precision", "bertscore_recall", "bertscore")
+SHAPES = "shapes"
+SHAPES_FOLDER = Path(__file__).resolve().parents[1] / "shapes" / "encoder"
+_SHAPES_LAYER = 2  # the last, which its training trains
 _UNLIMITED = 1_000_000  # transformers writes 1e30 for a tokenizer that knows no limit
 _FIRST_POSITIONS = 2  # RoBERTa's positions begin behind its padding id
 
@@ -30,8 +38,8 @@ class BertScoreOptions:
     """How BERTScore is computed.
 
     Args:
-        model: a name at Hugging Face, or a folder with an encoder and its tokenizer. roberta-large is the package's
-            choice for English.
+        model: a name at Hugging Face, a folder with an encoder and its tokenizer, or "shapes". roberta-large is the
+            package's choice for English.
         num_layers: the layer whose vectors are compared; None for the one that the package tuned for the model.
         rescale: rescale with a baseline, which spreads the scores and may make them negative.
         baseline: a baseline file (.tsv) for `rescale`; None for the package's own of English.
@@ -81,7 +89,7 @@ def bertscore_measures(
     values = np.zeros((len(texts), len(NAMES)))
     notes = []
     if scored:
-        scorer = _load(options)
+        scorer = load_scorer(options)
         asked = [text for place in scored for text in (texts[place], *several[place])]
         notes += [_described(scorer, options), *_cut(scorer, asked)]
         answer = scorer.score(
@@ -93,16 +101,18 @@ def bertscore_measures(
     return [Measure(name, column) for name, column in zip(NAMES, values.T)], tuple(notes)
 
 
-def _load(options: BertScoreOptions) -> Any:
-    """The package's scorer, with a limit of length that its tokenizer can follow."""
+def load_scorer(options: BertScoreOptions) -> Any:
+    """The package's `BERTScorer`, with a limit of length that its tokenizer can follow.
+
+    Raises:
+        ValueError, MissingExtra, OSError: as `bertscore_measures`.
+    """
     package = require("bert_score", "bertscore")
-    tuned = package.utils.model2layers
-    if options.num_layers is None and options.model not in tuned:
-        raise ValueError(f"BERTScore has no tuned layer for the model {options.model!r}: give num_layers")
+    model, layers = _found(options, package.utils.model2layers)
     try:
         scorer = package.BERTScorer(
-            model_type=str(options.model),
-            num_layers=options.num_layers,
+            model_type=model,
+            num_layers=layers,
             batch_size=options.batch_size,
             device=options.device,
             lang="en" if options.rescale else None,
@@ -118,6 +128,27 @@ def _load(options: BertScoreOptions) -> Any:
         positions = getattr(scorer._model.config, "max_position_embeddings", 512)
         tokenizer.model_max_length = positions - _FIRST_POSITIONS
     return scorer
+
+
+def _found(options: BertScoreOptions, tuned: Mapping[str, int]) -> tuple[str, int]:
+    """The model's name or folder and its layer."""
+    model, layers = str(options.model), options.num_layers
+    if model == SHAPES:
+        model, layers = str(SHAPES_FOLDER), _SHAPES_LAYER if layers is None else layers
+    folder = Path(model) if Path(model).is_dir() else None
+    if layers is None:
+        known = [name for name in tuned if folder is not None and Path(name).name == folder.name]
+        layers = tuned.get(known[0] if known else model)
+    if layers is None:
+        raise ValueError(f"BERTScore has no tuned layer for the model {model!r}: give num_layers")
+    if folder is not None and "t5" in model and "t5" not in _kind(folder):
+        raise ValueError(f"bert-score takes a path with 't5' in it for a T5's: give {model!r} another name, or a link")
+    return model, layers
+
+
+def _kind(folder: Path) -> str:
+    """The model_type of a folder's configuration, such as "roberta"."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
 
 
 def _described(scorer: Any, options: BertScoreOptions) -> str:
