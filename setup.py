@@ -20,7 +20,9 @@ setup(
     package_data={
         "llava_v2xum.curate": ["prompts/*.txt"],
         "llava_v2xum.evaluate": ["published.json", "lmms_eval/*"],
-        "llava_v2xum.shapes": ["checkpoint/*", "checkpoint/*/*", "clip/*", "clips/*"],
+        "llava_v2xum.shapes": [
+            "checkpoint/*", "checkpoint/*/*", "captioner/*", "captioner/*/*", "clip/*", "clips/*", "encoder/*",
+        ],
     },
     install_requires=[
         "accelerate",  # transformers' Trainer, which LLaVA trains with

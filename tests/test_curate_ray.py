@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("ray")
 
+from openai_server import OpenAIServer
+from test_curate_main import clips, content, described, over_http  # noqa: F401 (a fixture)
 from test_curate_run import Digest, Letters
 
+from llava_v2xum.curate.__main__ import DONE, main
+from llava_v2xum.curate.budget import Budget
 from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.ray_run import RayEngine
 from llava_v2xum.curate.run import LocalEngine, Run
@@ -64,6 +70,21 @@ class Always(Stage):
         return {}
 
 
+class Asking(Letters):
+    """Takes from a budget before every call."""
+
+    workers = 1
+
+    def __init__(self, budget):
+        super().__init__()
+        self.budget = budget
+
+    def work(self, source, before, ledger):
+        self.budget.take()
+        self.budget.spend(7)
+        return super().work(source, before, ledger)
+
+
 @pytest.fixture(scope="module")
 def local_cluster():
     """One small cluster for the file, whose workers find the stages of the tests."""
@@ -78,6 +99,34 @@ def local_cluster():
         del os.environ["PYTHONPATH"]
     else:
         os.environ["PYTHONPATH"] = before
+
+
+def test_the_command_gives_the_same_files_though_a_captioner_is_killed(local_cluster, clips, tmp_path):  # noqa: F811
+    psutil = pytest.importorskip("psutil")
+    killed, counted, lock = [], count(1), threading.Lock()
+
+    def describe_and_kill(pictures, prompt):
+        with lock:
+            if next(counted) > 8 and not killed:  # the process that asks is one of these
+                for process in psutil.process_iter():
+                    if "MapWorker" in " ".join(_cmdline(process)):
+                        process.kill()
+                        killed.append(process.pid)
+        return described(pictures, prompt)
+
+    with OpenAIServer(described) as server:
+        assert main([str(clips), "--out", str(tmp_path / "one"), *over_http(server)]) == DONE
+    with OpenAIServer(describe_and_kill) as server:
+        assert main([str(clips), "--out", str(tmp_path / "ray"), *over_http(server), "--engine", "ray"]) == DONE
+    assert killed
+    assert content(tmp_path / "ray") == content(tmp_path / "one")
+
+
+def _cmdline(process) -> list[str]:
+    try:
+        return process.cmdline()
+    except Exception:  # it has ended meanwhile
+        return []
 
 
 @pytest.fixture
@@ -120,3 +169,13 @@ def test_a_video_that_ends_every_process_is_told(local_cluster, sources, tmp_pat
 def test_a_stop_ends_the_run(local_cluster, sources, tmp_path):
     with pytest.raises(Stop, match="no answer for x"):
         go(tmp_path / "d.sqlite", RayEngine(), sources, Digest(), Letters(fail_at="x", error=Stop))
+
+
+def test_processes_share_a_budget(local_cluster, sources, tmp_path):
+    budget = Budget(max_requests=8)
+    stages = [Digest(), Asking(budget), Lengths()]
+    assert len(go(tmp_path / "e.sqlite", RayEngine(RaySettings(actors=2), budget=budget), sources, *stages)[0]) == 5
+    assert (budget.requests, budget.tokens) == (5, 35)
+    with pytest.raises(Stop, match="the budget of 8 requests is spent"):
+        go(tmp_path / "f.sqlite", RayEngine(RaySettings(actors=2), budget=budget), sources, *stages)
+    assert budget.requests == 8

@@ -182,6 +182,15 @@ def test_fingerprints_follow_all_settings_before_them():
     assert changed[0] == base[0] and changed[1] != base[1]
 
 
+def test_which_videos_are_selected_changes_no_later_result(monkeypatch, store, sources):
+    monkeypatch.setattr(Digest, "only_selects", True)
+    go(store, sources, Digest(minimum=1), Letters())
+    select, letters = Digest(minimum=2), Letters()
+    assert len(go(store, sources, select, letters).finished) == 2
+    assert len(select.seen) == 4 and letters.calls == []
+    assert fingerprints([Digest(minimum=2), Letters(prompt=1)])[1] != fingerprints([Digest(), Letters()])[1]
+
+
 def test_store_keeps_values_costs_and_refuses_other_files(tmp_path):
     store = Store(tmp_path / "s.sqlite")
     ledger = Ledger(store, "refine", "f", "item")

@@ -15,11 +15,14 @@ class Budget:
     once `max_tokens` are reached no further request is begun, and those on their way (one for each place of the
     endpoints' `concurrency`) are waited for and kept.
 
-    A pickled copy counts for itself from where it was copied.
+    A pickled copy counts for itself from where it was copied, unless `shared` stands in for all copies.
 
     Args:
         max_requests: of all endpoints together, each try counted; None is without end.
         max_tokens: of prompts and completions together, as the servers count them; None is without end.
+
+    Attributes:
+        shared: what counts in place of this one, with the same two methods: the budget of several processes.
 
     Raises:
         ValueError: if either is negative.
@@ -31,6 +34,7 @@ class Budget:
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.max_requests, self.max_tokens = max_requests, max_tokens
         self.requests = self.tokens = 0
+        self.shared: Any = None
         self._lock = threading.Lock()
 
     def take(self) -> None:
@@ -39,6 +43,8 @@ class Budget:
         Raises:
             Stop: if there is none left, and none is counted.
         """
+        if self.shared is not None:
+            return self.shared.take()
         with self._lock:
             if self.max_requests is not None and self.requests >= self.max_requests:
                 raise Stop(f"the budget of {self.max_requests} requests is spent (--max-requests)")
@@ -48,6 +54,8 @@ class Budget:
 
     def spend(self, tokens: int) -> None:
         """Count the tokens of an answer."""
+        if self.shared is not None:
+            return self.shared.spend(tokens)
         with self._lock:
             self.tokens += tokens
 

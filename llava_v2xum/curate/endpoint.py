@@ -77,6 +77,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.concurrency)
         self._dialect, self._key, self._client, self._usage_told = Dialect(), "", None, True
+        self._refusal: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -108,8 +109,14 @@ class Endpoint:
             Stop: if the budget is spent, or the server refuses the key or does not know the model.
         """
         with self._places:
+            if self._refusal is not None:
+                raise Stop(self._refusal)
             started = time.monotonic()
-            calls, answer = self._ask(messages, schema, max_tokens)
+            try:
+                calls, answer = self._ask(messages, schema, max_tokens)
+            except Stop as stop:
+                self._refusal = str(stop)  # those who wait for their turn need not ask
+                raise
             seconds = time.monotonic() - started
         cost = Cost(calls, answer.prompt_tokens or 0, answer.completion_tokens or 0, seconds)
         if self.budget is not None:

@@ -71,8 +71,8 @@ def _add_select(parser: argparse.ArgumentParser) -> None:
     add("--min-duration", type=float, default=40.0, metavar="S", help="shortest video, in seconds (%(default)g)")
     add("--max-duration", type=float, default=940.0, metavar="S", help="longest video, in seconds (%(default)g)")
     add("--keep-duplicates", action="store_true", help="do not look for videos of the same content")
-    add("--aesthetic-predictor", metavar="FILE", help="weights of a CLIP-based aesthetic predictor (LAION's linear "
-        "head or the improved one); without it no video is judged")  # fmt: skip
+    add("--aesthetic-predictor", metavar="FILE", help="'laion-v1' or 'laion-v2', or a file with the "
+        "weights of such a head on CLIP; without it no video is judged")  # fmt: skip
     add("--aesthetic-clip", default="ViT-L-14/openai", metavar="NAME", help="the CLIP that it stands on (%(default)s)")
     add("--aesthetic-threshold", type=float, default=4.0, metavar="X", help="least mean score (%(default)g)")
 
@@ -84,8 +84,10 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
         "with this package; with --caption-endpoint the model's name there (%(default)s)")  # fmt: skip
     add("--caption-endpoint", metavar="URL", help="caption by an OpenAI-compatible vision endpoint")
     add("--caption-prompt", metavar="FILE", help="in place of the packaged one")
-    add("--caption-tokens", type=int, default=128, metavar="N", help="most tokens of a caption (%(default)s)")
+    add("--caption-tokens", type=int, default=256, metavar="N", help="most tokens of a caption (%(default)s)")
     add("--caption-batch", type=int, default=16, metavar="N", help="frames captioned at a time (%(default)s)")
+    add("--features", metavar="DIR", help="also store each video's features for training there, by the captioner's "
+        "own tower, as `python -m llava_v2xum.features` does")  # fmt: skip
     add("--device", default="auto", help="of the captioner: auto, cpu, cuda (%(default)s)")
     add("--dtype", default="auto", help="of the captioner's weights (%(default)s: bfloat16 on a GPU, else float32)")
 
@@ -131,6 +133,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--splits", type=_proportions, default=(25000, 1000, 4000), metavar="A:B:C",
         help="train, val and test videos in proportion (25000:1000:4000)")  # fmt: skip
     add("--seed", type=int, default=0, help="of the splits and of the preview's samples (%(default)s)")
+    add("--grammar", action="append", default=[], metavar="SCORER", help="score the text before and after it was "
+        "refined, for the card: cola:MODEL or languagetool")  # fmt: skip
+    add("--plausibility", action="append", default=[], metavar="SCORER", help="the same by vera:MODEL")
     add("--preview", type=int, default=24, metavar="N", help="videos on preview.html (%(default)s)")
 
 
@@ -146,7 +151,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, checked as far as they can be without looking at files."""
     parser = build_parser()
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     if not args.videos and not args.list:
         parser.error("name videos, folders of them, or a --list")
     if not 0 <= args.min_duration <= args.max_duration:

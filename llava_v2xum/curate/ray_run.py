@@ -3,8 +3,9 @@
     jobs --> select --> settled --> caption (actors with a GPU) --> extract --> filter --> refine --> the caller
 
 A video goes on to the next stage as soon as one is done with it, so captioners and endpoints work side by side. All
-processes read and write one store, which an actor beside the caller holds; so what a dead process had in hand is all
-that is done again, and resuming is as without Ray. Importing this module loads neither Ray nor torch.
+processes read and write one store, which an actor beside the caller holds, with the budget of the endpoints; so what a
+dead process had in hand is all that is done again, and resuming is as without Ray. Importing this module loads neither
+Ray nor torch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..ray_cluster import Layout, RaySettings, cluster, require_ray
+from .budget import Budget
+from .stages import Stop
 from .store import Cost, Store
 from .work import DONE, LATER, Job, Outcome, Step, perform
 
@@ -23,10 +26,10 @@ MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three
 
 
 class Keeper:
-    """The actor that holds the store, and counts how often a stage has begun a video."""
+    """The actor that holds the store and the budget, and counts how often a stage has begun a video."""
 
-    def __init__(self, path: str) -> None:
-        self._store = Store(path)
+    def __init__(self, path: str, budget: Budget) -> None:
+        self._store, self._budget = Store(path), budget
         self._attempts: dict[tuple[str, str], int] = {}
 
     def get(self, *place: str) -> Any:
@@ -34,6 +37,20 @@ class Keeper:
 
     def put(self, stage: str, fingerprint: str, item: str, part: str, value: Any, cost: Cost) -> None:
         self._store.put(stage, fingerprint, item, part, value, cost)
+
+    def take(self) -> str | None:
+        """Count a request; why it must not be sent, or None."""
+        try:
+            self._budget.take()
+        except Stop as stop:
+            return str(stop)
+        return None
+
+    def spend(self, tokens: int) -> None:
+        self._budget.spend(tokens)
+
+    def budget(self) -> Budget:
+        return self._budget
 
     def begin(self, stage: str, item: str) -> int:
         """How often that stage has begun the video in this run, this time included."""
@@ -56,6 +73,24 @@ class RemoteStore:
         import ray
 
         ray.get(self._keeper.put.remote(*row))
+
+
+class RemoteBudget:
+    """A `Budget` as a worker sees it: the keeper's."""
+
+    def __init__(self, keeper) -> None:
+        self._keeper = keeper
+
+    def take(self) -> None:
+        import ray
+
+        if (refusal := ray.get(self._keeper.take.remote())) is not None:
+            raise Stop(refusal)
+
+    def spend(self, tokens: int) -> None:
+        import ray
+
+        ray.get(self._keeper.spend.remote(tokens))
 
 
 class Worker:
@@ -92,14 +127,20 @@ class RayEngine:
     Args:
         settings: of the cluster; its actors are the captioners.
         device: "auto", "cpu" or "cuda", of the captioners.
+        budget: that of the stages' endpoints; they share it while Ray runs.
 
     Raises:
         MissingExtra: if Ray is not installed.
     """
 
-    def __init__(self, settings: RaySettings = RaySettings(), device: str = "auto") -> None:  # noqa: B008 (frozen)
+    def __init__(
+        self,
+        settings: RaySettings = RaySettings(),  # noqa: B008 (frozen)
+        device: str = "auto",
+        budget: Budget | None = None,
+    ) -> None:
         self.ray = require_ray()
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.budget = settings, device, budget or Budget()
 
     def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
         if not jobs:
@@ -107,15 +148,25 @@ class RayEngine:
         with cluster(self.ray, self.settings) as resources:
             layout = Layout.of(self.settings, resources, self.device, len(jobs))
             keeper = self._keeper(store.path)
-            waiting = {job.source.video_id: job for job in jobs}
-            for row in self._rows(steps, jobs, keeper, layout):
-                job, outcomes = pickle.loads(row["state"])
-                begun = waiting.pop(job.source.video_id)
-                for number, outcome in enumerate(outcomes):
-                    yield number, begun, outcome
-                    begun = begun.after(steps[number])
-            for job in waiting.values():
-                yield 0, job, Outcome(LATER, "failed", "Ray could not bring it through the stages (its log tells why)")
+            self.budget.shared = RemoteBudget(keeper)
+            try:
+                yield from self._outcomes(steps, jobs, keeper, layout)
+            finally:
+                spent = self.ray.get(keeper.budget.remote())
+                self.budget.shared, self.budget.requests, self.budget.tokens = None, spent.requests, spent.tokens
+
+    def _outcomes(
+        self, steps: Sequence[Step], jobs: Sequence[Job], keeper, layout: Layout
+    ) -> Iterator[tuple[int, Job, Outcome]]:
+        waiting = {job.source.video_id: job for job in jobs}
+        for row in self._rows(steps, jobs, keeper, layout):
+            job, outcomes = pickle.loads(row["state"])
+            begun = waiting.pop(job.source.video_id)
+            for number, outcome in enumerate(outcomes):
+                yield number, begun, outcome
+                begun = begun.after(steps[number])
+        for job in waiting.values():
+            yield 0, job, Outcome(LATER, "failed", "Ray could not bring it through the stages (its log tells why)")
 
     def _keeper(self, path: Path):
         """The keeper, on this machine, where the file is."""
@@ -123,7 +174,7 @@ class RayEngine:
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-        return self.ray.remote(**options)(Keeper).remote(os.path.abspath(path))
+        return self.ray.remote(**options)(Keeper).remote(os.path.abspath(path), self.budget)
 
     def _rows(self, steps: Sequence[Step], jobs: Sequence[Job], keeper, layout: Layout) -> Iterator[dict]:
         """The row of each video as it comes out of the last step; one that Ray gives up does not come."""

@@ -46,6 +46,7 @@ class SelectStage(Stage):
     """
 
     name = "select"
+    only_selects = True
 
     def __init__(
         self,

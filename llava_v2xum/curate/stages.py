@@ -59,9 +59,12 @@ class Stage(ABC):
     Attributes:
         name: of the stage.
         workers: how many videos one process works on at a time; `work` is then called by as many threads.
+        only_selects: whether its settings decide which videos go on and nothing else: what it finds of a content does
+            not depend on them, and neither does what later stages find.
     """
 
     name: ClassVar[str]
+    only_selects: ClassVar[bool] = False
     workers: int = 1
 
     @abstractmethod
@@ -95,10 +98,10 @@ class Stage(ABC):
 
 
 def fingerprints(stages: Sequence[Stage]) -> list[str]:
-    """One for each stage: it changes when the stage's settings, or those of one before it, change."""
-    found, text = [], ""
+    """One for each stage: it changes when the stage's settings, or those that its results depend on, change."""
+    found, before = [], ""
     for stage in stages:
-        text = json.dumps([text, stage.name, stage.settings()], sort_keys=True)
-        text = hashlib.sha256(text.encode()).hexdigest()[:16]
-        found.append(text)
+        text = json.dumps([before, stage.name, stage.settings()], sort_keys=True)
+        found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        before = "" if stage.only_selects else found[-1]
     return found

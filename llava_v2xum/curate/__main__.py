@@ -1,0 +1,107 @@
+"""`python -m llava_v2xum.curate VIDEOS --out DIR`: videos in, an instruction-tuning set out; see options.py."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..atomic import replacing
+from ..ray_cluster import RaySettings
+from .budget import Budget
+from .finish import Making, write_data_set
+from .options import STAGES, parse_arguments
+from .pipeline import models_of, options_of, prompts_of, stages_of
+from .progress import Progress
+from .run import Curated, Engine, LocalEngine, Run
+from .sources import find_sources
+from .stages import Source, Stop
+from .store import Store
+
+DONE, SOME_FAILED, WRONG, STOPPED = 0, 1, 2, 3  # the exit status; options.py tells people
+STORE_FILE = "work.sqlite"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    progress = Progress(args.quiet)
+    try:
+        budget = Budget(args.max_requests, args.max_tokens)
+        stages = stages_of(args, budget)
+        sources = find_sources(args.videos, args.list)
+        with _folder(args.out):
+            store = Store(args.out / STORE_FILE)
+            try:
+                curated = Run(stages, store, _engine(args, budget), progress).go(sources)
+                return _end(args, sources, curated, progress)
+            finally:
+                store.close()
+    except Stop as stop:
+        progress.say(f"stopped: {stop}\nWhat was found is kept: the same command goes on from here.")
+        return STOPPED
+    except KeyboardInterrupt:
+        progress.say("stopped: what was found is kept, the same command goes on from here")
+        return STOPPED
+    except (ValueError, OSError, ImportError) as error:
+        progress.say(f"error: {error}")
+        return WRONG
+
+
+def _engine(args: argparse.Namespace, budget: Budget) -> Engine:
+    if args.engine == "process":
+        return LocalEngine()
+    from .ray_run import RayEngine
+
+    return RayEngine(RaySettings(args.ray_address, args.ray_captioners, args.ray_gpus), args.device, budget)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """The output folder, for this process alone."""
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{path}: another run works in this folder: wait for its end, or give another") from error
+        yield
+
+
+def _end(args: argparse.Namespace, sources: Sequence[Source], curated: Curated, progress: Progress) -> int:
+    """Write what was asked for, and tell it."""
+    if args.until is not None and args.until != STAGES[-1]:
+        path = args.out / f"{args.until}.jsonl"
+        with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
+            for video_id, found in curated.finished.items():
+                file.write(json.dumps({"video_id": video_id, **found[args.until]}, ensure_ascii=False) + "\n")
+        progress.say(f"{len(curated.finished)} of {len(sources)} videos: {path}")
+    else:
+        making = Making(
+            args.tasks, args.splits, args.seed, args.preview, models_of(args), prompts_of(args), options_of(args),
+            args.grammar, args.plausibility, None if args.device == "auto" else args.device,
+        )  # fmt: skip
+        counts = write_data_set(args.out, sources, curated, making)
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        progress.say(
+            f"{sum(counts.values())} of {len(sources)} videos ({told}): {args.out}; "
+            f"look at {args.out / 'preview.html'} and {args.out / 'card.md'}"
+        )
+    if curated.failed:
+        first = curated.failed[0]
+        progress.say(
+            f"{len(curated.failed)} videos failed and are tried again by the next run; the first: {first.video_id}: "
+            f"{first.stage}: {first.reason}"
+        )
+        return SOME_FAILED
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The arguments of the command -> its stages."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .budget import Budget
+from .caption import CaptionStage
+from .captioners import captioner_of
+from .endpoint import Endpoint
+from .extract import ExtractStage
+from .extractive import ExtractiveStage
+from .filtering import FilterStage
+from .options import STAGES
+from .prompts import Prompt
+from .refine import RefineStage
+from .select import AestheticOptions, SelectStage
+from .stages import Stage
+
+
+def stages_of(args: argparse.Namespace, budget: Budget) -> list[Stage]:
+    """The stages up to `--until`, in their order; nothing is loaded and nobody is called yet.
+
+    Args:
+        args: of `options.parse_arguments`.
+        budget: of all endpoints.
+
+    Raises:
+        ValueError: naming the file or the option, if a prompt or a model's name cannot be used.
+        OSError: if a prompt cannot be read.
+    """
+    makers = {"select": _select, "caption": _caption, "extract": _extract, "filter": _filter, "refine": _refine}
+    wanted = STAGES[: STAGES.index(args.until or STAGES[-1]) + 1]
+    return [makers[name](args, budget) for name in wanted]
+
+
+def endpoint_of(args: argparse.Namespace, budget: Budget, base_url: str | None, model: str | None) -> Endpoint | None:
+    """The endpoint at that address, or None where there is none."""
+    if base_url is None:
+        return None
+    return Endpoint(
+        base_url,
+        model,
+        api_key_env=args.api_key_env,
+        timeout_seconds=args.timeout,
+        tries=args.tries,
+        concurrency=args.concurrency,
+        budget=budget,
+    )
+
+
+def models_of(args: argparse.Namespace) -> dict[str, str]:
+    """What each stage's model is called, for the card."""
+    found = {"caption": args.captioner, "extract": args.model or args.extract_encoder or "similarity of words"}
+    if args.bertscore_threshold is not None:
+        found["filter"] = args.bertscore_model
+    if args.model and not args.no_refine:
+        found["refine"] = args.model
+    return found
+
+
+def prompts_of(args: argparse.Namespace) -> dict[str, str]:
+    """The hash of each prompt that is asked, for the card."""
+    asked = {"caption": True, "extract": bool(args.endpoint), "refine": bool(args.endpoint) and not args.no_refine}
+    return {name: Prompt.load(name, getattr(args, f"{name}_prompt")).hash for name in asked if asked[name]}
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the results depend on beside models and prompts, for the card: no address, no path."""
+    names = ("min_duration", "max_duration", "keep_duplicates", "caption_tokens", "fraction", "bertscore_threshold",
+             "no_refine", "seed")  # fmt: skip
+    return {name: getattr(args, name) for name in names} | {"tasks": list(args.tasks), "splits": list(args.splits)}
+
+
+def _select(args: argparse.Namespace, budget: Budget) -> Stage:
+    aesthetic = None
+    if args.aesthetic_predictor is not None:
+        aesthetic = AestheticOptions(args.aesthetic_predictor, args.aesthetic_clip, args.aesthetic_threshold)
+    return SelectStage(args.min_duration, args.max_duration, aesthetic, duplicates=not args.keep_duplicates)
+
+
+def _caption(args: argparse.Namespace, budget: Budget) -> Stage:
+    endpoint = endpoint_of(args, budget, args.caption_endpoint, args.captioner)
+    options: dict[str, Any] = {"max_new_tokens": args.caption_tokens, "batch_size": args.caption_batch}
+    captioner = captioner_of(args.captioner, endpoint, device=args.device, dtype=args.dtype, **options)
+    return CaptionStage(captioner, Prompt.load("caption", args.caption_prompt), features=args.features)
+
+
+def _extract(args: argparse.Namespace, budget: Budget) -> Stage:
+    endpoint = endpoint_of(args, budget, args.endpoint, args.model)
+    if endpoint is None:
+        return ExtractiveStage(args.fraction, encoder=args.extract_encoder)
+    prompt = Prompt.load("extract", args.extract_prompt)
+    return ExtractStage(endpoint, prompt, fraction=args.fraction, context_tokens=args.context_tokens)
+
+
+def _filter(args: argparse.Namespace, budget: Budget) -> Stage:
+    return FilterStage(args.bertscore_model, args.bertscore_threshold)
+
+
+def _refine(args: argparse.Namespace, budget: Budget) -> Stage:
+    endpoint = None if args.no_refine else endpoint_of(args, budget, args.endpoint, args.model)
+    return RefineStage(endpoint, Prompt.load("refine", args.refine_prompt), context_tokens=args.context_tokens)
