@@ -128,6 +128,16 @@ def test_what_tells_the_same_goes(captions):
     assert all(meant[frame] == meant[one["like"]] and 0.93 < one["score"] <= 1 for frame, one in dropped.items())
 
 
+def test_captions_that_the_tiny_encoder_does_not_know_are_told_of(caplog):
+    stage = FilterStage("shapes")
+    stage._scorer = Table()
+    for text, told in (("A red star moves across the top.", 0), ("Two old men play guitars in the middle.", 1)):
+        stage.work(SOURCE, {"caption": {"captions": [text]}, "extract": {"frames": [0]}}, None)
+        assert len(caplog.records) == told
+    assert "video: BERTScore's encoder 'shapes' knows the sentences of rendered clips alone" in caplog.text
+    assert "5 of 8 words are others" in caplog.text
+
+
 @needs_bert_score
 def test_few_and_equal_captions():
     assert filtered(["A red star moves across the top."], [0]) == {"frames": [0], "dropped": []}

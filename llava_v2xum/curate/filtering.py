@@ -12,6 +12,7 @@ Shapes: M chosen captions, P = M (M - 1) / 2 pairs of them.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -22,8 +23,11 @@ import numpy as np
 from ..evaluate.bertscores import SHAPES, SHAPES_FOLDER, BertScoreOptions, load_scorer
 from ..evaluate.extras import MissingExtra
 from .loaded import LoadedOnce, model_identity
+from .sentence_vectors import words
 from .stages import Source, Stage, Stop
 from .store import Ledger
+
+logger = logging.getLogger(__name__)
 
 THRESHOLD = 0.93  # paper, section 3.1
 _DECIMALS = 6  # two machines' scores agree up to here; they are rounded before they are compared
@@ -155,9 +159,23 @@ class FilterStage(Stage):
             return {"frames": frames, "dropped": []}
         every = before["caption"]["captions"]
         captions = [every[frame] for frame in frames]
+        if self.model == SHAPES:
+            _warn_of_strangers(source, captions)
         kept, dropped = keep_first(self._scorer.scores(captions), self.threshold)
         told = [{**one, "frame": frames[one["frame"]], "like": frames[one["like"]]} for one in dropped]
         return {"frames": [frames[place] for place in kept], "dropped": told}
+
+
+def _warn_of_strangers(source: Source, captions: Sequence[str]) -> None:
+    """Tell a user who gave the rendered world's encoder other captions: it finds nearly all of them alike."""
+    known = set((SHAPES_FOLDER / "vocab.txt").read_text(encoding="utf-8").split())
+    said = [word for text in captions for word in words(text)]
+    strange = sum(word not in known for word in said)
+    if 2 * strange > len(said):
+        logger.warning(
+            "%s: BERTScore's encoder 'shapes' knows the sentences of rendered clips alone, and %d of %d words are "
+            "others: it finds nearly all captions alike. Give --bertscore-model another", source.video_id, strange, len(said),
+        )  # fmt: skip
 
 
 def _cannot(model: str, error: Exception) -> str:
