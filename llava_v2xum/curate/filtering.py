@@ -174,7 +174,8 @@ def _warn_of_strangers(source: Source, captions: Sequence[str]) -> None:
     if 2 * strange > len(said):
         logger.warning(
             "%s: BERTScore's encoder 'shapes' knows the sentences of rendered clips alone, and %d of %d words are "
-            "others: it finds nearly all captions alike. Give --bertscore-model another", source.video_id, strange, len(said),
+            "others: it finds nearly all captions alike. Give --bertscore-model another",
+            source.video_id, strange, len(said),
         )  # fmt: skip
 
 
