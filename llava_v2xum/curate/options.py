@@ -88,7 +88,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
     add("--caption-batch", type=int, default=16, metavar="N", help="frames captioned at a time (%(default)s)")
     add("--features", metavar="DIR", help="also store each video's features for training there, by the captioner's "
         "own tower, as `python -m llava_v2xum.features` does")  # fmt: skip
-    add("--device", default="auto", help="of the captioner: auto, cpu, cuda (%(default)s)")
+    add("--device", default="auto", help="of the models here: auto, cpu, cuda (%(default)s)")
     add("--dtype", default="auto", help="of the captioner's weights (%(default)s: bfloat16 on a GPU, else float32)")
 
 
@@ -121,6 +121,8 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
         "hub name) in place of their words")  # fmt: skip
     add("--bertscore-model", default="roberta-large", metavar="NAME",
         help="encoder of BERTScore: a folder, a hub name, or 'shapes' (%(default)s)")  # fmt: skip
+    add("--bertscore-layers", type=int, metavar="N", help="the encoder's layer to compare (default: the one that "
+        "bert-score has tuned; a model it does not know needs it)")  # fmt: skip
     add("--bertscore-threshold", type=_threshold, default=0.93, metavar="X",
         help="captions more alike than this are one; 'none' keeps all (%(default)s)")  # fmt: skip
     add("--refine-prompt", metavar="FILE", help="in place of the packaged one")
@@ -162,8 +164,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error("--endpoint needs --model, the model's name there")
     if args.model and not args.endpoint:
         parser.error("--model is a name at an endpoint: give --endpoint URL too")
-    for name in ("caption_tokens", "caption_batch", "tries", "concurrency", "context_tokens", "max_requests",
-                 "max_tokens", "ray_captioners"):  # fmt: skip
+    for name in ("caption_tokens", "caption_batch", "bertscore_layers", "tries", "concurrency", "context_tokens",
+                 "max_requests", "max_tokens", "ray_captioners"):  # fmt: skip
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     return args

@@ -90,15 +90,20 @@ def _caption(args: argparse.Namespace, budget: Budget) -> Stage:
 def _extract(args: argparse.Namespace, budget: Budget) -> Stage:
     endpoint = endpoint_of(args, budget, args.endpoint, args.model)
     if endpoint is None:
-        return ExtractiveStage(args.fraction, encoder=args.extract_encoder)
+        return ExtractiveStage(args.fraction, args.extract_encoder, _device(args))
     prompt = Prompt.load("extract", args.extract_prompt)
     return ExtractStage(endpoint, prompt, fraction=args.fraction, context_tokens=args.context_tokens)
 
 
 def _filter(args: argparse.Namespace, budget: Budget) -> Stage:
-    return FilterStage(args.bertscore_model, args.bertscore_threshold)
+    return FilterStage(args.bertscore_model, args.bertscore_threshold, args.bertscore_layers, _device(args))
 
 
 def _refine(args: argparse.Namespace, budget: Budget) -> Stage:
     endpoint = None if args.no_refine else endpoint_of(args, budget, args.endpoint, args.model)
     return RefineStage(endpoint, Prompt.load("refine", args.refine_prompt), context_tokens=args.context_tokens)
+
+
+def _device(args: argparse.Namespace) -> str | None:
+    """The device for what takes None as its own choice."""
+    return None if args.device == "auto" else args.device
