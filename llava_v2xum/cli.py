@@ -160,6 +160,7 @@ class Run:
             thumbnails="sheet" in args.formats,
             drafts=not args.no_drafts,
             max_draft=args.max_draft,
+            compile=args.compile,
         )
         with closing(many):  # after an error too the reading ends here, before anything is told
             for made in many:

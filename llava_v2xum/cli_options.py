@@ -101,6 +101,8 @@ def _add_speed(group) -> None:
         f"one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
     add("--no-drafts", action="store_true", help="one token a pass, instead of checking several likely ones")
     add("--max-draft", type=int, metavar="N", help="tokens that are checked at most (default: by the device)")
+    add("--compile", action="store_true", help="compile the decoder's passes first, and on CUDA record them as graphs: "
+        "for many videos and a large model; takes some seconds for each of a few shapes")  # fmt: skip
     add("--draft-table", type=Path, metavar="FILE", help="keep what answers teach about the next ones from run to run")
 
 
@@ -119,6 +121,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--temperature must not be negative, got {args.temperature}")
     if args.load_8bit and args.load_4bit:
         parser.error("--load-8bit and --load-4bit: give one of them")
+    if args.compile and (args.load_8bit or args.load_4bit):
+        parser.error("--compile takes weights as they are, not in 8 or 4 bits")
     if args.draft_table is not None and not args.draft_table.absolute().parent.is_dir():
         parser.error(f"--draft-table: no such folder: {args.draft_table.parent}")
     args.tasks = TASKS if args.task == ALL else (args.task,)

@@ -134,6 +134,7 @@ class Summarizer:
         thumbnails: bool = True,
         drafts: bool = True,
         max_draft: int | None = None,
+        compile: bool = False,
     ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
         """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
 
@@ -155,22 +156,21 @@ class Summarizer:
                 stored need not be decoded.
             drafts: check several likely tokens in one pass (greedy answers only).
             max_draft: how many at most; None leaves it to the engine.
+            compile: compile the decoder's passes first (greedy answers only); see `Engine`.
 
         Yields:
             The summary; of "all" a dict of the three by task, in the order of `tasks.TASKS`.
 
         Raises:
-            ValueError: if the task is none of these, or a number is out of range.
+            ValueError: if the task is none of these, a number is out of range, or the model cannot be compiled.
             VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         tasks = TASKS if task == ALL else (task,)
         prompts = tuple(build_input_ids(self.tokenizer, query_for(name), self.conversation) for name in tasks)
-        if temperature > 0:
-            batch_size, run = 1, self._sampling(max_new_tokens, temperature, seed)
-        else:
-            run = self._greedy(batch_size, max_new_tokens, drafts, max_draft)
+        run = self.runner(batch_size, max_new_tokens, temperature, seed, drafts, max_draft, compile)
+        batch_size = 1 if temperature > 0 else batch_size
         videos = VideoFeatures(
             self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
         )
@@ -203,17 +203,36 @@ class Summarizer:
             line.close()
             self.seconds["wait"] += line.waited_seconds
 
-    def _greedy(self, rows: int, max_new_tokens: int, drafts: bool, max_draft: int | None):
-        """What `in_turn` runs for greedy answers."""
-        drafter = self.drafter if drafts else None
+    def runner(
+        self,
+        batch_size: int = 8,
+        max_new_tokens: int = 1024,
+        temperature: float = 0.0,
+        seed: int = 0,
+        drafts: bool = True,
+        max_draft: int | None = None,
+        compile: bool = False,
+    ) -> Callable[[Iterable[Job | None]], Iterator[tuple[Ticket, list[Answer]]]]:
+        """What takes jobs, whose keys are tickets, and gives answers as `Engine.run` does; see `summarize_many`.
+
+        Greedy answers are counted in `stats`.
+        """
+        if temperature > 0:
+            return self._sampling(max_new_tokens, temperature, seed)
         engine = Engine(
-            self.model, self.tokenizer, rows=rows, max_new_tokens=max_new_tokens, drafter=drafter, max_draft=max_draft
+            self.model,
+            self.tokenizer,
+            rows=batch_size,
+            max_new_tokens=max_new_tokens,
+            drafter=self.drafter if drafts else None,
+            max_draft=max_draft,
+            compile=compile,
         )
         engine.stats = self.stats
         return engine.run
 
     def _sampling(self, max_new_tokens: int, temperature: float, seed: int):
-        """What `in_turn` runs for sampled answers: each has random numbers of its own."""
+        """Sampled answers, each with random numbers of its own."""
 
         def run(jobs: Iterable[Job | None]) -> Iterator[tuple[Ticket, list[Answer]]]:
             for job in filter(None, jobs):

@@ -107,14 +107,7 @@ class RaySummarizer:
         """Of the decoders, over all processes."""
         from .engine import EngineStats
 
-        total = EngineStats()
-        for stats in self._stats.values():
-            for name, value in vars(stats).items():
-                if name != "seconds":
-                    setattr(total, name, getattr(total, name) + value)
-            for part, seconds in stats.seconds.items():
-                total.seconds[part] += seconds
-        return total
+        return sum(self._stats.values(), EngineStats())
 
     def save_draft_table(self, path: str | os.PathLike) -> None:
         """Say that there is none: what is learnt ends with the processes."""

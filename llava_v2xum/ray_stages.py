@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import torch
 
 from .dataset import build_input_ids
-from .engine import Engine, Job
+from .engine import Job
 from .features import FeatureFolder, FrameEncoder
 from .infer import DEMO_CHECKPOINT, Summarizer
 from .ray_rows import Broken, Made, Plan, Stage, portable
-from .shared_engine import Run, SharedEngine
+from .shared_engine import SharedEngine
 from .tasks import ALL, TASKS, query_for
 from .video_features import ReadVideo, VideoFeatures
 from .video_summary import VideoSummary, record_of
@@ -85,21 +85,7 @@ class Options:
     seed: int = 0
     drafts: bool = True
     max_draft: int | None = None
-
-    def runner(self, summarizer: Summarizer) -> Run:
-        """What takes jobs and gives answers; greedy ones are counted in the summarizer's stats."""
-        if self.temperature > 0:
-            return summarizer._sampling(self.max_new_tokens, self.temperature, self.seed)
-        engine = Engine(
-            summarizer.model,
-            summarizer.tokenizer,
-            rows=self.batch_size,
-            max_new_tokens=self.max_new_tokens,
-            drafter=summarizer.drafter if self.drafts else None,
-            max_draft=self.max_draft,
-        )
-        engine.stats = summarizer.stats
-        return engine.run
+    compile: bool = False
 
 
 class Generate(Stage):
@@ -120,7 +106,7 @@ class Generate(Stage):
         try:
             set_threads(plan.threads)
             self.summarizer = Summarizer.from_pretrained(**plan.model)
-            self.shared = SharedEngine(options.runner(self.summarizer))
+            self.shared = SharedEngine(self.summarizer.runner(**asdict(options)))
         except Exception as error:  # told with the first video: Ray would bury it in a report of its own
             self.error = error
 

@@ -68,6 +68,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--tokenizer", type=Path, help="a LLaMA-type tokenizer.model, or its folder, for models of random weights")
     add("--tower", choices=["demo", "large"], default="demo", help="of models of random weights (%(default)s)")
     add("--max-new-tokens", type=int, default=1024, help="where answers are cut off (%(default)s)")
+    add("--compile", action="store_true", help="plain, drafts, three and all with the command's --compile")
     add("--workers", type=int, help="processes that read videos (default: the command's own choice)")
     add("--rounds", type=int, default=3)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -155,7 +156,7 @@ def jobs_of(args: argparse.Namespace, videos: list[str], work: Path) -> Iterator
     for model in args.models:
         job = Job(
             "", model, tuple(videos), str(work), device=args.device, dtype=args.dtype, workers=args.workers,
-            max_new_tokens=args.max_new_tokens,
+            max_new_tokens=args.max_new_tokens, compile=args.compile,
         )  # fmt: skip
         if model != "demo":
             given, others = real_answers(args.answers, len(videos))

@@ -4,55 +4,18 @@ from __future__ import annotations
 
 import copy
 import itertools
-import random
 from collections import Counter
-from pathlib import Path
 
-import numpy as np
+import greedy
 import pytest
 import torch
 import weights
+from greedy import LIMIT, VIDEOS, Drafts, assert_same, changes
 
-import llava_v2xum
-from llava_v2xum.dataset import build_input_ids
-from llava_v2xum.decoding import generate_answers, generated_answers
+from llava_v2xum.decoding import generate_answers
 from llava_v2xum.drafting import drafter_for
 from llava_v2xum.engine import Engine, Job
 from llava_v2xum.engine import cache as cache_module
-from llava_v2xum.shapes import draw_frames, make_clip
-from llava_v2xum.tasks import query_for
-
-TASKS = ("both", "video", "text")
-LIMIT = 24  # tokens of an answer of random weights
-
-
-class Drafts:
-    """Proposes what a function makes of what truly comes next; remembers what it was taught."""
-
-    def __init__(self, truths, change) -> None:
-        self.truths, self.change, self.learnt = [list(truth) for truth in truths], change, []
-
-    def propose(self, answer, limit):
-        coming = next((truth[len(answer) :] for truth in self.truths if truth[: len(answer)] == list(answer)), [])
-        return self.change(coming, limit)
-
-    def learn(self, answer):
-        self.learnt.append(tuple(answer))
-
-
-def changes(vocabulary: int, eos: int) -> dict:
-    """Ways to draft, from what truly comes next and the limit; some break what a drafter should keep to."""
-    luck = random.Random(0)
-    return {
-        "right": lambda coming, limit: coming[:limit],
-        "wrong": lambda coming, limit: [(token + 1) % vocabulary for token in coming[:limit]],
-        "right, then wrong": lambda coming, limit: [*coming[: limit // 2], *coming[limit // 2 : limit][::-1]],
-        "any": lambda coming, limit: [luck.randrange(vocabulary) for _ in range(luck.randrange(limit + 1))],
-        "longer than asked for": lambda coming, limit: [*coming, *coming, 5, 6, 7] * 9,
-        "an end in the middle": lambda coming, limit: [*coming[:2], eos, *coming[2:limit]],
-        "no tokens at all": lambda coming, limit: [*coming[:1], -200, vocabulary, 10**9],
-        "none": lambda coming, limit: [],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -61,34 +24,13 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def prompts(tokenizer):
-    return tuple(build_input_ids(tokenizer, query_for(task), "v1") for task in TASKS)
-
-
-VIDEOS = [weights.numbers(length, weights.CHANNELS, name=f"video {length}") for length in (100, 37, 5, 80)]
+def prompts():
+    return greedy.prompts(weights.tokenizer())
 
 
 @pytest.fixture(scope="module", params=["a key head for each head", "a key head for all"])
-def tiny(request, tokenizer, prompts):
-    """A tiny model of random weights and, of every video, transformers' greedy answer to every prompt."""
-    model = weights.video_model(num_key_value_heads=2 if "each" in request.param else 1)
-    truths = [greedy(model, tokenizer, prompts, video, LIMIT) for video in VIDEOS]
-    assert len({answer.token_ids for answers in truths for answer in answers}) > 8
-    return model, truths
-
-
-def greedy(model, tokenizer, prompts, video, max_new_tokens):
-    """One at a time, as nothing of the engine is used for it."""
-    return [generated_answers(model, tokenizer, [prompt], [video], max_new_tokens)[0] for prompt in prompts]
-
-
-def assert_same(answers, truths) -> None:
-    for answer, truth in zip(answers, truths, strict=True):
-        assert answer.token_ids == truth.token_ids
-        assert (answer.text, answer.finished) == (truth.text, truth.finished)
-        assert (answer.importance is None) == (truth.importance is None)
-        if truth.importance is not None:
-            np.testing.assert_allclose(answer.importance, truth.importance, atol=1e-6)
+def tiny(request):
+    return greedy.tiny_world(key_heads=2 if "each" in request.param else 1)
 
 
 @pytest.mark.pinned
@@ -156,7 +98,7 @@ def test_the_prefix_of_several_prompts_is_computed_once(tiny, tokenizer, prompts
 def test_prompts_that_differ_before_the_video_are_answered_alone(tiny, tokenizer, prompts):
     model, truths = tiny
     other = torch.cat([prompts[0][:5], prompts[0][9:]])
-    (truth,) = greedy(model, tokenizer, [other], VIDEOS[2], LIMIT)
+    (truth,) = greedy.answers(model, tokenizer, [other], VIDEOS[2], LIMIT)
     for rows in (1, 3):
         made = Engine(model, tokenizer, rows=rows, max_new_tokens=LIMIT)
         ((_, answers),) = made.run([Job("a", (*prompts[:2], other), VIDEOS[2])])
@@ -166,7 +108,7 @@ def test_prompts_that_differ_before_the_video_are_answered_alone(tiny, tokenizer
 def test_a_prompt_that_is_the_beginning_of_another_and_one_that_comes_twice(tiny, tokenizer, prompts):
     model, truths = tiny
     short = prompts[0][:-4]
-    (truth,) = greedy(model, tokenizer, [short], VIDEOS[2], LIMIT)
+    (truth,) = greedy.answers(model, tokenizer, [short], VIDEOS[2], LIMIT)
     made = Engine(model, tokenizer, rows=2, max_new_tokens=LIMIT)
     ((_, answers),) = made.run([Job("a", (short, prompts[0], prompts[0]), VIDEOS[2])])
     assert_same(answers, [truth, truths[2][0], truths[2][0]])
@@ -279,7 +221,7 @@ def test_a_video_of_nan_spoils_no_other(tiny, tokenizer, prompts):
 def test_pixels_go_through_the_tower_once(tiny, tokenizer, prompts, monkeypatch):
     model, _ = tiny
     pixels = weights.numbers(4, 3, 28, 28, name="pixels")
-    truths = greedy(model, tokenizer, prompts, pixels, 5)
+    truths = greedy.answers(model, tokenizer, prompts, pixels, 5)
     calls, encode = [], model.encode_frames
     monkeypatch.setattr(model, "encode_frames", lambda video, *rest: (calls.append(video), encode(video, *rest))[1])
     ((_, answers),) = Engine(model, tokenizer, max_new_tokens=5).run([Job("a", prompts, pixels)])
@@ -289,19 +231,7 @@ def test_pixels_go_through_the_tower_once(tiny, tokenizer, prompts, monkeypatch)
 
 @pytest.fixture(scope="module")
 def demo():
-    """The shipped weights on drawn clips: answers as real ones, with lists that cite frames."""
-    from llava_v2xum.checkpoint import load_pretrained
-
-    tokenizer, model, encoder = load_pretrained(
-        Path(llava_v2xum.__file__).parent / "shapes" / "checkpoint", device="cpu"
-    )
-    clips = [make_clip(77, index) for index in range(4)]
-    videos = [encoder(draw_frames(clip, np.linspace(0, clip.total_frames - 1, 100).astype(int))) for clip in clips]
-    prompts = tuple(build_input_ids(tokenizer, query_for(task), "v1") for task in TASKS)
-    truths = [greedy(model, tokenizer, prompts, video, 100) for video in videos]
-    assert [answer.importance is not None for row in truths for answer in row] == [True, True, False] * 4
-    assert {answer.finished for row in truths for answer in row} == {True, False}
-    return tokenizer, model, videos, prompts, truths
+    return greedy.demo_world()
 
 
 @pytest.mark.pinned

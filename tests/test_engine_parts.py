@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields
 
+import accelerate
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
 import weights
 
 from llava_v2xum.drafting import worthwhile_lengths
-from llava_v2xum.engine import EngineStats
+from llava_v2xum.engine import Engine, EngineStats
 from llava_v2xum.engine import cache as cache_module
 from llava_v2xum.engine.cache import RowCache
 from llava_v2xum.engine.decoder import Segment, check_decoder, run_block, run_segments
@@ -105,8 +108,9 @@ def test_positions_that_were_rejected_leave_no_trace(llama):
 
 @pytest.mark.pinned
 def test_a_decoder_that_does_what_is_not_done_here_is_refused():
-    llama = weights.video_model().get_model()
-    check_decoder(llama)
+    model = weights.video_model()
+    check_decoder(model)
+    llama = model.get_model()
 
     class Twice(type(llama.layers[1])):
         def forward(self, *args, **kwargs):
@@ -114,13 +118,37 @@ def test_a_decoder_that_does_what_is_not_done_here_is_refused():
 
     llama.layers[1].__class__ = Twice
     with pytest.raises(ValueError, match="layer 1 of the decoder: expected a LlamaDecoderLayer, got a Twice"):
-        check_decoder(llama)
-    other = weights.video_model().get_model()
-    other.layers[0].self_attn = torch.nn.Identity()
+        check_decoder(model)
+    other = weights.video_model()
+    other.get_model().layers[0].self_attn = torch.nn.Identity()
     with pytest.raises(ValueError, match="layer 0 of the decoder: expected a LlamaAttention, got a Identity"):
         check_decoder(other)
     with pytest.raises(ValueError, match="rope_scaling of the type 'dynamic'"):
-        check_decoder(weights.video_model(**stretched("dynamic")).get_model())
+        check_decoder(weights.video_model(**stretched("dynamic")))
+
+
+@pytest.mark.pinned
+def test_weights_that_accelerate_has_offloaded_are_refused():
+    model = weights.video_model()
+    accelerate.cpu_offload(model.get_model().layers[1], torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"^layers\.1\.\S+ is on the meta device, .*load the model whole"):
+        Engine(model, weights.tokenizer())
+    model = weights.video_model()
+    model.lm_head.to("meta")
+    with pytest.raises(ValueError, match=r"^lm_head\.weight is on the meta device"):
+        Engine(model, weights.tokenizer())
+    model = weights.video_model()
+    model.get_vision_tower().to("meta")  # no pass goes through it
+    check_decoder(model)
+
+
+@pytest.mark.pinned
+def test_an_adapter_that_learns_prompts_is_refused_and_lora_is_not():
+    prompt = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    wrapped = peft.get_peft_model(weights.video_model(), prompt)
+    with pytest.raises(ValueError, match="peft's PROMPT_TUNING gives the decoder .*: load the base model, or .* LoRA"):
+        Engine(wrapped, weights.tokenizer())
+    check_decoder(peft.get_peft_model(weights.video_model(), peft.LoraConfig(target_modules=["q_proj"])))
 
 
 def states(name: str, *shape: int) -> torch.Tensor:
@@ -144,6 +172,25 @@ def test_the_cache_holds_each_rows_own_positions(monkeypatch):
     truth[0, :, 3:5] = new[0].transpose(0, 1)
     truth[1, :, 9:11] = new[1].transpose(0, 1)
     np.testing.assert_array_equal(keys, truth[:2])
+
+
+def test_reserved_slots_stay_where_they_are_and_keep_what_they_hold(monkeypatch):
+    monkeypatch.setattr(cache_module, "BLOCK", 4)
+    cache, new = RowCache(2), states("row", 1, 3, 2)
+    cache.reserve(5)
+    assert cache.reserved == 8
+    before, _ = cache.write_row(0, 1, 0, new, new)
+    last, _ = cache.write_row(0, 1, 3, *[states("more", 1, 5, 2)] * 2)
+    assert before.data_ptr() == last.data_ptr()
+    cache.reserve(9)
+    cache.reserve(2)
+    assert cache.reserved == 12
+    moved, _ = cache.write_row(0, 1, 8, *[states("most", 1, 1, 2)] * 2)
+    assert moved.data_ptr() != last.data_ptr()
+    np.testing.assert_array_equal(moved[:, :8], last)
+    first, _ = cache.write_row(1, 0, 0, new, new)
+    second, _ = cache.write_row(1, 0, 3, *[states("all", 1, 9, 2)] * 2)
+    assert first.data_ptr() == second.data_ptr()
 
 
 def test_a_row_that_begins_finds_nothing_of_the_one_before():
@@ -218,6 +265,14 @@ def test_the_lengths_of_drafts_are_the_best_of_all(seed):
     longest = max(map(len, chances))
     rates = [rate(chances, [min(width, len(row)) for row in chances], free, width) for width in range(longest + 1)]
     assert rates[block_width(chances, free)] == pytest.approx(max(rates))
+    rows, widths = len(chances) + int(rng.integers(0, 3)), (0, 1, 3, 9)
+    fixed = [*chances, *[[]] * (rows - len(chances))]
+    rates = {
+        width: (rate(fixed, [min(width, len(row)) for row in fixed], free, width) * (free + rows * (1 + width))
+                - rows + len(chances)) / (free + rows * (1 + width))
+        for width in widths
+    }  # fmt: skip
+    assert rates[block_width(chances, free, widths, rows)] == pytest.approx(max(rates.values()))
 
 
 @pytest.mark.parametrize("chances, free", [([0.04761904761904762], 20), ([0.04761904761904762, 1 / 21, 1 / 21], 20)])
@@ -241,3 +296,19 @@ def test_seconds_add_up_also_when_a_part_fails():
     with pytest.raises(KeyError), stats.timed("decode"):
         raise KeyError
     assert stats.seconds["decode"] > once > 0
+
+
+def test_stats_add_up_as_if_one_engine_had_done_it_all():
+    first, second = EngineStats(), EngineStats()
+    numbers = [field.name for field in fields(EngineStats) if field.name != "seconds"]
+    for number, name in enumerate(numbers):
+        setattr(first, name, number)
+        setattr(second, name, 100 * number)
+    first.seconds["decode"] = 1.5
+    second.seconds.update(decode=2.0, draft=0.25)
+    total = sum([first, second], EngineStats())
+    assert [getattr(total, name) for name in numbers] == [101 * number for number in range(len(numbers))]
+    assert total.seconds == {"decode": 3.5, "draft": 0.25}
+    with total.timed("finish"):
+        pass
+    assert "finish" in total.seconds and first.seconds == {"decode": 1.5}

@@ -23,11 +23,20 @@ class RowCache:
 
     Args:
         rows: R.
+
+    Attributes:
+        reserved: slots that every layer has at least (`reserve`).
     """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
+        self.reserved = 0
         self._stores: list[tuple[Tensor, Tensor]] = []  # of each layer the keys and the values, [R, H, K, E]
+
+    def reserve(self, slots: int) -> None:
+        """Give every layer at least so many slots, so that its tensors stay where they are up to there."""
+        self.reserved = max(self.reserved, -(-slots // BLOCK) * BLOCK)
+        self._stores = [tuple(self._grown(store, self.reserved) for store in stores) for stores in self._stores]
 
     def write_row(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write positions `start`.. of one row; returns what their queries may look at.
@@ -78,11 +87,12 @@ class RowCache:
         if layer == len(self._stores):
             empty = like.new_zeros(self.rows, like.shape[0], 0, like.shape[2])
             self._stores.append((empty, empty))
-        if self._stores[layer][0].shape[2] < slots:
-            self._stores[layer] = tuple(self._grown(store, slots) for store in self._stores[layer])
+        self._stores[layer] = tuple(self._grown(store, max(slots, self.reserved)) for store in self._stores[layer])
         return self._stores[layer]
 
     def _grown(self, store: Tensor, slots: int) -> Tensor:
+        if store.shape[2] >= slots:
+            return store
         grown = store.new_zeros(*store.shape[:2], -(-slots // BLOCK) * BLOCK, store.shape[3])
         grown[:, :, : store.shape[2]] = store
         return grown

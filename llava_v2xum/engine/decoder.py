@@ -10,8 +10,9 @@ H key heads, G = A / H, E width of a head, K slots of the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import LongTensor, Tensor
@@ -34,16 +35,29 @@ class Segment:
     count: int
 
 
-def check_decoder(llama) -> None:
-    """Refuse a decoder that would not do here what it does in transformers.
+def check_decoder(model) -> None:
+    """Refuse a model whose decoder would not do here what it does in transformers.
 
     Args:
-        llama: transformers' `LlamaModel`.
+        model: a `LlavaV2XumForCausalLM`, or one that peft has wrapped.
 
     Raises:
-        ValueError: if a layer is not Llama's own, so that it may do more than its modules say, or if a row's rotary
-            positions depend on the other rows.
+        ValueError: if peft puts learnt positions before every prompt, weights are not in memory, a layer is not
+            Llama's own, so that it may do more than its modules say, or a row's rotary positions depend on the others.
     """
+    adapter = getattr(model, "active_peft_config", None)
+    if getattr(adapter, "is_prompt_learning", False):
+        raise ValueError(
+            f"peft's {adapter.peft_type.value} gives the decoder learnt positions beside its weights, which would be "
+            "left out: load the base model, or a checkpoint with LoRA, which can be merged"
+        )
+    llama = model.get_model()
+    for name, weight in weights_of(model):
+        if weight.is_meta:
+            raise ValueError(
+                f"{name} is on the meta device, as accelerate leaves what it offloads to the CPU or a disk: load the "
+                "model whole, without a device_map, on a device that holds it; in 8 or 4 bits it is smaller"
+            )
     for number, layer in enumerate(llama.layers):
         for found, expected in ((layer, LlamaDecoderLayer), (getattr(layer, "self_attn", None), LlamaAttention)):
             if not isinstance(found, expected) or (found is layer and type(layer) is not expected):
@@ -54,6 +68,13 @@ def check_decoder(llama) -> None:
     kind = settings.get("rope_type", settings.get("type"))
     if kind in _BY_LENGTH:
         raise ValueError(f"rope_scaling of the type {kind!r} is not supported: a row's answer would depend on others")
+
+
+def weights_of(model) -> Iterator[tuple[str, Tensor]]:
+    """The names and weights of what a pass goes through; the projector and the tower are not among them."""
+    llama = model.get_model()
+    parts = {"embed_tokens": llama.embed_tokens, "layers": llama.layers, "norm": llama.norm, "lm_head": model.lm_head}
+    return chain.from_iterable(part.named_parameters(name) for name, part in parts.items())
 
 
 def run_segments(
@@ -91,7 +112,35 @@ def run_segments(
     return _run(llama, hidden, torch.cat(spans).to(hidden.device), longest, attend, ends)
 
 
-def run_block(llama, hidden: Tensor, starts: LongTensor, used: int, cache: RowCache) -> Tensor:
+def before_attention(layer, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A layer's queries [Q, A, E], keys and values [Q, H, E] of hidden states [Q, D]."""
+    normed = layer.input_layernorm(hidden)
+    return (_queries(layer, normed, cos, sin), *_keys_and_values(layer, normed, cos, sin))
+
+
+def after_attention(layer, hidden: Tensor, attended: Tensor) -> Tensor:
+    """A layer's hidden states [Q, D] from those it was given and what its heads brought, [Q, A, E]."""
+    hidden = hidden + layer.self_attn.o_proj(attended.flatten(1))
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden)[None])[0]  # 4.37 may split dimension 2
+
+
+@dataclass(frozen=True)
+class Halves:
+    """What a layer does on either side of attention, as it is or compiled."""
+
+    before: Callable[..., tuple[Tensor, Tensor, Tensor]] = before_attention
+    after: Callable[..., Tensor] = after_attention
+
+
+def run_block(
+    llama,
+    hidden: Tensor,
+    starts: LongTensor,
+    used: int,
+    cache: RowCache,
+    longest: int | None = None,
+    halves: Halves = Halves(),
+) -> Tensor:
     """The last hidden states [n, W, D] of the cache's first n rows, all with the same number of positions.
 
     Attention is called once for all rows, and nothing depends on values that lie on the device.
@@ -101,6 +150,8 @@ def run_block(llama, hidden: Tensor, starts: LongTensor, used: int, cache: RowCa
         hidden: embeddings [n, W, D].
         starts: int64 [n], the first position of each row.
         used: K, above all positions.
+        longest: for how many positions tables are made, where the model has some; None is K.
+        halves: of every layer.
     """
     rows, width = hidden.shape[:2]
     positions = starts[:, None] + torch.arange(width, device=starts.device)
@@ -111,11 +162,18 @@ def run_block(llama, hidden: Tensor, starts: LongTensor, used: int, cache: RowCa
         seen = cache.write_rows(layer, positions.to(keys.device), used, keys, values)
         return _attention(queries, *seen, may.to(keys.device)).flatten(0, 1)
 
-    return _run(llama, hidden.flatten(0, 1), positions.flatten(), used, attend).unflatten(0, (rows, width))
+    flat = hidden.flatten(0, 1), positions.flatten()
+    return _run(llama, *flat, longest or used, attend, halves=halves).unflatten(0, (rows, width))
 
 
 def _run(
-    llama, hidden: Tensor, positions: LongTensor, longest: int, attend: Attention, wanted: LongTensor | None = None
+    llama,
+    hidden: Tensor,
+    positions: LongTensor,
+    longest: int,
+    attend: Attention,
+    wanted: LongTensor | None = None,
+    halves: Halves = Halves(),
 ) -> Tensor:
     """Embeddings [Q, D] at positions [Q] through all layers and the last norm.
 
@@ -128,17 +186,25 @@ def _run(
     for number, layer in enumerate(llama.layers):
         device = layer.input_layernorm.weight.device
         hidden, cos, sin = hidden.to(device), cos.to(device), sin.to(device)
-        attention = layer.self_attn
-        normed = layer.input_layernorm(hidden)
-        keys, values = _heads(attention.k_proj(normed), attention), _heads(attention.v_proj(normed), attention)
-        keys = _rotated(keys, cos, sin)
         if wanted is not None and number == len(llama.layers) - 1:
-            positions, hidden, normed = (states[wanted.to(states.device)] for states in (positions, hidden, normed))
+            keys, values = _keys_and_values(layer, layer.input_layernorm(hidden), cos, sin)
+            positions, hidden = (states[wanted.to(states.device)] for states in (positions, hidden))
             cos, sin = (part.to(device) for part in _rotations(llama, hidden, positions, longest))
-        queries = _rotated(_heads(attention.q_proj(normed), attention), cos, sin)
-        hidden = hidden + attention.o_proj(attend(number, queries, keys, values).flatten(1))
-        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)[None])[0]  # 4.37 may split dimension 2
+            queries = _queries(layer, layer.input_layernorm(hidden), cos, sin)
+        else:
+            queries, keys, values = halves.before(layer, hidden, cos, sin)
+        hidden = halves.after(layer, hidden, attend(number, queries, keys, values))
     return llama.norm(hidden.to(llama.norm.weight.device))
+
+
+def _queries(layer, normed: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return _rotated(_heads(layer.self_attn.q_proj(normed), layer.self_attn), cos, sin)
+
+
+def _keys_and_values(layer, normed: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    attention = layer.self_attn
+    keys, values = (_heads(project(normed), attention) for project in (attention.k_proj, attention.v_proj))
+    return _rotated(keys, cos, sin), values
 
 
 def _heads(states: Tensor, attention) -> Tensor:

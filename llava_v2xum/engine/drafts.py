@@ -8,6 +8,7 @@ the number of tokens that it is likely to give. The lengths chosen give the most
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, zip_longest
 
 from ..drafting import Drafter
 
@@ -57,13 +58,23 @@ def draft(
     return ids[:stop], list(chances[:stop])
 
 
-def block_width(chances: Sequence[Sequence[float]], free_positions: float) -> int:
-    """The longest draft that pays, where all rows of a pass are as wide as the widest."""
-    rows, longest = len(chances), max(map(len, chances), default=0)
-    best, best_rate, expected = 0, rows / (free_positions + rows), float(rows)
-    for width in range(1, longest + 1):
-        expected += sum(row[width - 1] for row in chances if len(row) >= width)
-        rate = expected / (free_positions + rows * (1 + width))
-        if rate > best_rate:
-            best, best_rate = width, rate
-    return best
+def block_width(
+    chances: Sequence[Sequence[float]],
+    free_positions: float,
+    widths: Sequence[int] | None = None,
+    rows: int | None = None,
+) -> int:
+    """The longest draft that pays, where all rows of a pass are as wide as the widest.
+
+    Args:
+        chances: of each row's draft (`draft`).
+        widths: ascending lengths of drafts, of which one is taken; None is any up to the longest draft.
+        rows: how many a pass computes, whether at work or not; None is those at work.
+    """
+    gains = [*accumulate((sum(column) for column in zip_longest(*chances, fillvalue=0.0)), initial=len(chances))]
+    rows = len(chances) if rows is None else rows
+
+    def rate(width: int) -> float:
+        return gains[min(width, len(gains) - 1)] / (free_positions + rows * (1 + width))
+
+    return max(range(len(gains)) if widths is None else widths, key=rate)

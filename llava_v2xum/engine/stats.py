@@ -36,6 +36,14 @@ class EngineStats:
     answers: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
+    def __add__(self, other: EngineStats) -> EngineStats:
+        """Both together, as of one engine that did the work of two."""
+        mine, others = vars(self), vars(other)
+        total = EngineStats(**{name: mine[name] + others[name] for name in mine if name != "seconds"})
+        for part, seconds in (*self.seconds.items(), *other.seconds.items()):
+            total.seconds[part] += seconds
+        return total
+
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Add the time that the block takes to a part.

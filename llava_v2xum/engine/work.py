@@ -74,6 +74,10 @@ class Row:
     digits: list[Tensor] = field(default_factory=list)
     trust: Trust = field(default_factory=Trust)
 
+    @property
+    def prompt_positions(self) -> int:
+        return len(self.work.prefix) + len(self.work.rests[self.number])
+
     def digit_logits(self) -> Tensor:
         """[G, 10]."""
         return torch.cat(self.digits)

@@ -1,0 +1,192 @@
+"""One run of an engine: rows that read prompts, check drafts and leave when their answer is finished.
+
+Shapes: L positions that a row has to read, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .answers import Answer, answer_of
+from .cache import RowCache
+from .decoder import Segment, run_segments
+from .drafts import draft
+from .work import Job, Row, Work, open_work
+
+PREFILL_POSITIONS = 8192  # of the prompts in one pass: bounds its activations, and is enough to fill a GPU
+
+
+class Run:
+    """Which row holds what, from the first job to the last.
+
+    Args:
+        engine: the `Engine` whose settings hold; its `idle` is kept up to date.
+        source: jobs; None among them says that none is at hand yet.
+    """
+
+    def __init__(self, engine, source: Iterator[Job | None]) -> None:
+        self.engine, self.stats = engine, engine.stats
+        self.source: Iterator[Job | None] | None = source
+        self.llama = engine.model.get_model()
+        self.cache = RowCache(engine.rows)
+        self.passes = engine.passes_over(self.cache)
+        self.rows: list[Row | None] = [None] * engine.rows
+
+    def advance(self) -> list[tuple[Hashable, list[Answer]]] | None:
+        """Take new jobs, then read their prompts, or else check a draft for every row; None when all is done."""
+        new = self._take()
+        unread = [slot for slot, row in enumerate(self.rows) if row is not None and not row.ids]
+        if unread:
+            with self.stats.timed("prefill"):
+                self._prefill(new, unread)
+        elif any(self.rows):
+            self._decode()
+        elif self.source is None:
+            return None
+        return self._finish()
+
+    def _take(self) -> list[Work]:
+        """Jobs into free rows. A job with more prompts than there are rows lets the others wait."""
+        new = []
+        while self.source is not None and None in self.rows:
+            self.engine.idle = not any(self.rows)
+            try:
+                job = next(self.source)
+            except StopIteration:
+                self.source = None
+                break
+            if job is None:
+                break
+            with self.stats.timed("embed"):
+                work = open_work(self.engine.model, job, self.engine.device)
+            while work.waiting and None in self.rows:
+                self.rows[self.rows.index(None)] = Row(work, work.waiting.popleft())
+            new.append(work)
+        return new
+
+    @torch.inference_mode()
+    def _prefill(self, new: Sequence[Work], unread: Sequence[int]) -> None:
+        """Read the prompts of rows that have no token yet: first what a job's prompts share, once, then the rest."""
+        longest = max(self.rows[slot].prompt_positions for slot in unread)
+        self.passes.make_room(longest + self.engine.max_new_tokens)
+        shared = [(work, [slot for slot in unread if self.rows[slot].work is work]) for work in new if len(work.prefix)]
+        self._read({slots[0]: work.prefix for work, slots in shared})
+        for work, slots in shared:
+            self.cache.copy(slots[0], slots[1:])
+            for slot in slots:
+                self.rows[slot].length = len(work.prefix)
+        self._first_tokens({slot: self.rows[slot].work.rests[self.rows[slot].number] for slot in unread})
+
+    def _first_tokens(self, rests: dict[int, Tensor]) -> None:
+        """Read the embeddings [L, D] that rows still have to read, up to the first token of their answer."""
+        for slot, logits in self._read(rests).items():
+            row = self.rows[slot]
+            row.length += len(rests[slot])
+            self._keep(row, [int(logits.argmax())], logits[None, self.engine.digit_ids].cpu())
+
+    def _read(self, embeds: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Pass embeddings [L, D] of rows through the decoder; the logits [V] behind the last of each row."""
+        last: dict[int, Tensor] = {}
+        for slots in _batches(embeds):
+            lengths = [len(embeds[slot]) for slot in slots]
+            segments = [Segment(slot, self.rows[slot].length, length) for slot, length in zip(slots, lengths)]
+            read = torch.cat([embeds[slot] for slot in slots])
+            hidden = run_segments(self.llama, read, segments, self.cache, ends_only=True)
+            last.update(zip(slots, self.engine.model.lm_head(hidden).float()))
+            self.stats.prefill_passes += 1
+            self.stats.prefill_positions += sum(lengths)
+        return last
+
+    @torch.inference_mode()
+    def _decode(self) -> None:
+        """One pass: every row's last token and its draft; as much of the draft is kept as the model confirms."""
+        if self.passes.in_front:
+            self._close_ranks()
+        slots = [slot for slot, row in enumerate(self.rows) if row is not None]
+        live = [self.rows[slot] for slot in slots]
+        with self.stats.timed("draft"):
+            drafts = self._drafts(live)
+        with self.stats.timed("decode"):
+            fed = [[row.ids[-1], *ids] for row, ids in zip(live, drafts)]
+            chosen, digits = self.passes.choose(slots, live, fed)
+        self.stats.passes += 1
+        self.stats.row_passes += len(live)
+        place = 0
+        for row, ids in zip(live, drafts):
+            tokens = chosen[place : place + len(ids) + 1]
+            right = next((n for n, (mine, true) in enumerate(zip(ids, tokens)) if mine != true), len(ids))
+            row.length += right + 1
+            row.trust.judge(right, len(ids))
+            self.stats.drafted += len(ids)
+            self.stats.accepted += right
+            self._keep(row, tokens[: right + 1], digits[place : place + right + 1])
+            place += len(ids) + 1
+
+    def _drafts(self, live: Sequence[Row]) -> list[list[int]]:
+        """For every row what may come next, at most as much as pays in a pass."""
+        engine = self.engine
+        if engine.drafter is None or engine.max_draft == 0:
+            return [[] for _ in live]
+        limits = [min(engine.max_draft, engine.max_new_tokens - len(row.ids) - 1) for row in live]
+        vocabulary, eos = engine.model.config.vocab_size, engine.tokenizer.eos_token_id
+        drafted = [
+            draft(engine.drafter, row.ids, limit, row.trust, vocabulary, eos) for row, limit in zip(live, limits)
+        ]
+        lengths = self.passes.lengths([chances for _, chances in drafted])
+        return [ids[:length] for (ids, _), length in zip(drafted, lengths)]
+
+    def _keep(self, row: Row, tokens: list[int], digits: Tensor) -> None:
+        """Add tokens to a row, up to an end of sequence and to max_new_tokens."""
+        eos = self.engine.tokenizer.eos_token_id
+        count = tokens.index(eos) + 1 if eos in tokens else len(tokens)
+        count = min(count, self.engine.max_new_tokens - len(row.ids))
+        row.ids += tokens[:count]
+        row.digits.append(digits[:count])
+        self.stats.new_tokens += count
+
+    def _finish(self) -> list[tuple[Hashable, list[Answer]]]:
+        """Answers of the rows that have ended, their places to prompts that wait; returns the jobs that are done."""
+        engine, done = self.engine, []
+        for slot, row in enumerate(self.rows):
+            if row is None or not row.ids:
+                continue
+            ended = row.ids[-1] == engine.tokenizer.eos_token_id
+            if not ended and len(row.ids) < engine.max_new_tokens:
+                continue
+            work = row.work
+            with self.stats.timed("finish"):
+                timeline = engine.model.config.timeline
+                work.answers[row.number] = answer_of(row.ids, row.digit_logits(), engine.tokenizer, timeline)
+                if engine.drafter is not None:
+                    engine.drafter.learn(row.ids)
+            self.stats.answers += 1
+            self.rows[slot] = Row(work, work.waiting.popleft(), len(work.prefix)) if work.waiting else None
+            if work.done:
+                done.append((work.key, [work.answers[number] for number in range(len(work.rests))]))
+        return done
+
+    def _close_ranks(self) -> None:
+        """Move rows from the end into free places, so that those at work are the first ones of the cache."""
+        for slot in range(len(self.rows)):
+            if self.rows[slot] is not None:
+                continue
+            last = max((other for other, row in enumerate(self.rows) if row is not None), default=-1)
+            if last < slot:
+                return
+            self.cache.copy(last, [slot])
+            self.rows[slot], self.rows[last] = self.rows[last], None
+
+
+def _batches(embeds: dict[int, Tensor]) -> Iterator[list[int]]:
+    """Rows that are read in one pass."""
+    batch: list[int] = []
+    for slot in embeds:
+        if batch and sum(len(embeds[other]) for other in (*batch, slot)) > PREFILL_POSITIONS:
+            yield batch
+            batch = []
+        batch.append(slot)
+    if batch:
+        yield batch
