@@ -212,6 +212,31 @@ def test_a_refusal_about_something_else_changes_nothing():
     assert dialect.after("response_format", dialect.request(QUESTION, None, 5, {})) is None
 
 
+@pytest.mark.parametrize("said", [
+    "Failed to initialize samplers: failed to parse grammar",  # llama.cpp
+    "This model does not support response format `json_schema`",
+    "Structured outputs are not available for this model",
+])  # fmt: skip
+def test_words_of_servers_that_take_no_schema(said):
+    body = Dialect().request(QUESTION, SCHEMA, 5, {})
+    assert Dialect().after(said, body) == Dialect("json_object")
+
+
+def test_an_environment_that_allows_no_request_stops_the_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(Stop, match="proxies or certificates cannot be used"):
+        Endpoint("https://127.0.0.1:1/v1", "tiny", tries=1).chat(QUESTION)
+
+
+def test_what_was_asked_in_vain_bears_its_cost(pauses):
+    with OpenAIServer(faults=["500"] * 3 + ["429", "401"]) as server:
+        with pytest.raises(Failed) as failed:
+            of(server, tries=3).chat(QUESTION)
+        with pytest.raises(Stop) as stopped:
+            of(server).chat(QUESTION)
+    assert (failed.value.cost.calls, stopped.value.cost.calls) == (3, 2)
+
+
 def test_the_budget_of_requests_is_never_passed(pauses):
     budget = Budget(max_requests=5)
     with OpenAIServer(faults=["500", "429"]) as server:
@@ -289,7 +314,12 @@ def test_a_pickled_endpoint_answers():
     ("options", "said"),
     [
         ({"base_url": "localhost:8000"}, "expected an address such as"),
-        ({"base_url": "http://host/v1?key=1"}, "expected an address such as"),
+        ({"base_url": "http://host/v1?key=1"}, "expected an address such as [^=]*$"),
+        ({"base_url": "http://host/v1#key=1"}, "expected an address such as [^=]*$"),
+        ({"base_url": "http://host:port/v1"}, "expected an address such as"),
+        ({"base_url": "http://host:99999/v1"}, "expected an address such as"),
+        ({"base_url": "http://a host/v1"}, "expected an address such as"),
+        ({"base_url": "user:name@host/v1"}, "must hold no name and key"),
         ({"model": ""}, "model must be named"),
         ({"tries": 0}, "tries must be positive"),
         ({"concurrency": -1}, "concurrency must be positive"),
@@ -306,6 +336,7 @@ def test_settings_that_are_none(options, said):
         '{"frames": [1, 2]}',
         'Here it is:\n```json\n{"frames": [1, 2]}\n```\nDone {not JSON}.',
         'I choose {"frames": [1, 2]} here.',
+        'For\n```json\n{"type": "object"}\n```\nthis is it:\n```json\n{"frames": [1, 2]}\n```',
         '{"frames": [1.0, 2]}',
     ],
 )
@@ -344,6 +375,12 @@ def test_bodies_are_read_for_what_they_are():
     assert "refused: 'No.'" in read_completion(completion('{"content": null, "refusal": "No."}')).problem
     assert "content filter" in read_completion(completion('{"content": "A"}', '"content_filter"')).problem
     assert read_completion(completion('{"content": "A"}', usage='{"prompt_tokens": -1}')).prompt_tokens is None
+    for text in ("I saw {x}.\\n</think> A dog.", "<thinking>Hm.</thinking>A dog."):  # the first tag is of the prompt
+        assert read_completion(completion(f'{{"content": "{text}"}}')).text == "A dog."
+    cut = read_completion(completion('{"content": "<think>It may be a dog. Or"}', '"length"'))
+    assert (cut.text, "cut off" in cut.problem) == ("", True), "a thought is no answer"
+    long = read_completion(completion(f'{{"content": "{"A dog. " * 10**6}"}}'))
+    assert len(long.text) < 1000 and long.problem == "the answer has 6999999 characters"
     for body in (b"", b"\xff", b"[]", b"{}", b'{"choices": []}', b'{"choices": [{"message": "A"}]}'):
         with pytest.raises(ValueError, match="the body is no"):
             read_completion(body)

@@ -198,9 +198,14 @@ def test_killed_in_the_middle_it_goes_on(tmp_path):
 
 def test_an_endpoint_that_is_down_rejects_nothing(tmp_path):
     with OpenAIServer(faults=["500"] * 6) as server:
+        down = World(tmp_path, server)
         with pytest.raises(Failed):
-            World(tmp_path, server).work(shapes_captions())
+            down.work(shapes_captions())
+        assert down.ledger.spent.calls == 6, "what was asked in vain is told too"
         assert World(tmp_path, server).work(shapes_captions())
+        store = Store(tmp_path / "work.sqlite")
+        assert store.cost("extract", "fingerprint").calls == 7
+        store.close()
 
 
 def test_settings_tell_all_but_the_address(tmp_path):

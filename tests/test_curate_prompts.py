@@ -57,6 +57,9 @@ def test_no_such_prompt_and_no_text(tmp_path):
 
 def test_a_caption_is_one_line():
     assert one_line("  A dog\n\n7: runs.\u2028</Captions >\x00\x1b[1m ") == "A dog 7: runs. /Captions [1m"
+    for text in ("<</captions>>", "< </captions> >", "</cap\u202etions>", "<\x00/captions>"):
+        assert one_line(f"A {text} B") == "A /captions B", "a mark within a mark leaves one"
+    assert one_line("a \u202e<\u2066 b") == "a < b"
     assert one_line("a" * 10, 8) == "aaaaa..." and one_line("a" * 8, 8) == "a" * 8
     assert one_line("\u4e00\u4e8c\u4e09\u56db", 11) == "\u4e00\u4e8c..."  # three bytes each
     assert document([(3, "a"), (10, "b: c")]) == "3: a\n10: b: c"

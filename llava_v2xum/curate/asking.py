@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from .endpoint import Endpoint
 from .replies import shown
+from .stages import counted
 from .store import Ledger
 
 BYTES_PER_TOKEN = 3  # an estimate on the safe side: English has 4 to 5 bytes a token, Chinese and Arabic about 3
@@ -74,7 +75,8 @@ def _stored_answer(
     request = [messages, schema, max_tokens, endpoint.settings(), attempt]
     part = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:32]
     if (answer := ledger.get(part)) is None:
-        reply = endpoint.chat(messages, schema, max_tokens)
+        with counted(ledger):
+            reply = endpoint.chat(messages, schema, max_tokens)
         answer = {"text": reply.text, "value": reply.value, "problem": reply.problem}
         ledger.put(part, answer, reply.cost)
     return answer

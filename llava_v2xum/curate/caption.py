@@ -17,7 +17,7 @@ from ..evaluate.frames import Second, read_moments
 from ..video import VideoError
 from .captioners import Captioner
 from .prompts import Prompt
-from .stages import Failed, Rejected, Source, Stage
+from .stages import Failed, NoResult, Rejected, Source, Stage, Stop, counted
 from .store import Ledger
 
 
@@ -78,10 +78,11 @@ class CaptionStage(Stage):
         def describe(part: range, frames: np.ndarray) -> None:
             try:
                 captions, cost = self.captioner.caption(frames, question)
-            except Failed as error:
-                raise Failed(f"{_name(part)}: {error}") from error
-            except Rejected as error:
-                raise Rejected(error.kind, f"{_name(part)}: {error}") from error
+            except NoResult as error:
+                if not isinstance(error, Stop):
+                    error.args = (f"{_name(part)}: {error}",)
+                with lock, counted(ledger):
+                    raise
             with lock:
                 ledger.put(_name(part), captions, cost)
                 told[part] = captions

@@ -6,12 +6,12 @@ Shapes: k frames, H and W pixels.
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .prompts import CONTROL
 from .store import Cost
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def clean_caption(text: str, finished: bool = True) -> str:
         finished: False if it was cut off: then it ends with its last whole sentence, if it has one.
     """
     text = " ".join(text.encode(errors="replace").decode().split())  # half a surrogate pair cannot be stored
-    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cc")
+    text = CONTROL.sub("", text)
     if len(text) > MOST_CHARACTERS:
         text, finished = text[:MOST_CHARACTERS], False
     ends = [] if finished else [match.end() for match in _SENTENCE_END.finditer(text)]

@@ -14,7 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-_FORMAT_REFUSED = re.compile(r"response_format|json_schema|json_object")
+# "Failed to initialize samplers: failed to parse grammar" is llama.cpp's
+_FORMAT_REFUSED = re.compile(
+    r"response.?format|json.?schema|json_object|structured.?output|parse grammar|grammar is not", re.IGNORECASE
+)
 _OPTIONAL = ("temperature", "seed")
 
 SCHEMA_REQUEST = "Answer with one JSON object that fits this JSON schema, and with nothing else:"

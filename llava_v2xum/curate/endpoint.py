@@ -12,17 +12,17 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..evaluate.extras import require
 from .budget import Budget
 from .dialect import Dialect
 from .faults import Fault, check_hope, pause_seconds, status_fault
 from .replies import Completion, Reply, read_completion, read_value
-from .stages import Failed, Stop
+from .stages import Failed, NoResult, Stop
 from .store import Cost
 
 logger = logging.getLogger(__name__)
@@ -65,9 +65,11 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
-        if "@" in parts.netloc:
+        if "@" in self.base_url:
             raise ValueError(f"the endpoint's address must hold no name and key: set {self.api_key_env} to the key")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        if parts.query or parts.fragment:  # not shown: a key may be in them
+            raise ValueError("expected an address such as http://localhost:8000/v1, without '?' and '#'")
+        if not _is_address(parts):
             raise ValueError(f"expected an address such as http://localhost:8000/v1, got {self.base_url!r}")
         if not self.model:
             raise ValueError("the endpoint's model must be named")
@@ -105,17 +107,20 @@ class Endpoint:
             max_tokens: the most to answer with.
 
         Raises:
-            Failed: if the server gave no answer.
+            Failed: if the server gave no answer; as the next one it bears the cost of its tries.
             Stop: if the budget is spent, or the server refuses the key or does not know the model.
         """
         with self._places:
             if self._refusal is not None:
                 raise Stop(self._refusal)
-            started = time.monotonic()
+            calls, started = 0, time.monotonic()
             try:
-                calls, answer = self._ask(messages, schema, max_tokens)
-            except Stop as stop:
-                self._refusal = str(stop)  # those who wait for their turn need not ask
+                for outcome in self._answers(messages, schema, max_tokens):
+                    calls, answer = calls + 1, outcome
+            except NoResult as error:
+                error.cost = Cost(calls, seconds=time.monotonic() - started)
+                if isinstance(error, Stop):
+                    self._refusal = str(error)  # those who wait for their turn need not ask
                 raise
             seconds = time.monotonic() - started
         cost = Cost(calls, answer.prompt_tokens or 0, answer.completion_tokens or 0, seconds)
@@ -128,24 +133,24 @@ class Endpoint:
         except ValueError as error:
             return Reply(answer.text, None, cost, str(error))
 
-    def _ask(
+    def _answers(
         self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any] | None, max_tokens: int | None
-    ) -> tuple[int, Completion]:
-        """How many tries were made, and what came of the last."""
-        calls = failures = 0
+    ) -> Iterator[Fault | Completion]:
+        """What came of each try; the last is a completion."""
+        failures = 0
         while True:
             if self.budget is not None:
                 self.budget.take()
-            calls += 1
             dialect = self._dialect
             request = dialect.request(messages, schema, max_tokens, self._sampling())
             outcome = self._try(request)
+            if isinstance(outcome, Fault) and outcome.filtered:
+                outcome = Completion("", "the server's content filter took the prompt", None, None)
+            yield outcome
             if isinstance(outcome, Completion):
-                return calls, outcome
+                return
             if self._learnt(dialect, outcome, request):
                 continue
-            if outcome.filtered:
-                return calls, Completion("", "the server's content filter took the prompt", None, None)
             check_hope(outcome, f"the environment variable {self.api_key_env} is {'set' if self._key else 'not set'}")
             failures += 1
             if failures == self.tries:
@@ -188,12 +193,15 @@ class Endpoint:
                 self._key = os.environ.get(self.api_key_env, "").strip()
                 if not re.fullmatch(r"[!-~]*", self._key):
                     raise Stop(f"{self.api_key_env} holds characters that no key has (blanks, line ends or accents)")
-                self._client = openai.OpenAI(
-                    base_url=self.base_url,
-                    api_key=self._key or _NO_KEY,
-                    timeout=self.timeout_seconds,
-                    max_retries=0,
-                )
+                try:
+                    self._client = openai.OpenAI(
+                        base_url=self.base_url,
+                        api_key=self._key or _NO_KEY,
+                        timeout=self.timeout_seconds,
+                        max_retries=0,
+                    )
+                except Exception as error:  # of whatever kind: no request can be sent
+                    raise Stop(f"the environment's proxies or certificates cannot be used: {error}") from None
             return self._client
 
     def _redacted(self, text: str) -> str:
@@ -219,3 +227,11 @@ class Endpoint:
             told, self._usage_told = self._usage_told, False
         if told:
             logger.warning("%s: the server tells no tokens; they count as 0, for --max-tokens too", self.model)
+
+
+def _is_address(parts: SplitResult) -> bool:
+    try:
+        parts.port  # noqa: B018 (it raises where it is no number of a port)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", parts.netloc)

@@ -18,7 +18,9 @@ from string import Template
 _NEEDED = {"caption": set(), "extract": {"captions"}, "refine": {"captions"}}
 _POSSIBLE = {"caption": set(), "extract": {"captions", "count"}, "refine": {"captions", "count"}}
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # the last are halves of characters
+# control characters, halves of characters, and marks that turn the direction of the text behind them
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_TAG = re.compile(r"(?:<\s*)+(/?\s*captions\s*)(?:>\s*)*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,13 @@ def document(captions: Iterable[tuple[int, str]]) -> str:
 def one_line(caption: str, most_bytes: int | None = None) -> str:
     """A caption on one line: a caption is a model's text, and must not look like two, or like the end of them all.
 
-    Control characters are left out; `<` and `>` of the marks that part captions from the prompt are left out too.
+    Characters of `CONTROL` are left out; `<` and `>` of the marks that part captions from the prompt are left out too.
 
     Args:
         most_bytes: of UTF-8, at least 4; what is longer is cut, and ends in dots. None cuts nothing.
     """
-    text = " ".join(_CONTROL.sub("", " ".join(caption.split())).split())
-    text = re.sub(r"<(/?\s*captions\s*)>", r"\1", text, flags=re.IGNORECASE)
+    text = CONTROL.sub("", " ".join(caption.split()))
+    text = " ".join(_TAG.sub(r"\1", text).split())
     if most_bytes is None or len(text.encode()) <= most_bytes:
         return text
     return text.encode()[: most_bytes - 3].decode(errors="ignore").rstrip() + "..."

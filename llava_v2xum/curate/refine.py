@@ -7,7 +7,6 @@ answer that is not one good sentence for each of them is refused, and in the end
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from ..summary import canonical_text
 from .asking import Unusable, ask
 from .endpoint import Endpoint
 from .extract import CAPTION_BYTES, CONTEXT_TOKENS, Lines, room_tokens, windows
-from .prompts import Prompt, document, one_line
+from .prompts import CONTROL, Prompt, document, one_line
 from .stages import Source, Stage
 from .store import Ledger
 
@@ -128,7 +127,7 @@ def checked_sentences(sentences: list[dict[str, Any]], frames: list[int]) -> lis
             raise Unusable(f"{where} has {len(text)} characters; at most {SENTENCE_CHARACTERS} can stand there")
         if mark := _MARKS.search(text):
             raise Unusable(f"{where} holds {mark[0]}, which cannot stand there")
-        if any(unicodedata.category(character) == "Cc" for character in text):
+        if CONTROL.search(text):
             raise Unusable(f"{where} holds a control character")
         texts.append(text)
     return texts

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..evaluate.extras import require
 from .store import Cost
 
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # reasoning models, where the server leaves them in
+# what reasoning models think, where the server leaves it in: the opening tag may be the prompt's (DeepSeek's and Qwen's
+# templates), and the closing one is missing where the answer was cut off
+_THOUGHTS = re.compile(r"\A(?:.*?</think(?:ing)?>|\s*<think(?:ing)?>.*)", re.DOTALL)
 _FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 _SHOWN_CHARACTERS = 300
+_MOST_CHARACTERS = 100_000  # far more than the most tokens that are ever asked for
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,14 @@ def read_completion(body: bytes) -> Completion:
     content = message.get("content")
     text = content if isinstance(content, str) else ""
     text = _THOUGHTS.sub("", text.encode(errors="replace").decode()).strip()  # half a surrogate pair is no character
+    problem = _problem(text, choice.get("finish_reason"), message.get("refusal"))
+    if len(text) > _MOST_CHARACTERS:
+        text, problem = text[:_SHOWN_CHARACTERS], f"the answer has {len(text)} characters"
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Completion(
         text,
-        _problem(text, choice.get("finish_reason"), message.get("refusal")),
+        problem,
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
     )
@@ -83,7 +89,7 @@ def read_completion(body: bytes) -> Completion:
 
 def _problem(text: str, finish_reason: Any, refusal: Any) -> str | None:
     if finish_reason == "length":
-        return "the answer was cut off at its most tokens"
+        return "the answer was cut off at its most tokens, what was thought before it counted"
     if finish_reason == "content_filter":
         return "the server's content filter took the answer"
     if not text:
@@ -101,17 +107,21 @@ def read_value(text: str, schema: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: if there is none, or it does not fit the schema; the message is made for the model to read.
     """
-    value = _find_json(text)
     validator = require("jsonschema", "curate").Draft202012Validator(schema)
-    # the deepest error last would depend on the library's release; the first by its place does not
-    errors = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
-    if errors:
-        place = "".join(f"[{step!r}]" for step in errors[0].absolute_path)
-        raise ValueError(f"the JSON does not fit its schema{' at ' * bool(place)}{place}: {shown(errors[0].message)}")
-    return value
+    errors: list[Any] = []
+    for value in _find_json(text):
+        # the deepest error last would depend on the library's release; the first by its place does not
+        errors = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
+        if not errors:
+            return value
+    if not errors:
+        raise ValueError(f"the answer is no JSON: {shown(text)}")
+    place = "".join(f"[{step!r}]" for step in errors[0].absolute_path)
+    raise ValueError(f"the JSON does not fit its schema{' at ' * bool(place)}{place}: {shown(errors[0].message)}")
 
 
-def _find_json(text: str) -> Any:
+def _find_json(text: str) -> Iterator[Any]:
+    """All of the text, each code fence of it, or from its first brace to its last, as far as these are JSON."""
     candidates = [text, *(match[1] for match in _FENCED.finditer(text)), text[text.find("{") : text.rfind("}") + 1]]
     for candidate in candidates:
         try:
@@ -119,8 +129,7 @@ def _find_json(text: str) -> Any:
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored
         except (ValueError, RecursionError):
             continue
-        return value
-    raise ValueError(f"the answer is no JSON: {shown(text)}")
+        yield value
 
 
 def _no_constant(name: str) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .store import Ledger
+from .store import Cost, Ledger
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,17 @@ class Source:
     path: Path
 
 
-class Rejected(Exception):
+class NoResult(Exception):
+    """Why there is no result.
+
+    Attributes:
+        cost: what was spent all the same, where it is not stored yet.
+    """
+
+    cost: Cost = Cost()
+
+
+class Rejected(NoResult):
     """The video falls out of the data set, for good as long as the settings stay.
 
     Args:
@@ -45,12 +57,24 @@ class Rejected(Exception):
         self.kind = kind
 
 
-class Failed(Exception):
+class Failed(NoResult):
     """The video cannot be worked on now (an endpoint that is down); the next run tries again."""
 
 
-class Stop(Exception):
+class Stop(NoResult):
     """The whole run ends here and can go on later: a budget is spent, or a key is refused."""
+
+
+@contextmanager
+def counted(ledger: Ledger) -> Iterator[None]:
+    """Stores the cost of what ends without a result, as a part that nobody asks for: what was paid stays told."""
+    try:
+        yield
+    except NoResult as error:
+        if error.cost.calls:
+            ledger.put(f"in vain {uuid.uuid4().hex}", str(error), error.cost)
+            error.cost = Cost()
+        raise
 
 
 class Stage(ABC):

@@ -13,7 +13,7 @@ import numpy as np
 
 from .captioners import MAX_NEW_TOKENS, MAX_SIDE, clean_caption
 from .endpoint import Endpoint
-from .stages import Failed, Rejected
+from .stages import Failed, NoResult, Rejected
 from .store import Cost
 
 JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
@@ -60,23 +60,28 @@ class EndpointCaptioner:
             Failed: if the server gives no answer, or an empty one as often as it is asked.
             Stop: as `Endpoint.chat`.
         """
-        told = [self._caption(frame, prompt) for frame in frames]
-        return [caption for caption, _ in told], sum((cost for _, cost in told), Cost())
+        spent: list[Cost] = []
+        try:
+            captions = [self._caption(frame, prompt, spent) for frame in frames]
+        except NoResult as error:
+            error.cost = sum(spent, error.cost)
+            raise
+        return captions, sum(spent, Cost())
 
-    def _caption(self, frame: np.ndarray, prompt: str) -> tuple[str, Cost]:
+    def _caption(self, frame: np.ndarray, prompt: str, spent: list[Cost]) -> str:
         content = [
             {"type": "text", "text": prompt},
             {"type": "image_url", "image_url": {"url": data_url(frame, self.max_side)}},
         ]
-        messages, cost = [{"role": "user", "content": content}], Cost()
+        messages = [{"role": "user", "content": content}]
         for attempt in range(1, ATTEMPTS + 1):
             reply = self.endpoint.chat(messages, None, self.max_new_tokens)
-            cost += reply.cost
+            spent.append(reply.cost)
             if reply.problem is not None and "content filter" in reply.problem:
                 raise Rejected("caption", reply.problem)
             caption = clean_caption(reply.text, finished=reply.problem is None)
             if caption:
-                return caption, cost
+                return caption
             # the same question would get the same answer, from a model that always says what is likeliest
             messages = [
                 messages[0],
