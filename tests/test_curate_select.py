@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import random
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from llava_v2xum.curate import duplicates, select
-from llava_v2xum.curate.duplicates import MOST_BITS, find_duplicates, mean_bits, signature_of
+from llava_v2xum.curate.duplicates import MOST_BITS, contents_of, find_duplicates, mean_bits, signature_of
 from llava_v2xum.curate.select import SelectStage
 from llava_v2xum.curate.stages import Failed, Rejected, Source
 from llava_v2xum.shapes import make_clip, write_clip
@@ -263,6 +264,20 @@ def test_duplicates_are_those_of_the_brute_force_twin(seed):
     assert find_duplicates(dict(shuffled)) == found
 
 
+def test_contents_are_the_connected_parts_of_what_is_alike():
+    for seed in range(4):
+        videos = some_videos(seed, 60)
+        parts = [{name} for name in videos]
+        for one, other in itertools.combinations(videos, 2):
+            mine, its = videos[one], videos[other]
+            near = round(abs(mine["duration"] - its["duration"]), 3) <= 0.5 and twin(mine, its) <= 8
+            if near or mine["digest"] == its["digest"]:
+                joined = [part for part in parts if part & {one, other}]
+                parts = [part for part in parts if part not in joined] + [set().union(*joined)]
+        expected = {name: min(videos[other]["digest"] for other in part) for part in parts for name in part}
+        assert contents_of(videos) == expected and 5 < len(parts) < 60
+
+
 def test_bits_are_counted_alike_by_every_numpy():
     words = np.random.default_rng(1).integers(0, 2**64, 500, dtype=np.uint64)
     words[:2] = 0, 2**64 - 1
@@ -289,6 +304,7 @@ def test_no_chain_takes_away_what_differs():
     }
     assert find_duplicates(videos) == {"b": duplicates.Duplicate("a", 5.0)}
     assert find_duplicates({**videos, "c": {**videos["c"], "digest": "b"}})["b"].kept == "a"
+    assert contents_of(videos) == dict.fromkeys("abc", "a")  # but a split must not come between b and c
 
 
 def test_a_broken_signature_is_told():

@@ -94,32 +94,76 @@ def find_duplicates(videos: Mapping[str, Mapping[str, Any]]) -> dict[str, Duplic
     Raises:
         ValueError: if a signature is no list of K hashes.
     """
-    ids = sorted(videos)
-    milliseconds = np.rint([videos[name]["duration"] * 1000 for name in ids]).astype(np.int64)
-    # All by duration: what a video is compared with is then one slice.
-    numbers = np.argsort(milliseconds, kind="stable")
-    hashes, known = _packed([(ids[number], videos[ids[number]]["signature"]) for number in numbers])
-    ascending, place_of = milliseconds[numbers], np.argsort(numbers)
-    starts = np.searchsorted(ascending, milliseconds - round(MOST_SECONDS * 1000), side="left")
-    ends = np.searchsorted(ascending, milliseconds + round(MOST_SECONDS * 1000), side="right")
-
-    stays = np.zeros(len(ids), dtype=bool)  # by place
+    signatures = _Signatures(videos)
+    stays = np.zeros(len(videos), dtype=bool)
     first_of: dict[str, str] = {}  # digest -> the id that stays
     found = {}
-    for number, name in enumerate(ids):
+    for number, name in enumerate(signatures.ids):
         if (first := first_of.get(videos[name]["digest"])) is not None:
             found[name] = Duplicate(first, None)
             continue
-        place, start = place_of[number], starts[number]
-        others = slice(start, ends[number])
-        bits = mean_bits(hashes[:, place], known[:, place], hashes[:, others], known[:, others])
-        alike = start + np.flatnonzero((bits <= MOST_BITS) & stays[others])
+        alike, bits = signatures.alike(number)
+        alike, bits = alike[stays[alike]], bits[stays[alike]]
         if len(alike):
-            kept = numbers[alike].min()
-            found[name] = Duplicate(ids[kept], float(bits[place_of[kept] - start]))
+            found[name] = Duplicate(signatures.ids[alike.min()], float(bits[alike.argmin()]))
         else:
-            stays[place], first_of[videos[name]["digest"]] = True, name
+            stays[number], first_of[videos[name]["digest"]] = True, name
     return found
+
+
+def contents_of(videos: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What each video shows: videos that are the same, also by way of others, show one content.
+
+    Where duplicates were kept, this is what keeps them in one split.
+
+    Args:
+        videos: as for `find_duplicates`.
+
+    Returns:
+        video_id -> the smallest digest among the videos of its content, so that ids and their order do not matter.
+
+    Raises:
+        ValueError: as `find_duplicates`.
+    """
+    signatures = _Signatures(videos)
+    digests = [videos[name]["digest"] for name in signatures.ids]
+    above = {digest: digest for digest in digests}  # each digest -> a smaller one of its content, or itself
+
+    def smallest(digest: str) -> str:
+        while above[digest] != digest:
+            above[digest] = digest = above[above[digest]]
+        return digest
+
+    for number, digest in enumerate(digests):
+        for other in signatures.alike(number)[0]:
+            first, second = sorted((smallest(digest), smallest(digests[other])))
+            above[second] = first
+    return {name: smallest(digest) for name, digest in zip(signatures.ids, digests)}
+
+
+class _Signatures:
+    """The signatures of videos, by number in the order of their ids; see `find_duplicates` for what is given."""
+
+    def __init__(self, videos: Mapping[str, Mapping[str, Any]]) -> None:
+        self.ids = sorted(videos)
+        milliseconds = np.rint([videos[name]["duration"] * 1000 for name in self.ids]).astype(np.int64)
+        # All by duration: what a video is compared with is then one slice.
+        self._numbers = np.argsort(milliseconds, kind="stable")
+        self._places = np.argsort(self._numbers)
+        in_order = [self.ids[number] for number in self._numbers]
+        self._hashes, self._known = _packed([(name, videos[name]["signature"]) for name in in_order])
+        ascending, within = milliseconds[self._numbers], round(MOST_SECONDS * 1000)
+        self._starts = np.searchsorted(ascending, milliseconds - within, side="left")
+        self._ends = np.searchsorted(ascending, milliseconds + within, side="right")
+
+    def alike(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the videos that show the same, int64 [R], itself among them where it has enough hashes, and
+        by how many bits they differ, float64 [R]."""
+        place, others = self._places[number], slice(self._starts[number], self._ends[number])
+        hashes, known = self._hashes, self._known
+        bits = mean_bits(hashes[:, place], known[:, place], hashes[:, others], known[:, others])
+        near = bits <= MOST_BITS
+        return self._numbers[others][near], bits[near]
 
 
 def mean_bits(hashes: np.ndarray, known: np.ndarray, others: np.ndarray, others_known: np.ndarray) -> np.ndarray:

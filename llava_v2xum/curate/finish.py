@@ -10,6 +10,7 @@ from typing import Any
 
 from .card import CardFacts, row_of, write_card
 from .card_quality import quality_before_after
+from .duplicates import contents_of
 from .entries import RejectedVideo, entries_of, write_entries, write_rejected
 from .preview import Sample, choose, write_preview
 from .run import Curated
@@ -59,8 +60,8 @@ def write_data_set(folder: Path, sources: Sequence[Source], curated: Curated, ma
     folder.mkdir(parents=True, exist_ok=True)
     entries, out = _entries(curated, making)
     finished = {video_id: curated.finished[video_id] for video_id in entries}
-    digests = {video_id: found["select"]["digest"] for video_id, found in finished.items()}
-    splits = split(digests, making.proportions, making.seed)
+    contents = contents_of({video_id: found["select"] for video_id, found in finished.items()})
+    splits = split(contents, making.proportions, making.seed)
     for name in SPLITS:
         of_split = (video_id for video_id in finished if splits[video_id] == name)
         write_entries(folder / f"{name}.json", (entry for video_id in of_split for entry in entries[video_id]()))

@@ -10,16 +10,16 @@ PROPORTIONS = (25_000, 1_000, 4_000)  # paper, section 3
 
 
 def split(
-    digests: Mapping[str, str], proportions: Sequence[int] = PROPORTIONS, seed: int = 0
+    contents: Mapping[str, str], proportions: Sequence[int] = PROPORTIONS, seed: int = 0
 ) -> dict[str, str]:
     """Give every video a split; the same videos get the same, in whatever order they come.
 
-    The unit is the content: videos of one digest, whatever their ids, are in one split. Contents are sorted by the
-    hash of seed and digest; the first go to train, the next to val, the rest to test, so that a video more moves
+    The unit is the content: videos of one content, whatever their ids, are in one split. Contents are sorted by the
+    hash of seed and content; the first go to train, the next to val, the rest to test, so that a video more moves
     others over an edge at most. How many go where is exact by largest remainders (`counts`).
 
     Args:
-        digests: video_id -> sha256 of its file.
+        contents: video_id -> what it shows, as `duplicates.contents_of` names it.
         proportions: of train, val and test.
         seed: another one gives other splits.
 
@@ -29,10 +29,10 @@ def split(
     Raises:
         ValueError: as `counts`.
     """
-    contents = sorted({*digests.values()}, key=lambda digest: (_hash(seed, digest), digest))
-    names = [name for name, count in zip(SPLITS, counts(len(contents), proportions)) for _ in range(count)]
-    of = dict(zip(contents, names))
-    return {video_id: of[digests[video_id]] for video_id in sorted(digests)}
+    named = sorted({*contents.values()}, key=lambda content: (_hash(seed, content), content))
+    names = [name for name, count in zip(SPLITS, counts(len(named), proportions)) for _ in range(count)]
+    of = dict(zip(named, names))
+    return {video_id: of[contents[video_id]] for video_id in sorted(contents)}
 
 
 def counts(total: int, proportions: Sequence[int] = PROPORTIONS) -> tuple[int, ...]:
@@ -64,5 +64,5 @@ def counts(total: int, proportions: Sequence[int] = PROPORTIONS) -> tuple[int, .
     return tuple(found)
 
 
-def _hash(seed: int, digest: str) -> str:
-    return hashlib.sha256(f"{seed}:{digest}".encode()).hexdigest()
+def _hash(seed: int, content: str) -> str:
+    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
