@@ -18,6 +18,7 @@ from llava_v2xum.curate.card_facts import PAPER, QUANTITIES, count_tokens
 from llava_v2xum.curate.card_plots import MOST_BINS, bin_edges, draw_figure2
 from llava_v2xum.curate.card_quality import quality_before_after
 from llava_v2xum.curate.card_text import card_text, plain
+from llava_v2xum.curate.entries import entries_of, write_entries
 from llava_v2xum.shapes import make_clip
 
 LIKE = ({"frame": 6, "like": 5, "score": 0.97},)
@@ -108,6 +109,8 @@ def test_card_md_says_the_same_to_people():
         ["select", "duplicate", "4"], ["select", "too short", "2"], ["refine", "text", "1"],
     ]  # fmt: skip
     assert table(text, "stage | videos") == [["caption", "3", "3", "4,100", "250", "7.5", "1,440"]]
+    at_once = card_text(facts(costs={"refine": {**COST, "seconds": 0.001}}))
+    assert table(at_once, "stage | videos")[0][-2:] == ["0.0", "-"]  # no rate of what took no time
     assert "each: 3; fallen out: 7; left for another run, as they could not be worked on: 1." in text
     assert "on the index of an earlier one at N = 100: 1 of 7 (14.29%)." in text
     assert "not refined: 1." in text and "taken out, being like an earlier one: 1." in text and "Not measured." in text
@@ -143,9 +146,28 @@ def test_the_head_is_yaml_with_the_splits_that_are_there():
         {"split": "train", "path": "train.json"},
         {"split": "test", "path": "test.json"},
     ]
+XX videos' are theirs
+    meta = head["dataset_info"]["features"][1]["struct"]
+    assert [one["name"] for one in head["dataset_info"]["features"]] == ["id", "meta", "conversations", "vsum_onehot"]
+    assert meta[-1] == {"name": "token", "dtype": "json"}  # its keys differ from entry to entry
     assert "license" not in head  # the videos' are theirs
-    many = card_text(facts(rows=rows() * 4000))
-    assert yaml.safe_load(many.split("---\n")[1])["size_categories"] == ["10K<n<100K"]
+    many = facts(rows=rows() * 2000)  # 6,000 videos
+    for tasks, size in (("both",), "1K<n<10K"), (("both", "video", "text"), "10K<n<100K"):
+        text = card_text(dataclasses.replace(many, tasks=tasks))
+        assert yaml.safe_load(text.split("---\n")[1])["size_categories"] == [size]
+        assert f"one for each instruction: {', '.join(tasks).upper()}." in text
+
+
+def test_the_hubs_loader_reads_entries_of_other_frames_by_the_cards_types(tmp_path):
+    datasets = pytest.importorskip("datasets", "4.7")
+    write_card(tmp_path, facts())
+    (tmp_path / "card.md").rename(tmp_path / "README.md")
+    entries = {name: entries_of(name, results_of(frames, ["A."] * len(frames)))
+               for name, frames in (("train", [3, 8]), ("test", [5, 6, 9]))}  # fmt: skip
+    for name, made in entries.items():
+        write_entries(tmp_path / f"{name}.json", made)
+    found = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert {name: list(rows) for name, rows in found.items()} == entries
 
 
 def test_the_same_facts_are_the_same_files(tmp_path):

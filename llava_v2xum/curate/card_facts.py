@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..timeline import Timeline
-from .entries import sentences_of
+from .entries import ENTRY_TASKS, sentences_of
 from .splits import SPLITS
 
 # paper, section 3; its 16.39 % are 30 frames of 183 seconds
@@ -71,6 +71,7 @@ class CardFacts:
         options: those of the run, as JSON; no key, no address.
         costs: stage -> {"calls", "prompt_tokens", "completion_tokens", "seconds", "videos"}.
         quality: `card_quality.quality_before_after`'s, or None where it was not measured.
+        tasks: those that each video has an entry of.
         name: of the data set.
     """
 
@@ -82,6 +83,7 @@ class CardFacts:
     options: Mapping[str, Any] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     quality: Mapping[str, Any] | None = None
+    tasks: tuple[str, ...] = ENTRY_TASKS
     name: str = "Instruct-V2Xum-style cross-modal video summarization"
 
     def splits(self) -> dict[str, int]:
@@ -109,6 +111,7 @@ class CardFacts:
         return {
             "name": self.name,
             "videos": len(self.rows),
+            "entries": len(self.rows) * len(self.tasks),
             "splits": self.splits(),
             "key_frames": sum(row.key_frames for row in self.rows),
             "dropped_captions": sum(row.dropped for row in self.rows),

@@ -24,9 +24,27 @@ _ROWS = {  # quantity: what the table calls it, its format
     "compression": ("compression ratio", "{:.2%}"),
 }
 
-_FORM = """The entries of one video share their `id`, one for each instruction: BOTH, VIDEO and TEXT. In an answer
-`<fK>` is the K-th key frame, whose second stands in `meta.token`; `vsum_onehot` marks the same seconds among the
-samples at 1 FPS. Training replaces `<fK>` by the index of its second among the model's N frames.
+# `meta.token` has other keys in every entry: without a word on it the loader guesses a type from some of them.
+_FEATURES = [
+    {"name": "id", "dtype": "string"},
+    {
+        "name": "meta",
+        "struct": [
+            {"name": "duration", "dtype": "float64"},
+            {"name": "sampled_frames", "dtype": "int64"},
+            {"name": "token", "dtype": "json"},
+        ],
+    },
+    {"name": "conversations", "list": [{"name": "from", "dtype": "string"}, {"name": "value", "dtype": "string"}]},
+    {"name": "vsum_onehot", "list": "int64"},
+]
+_FORM = """The entries of one video share their `id`, one for each instruction: {}. In an answer `<fK>` is the K-th key
+frame, whose second stands in `meta.token`; `vsum_onehot` marks the same seconds among the samples at 1 FPS. Training
+replaces `<fK>` by the index of its second among the model's N frames.
+
+As README.md, where the hub and `datasets.load_dataset` look for it, this card also tells the types. As `meta.token` has
+other keys in every entry, that takes datasets 4.7 or later; earlier ones end with an error or add empty keys: there,
+read the files by `json.load`.
 """
 _COUNTED = """Tokens are words and punctuation marks, without the key frames; the paper does not say how it counts. Its
 compression ratio, 16.39 %, is its mean of 30 frames over its mean of 183 s, so it stands beside the ratio of the means.
@@ -41,7 +59,7 @@ def card_text(facts: CardFacts) -> str:
         _summary(facts),
         "## Contents\n",
         _table(["split", "videos"], [[name, f"{count:,}"] for name, count in facts.splits().items()]),
-        _FORM,
+        _FORM.format(", ".join(task.upper() for task in facts.tasks)),
         "## Figures\n",
         _figures(facts),
         _COUNTED,
@@ -66,7 +84,8 @@ def plain(text: str) -> str:
 
 def _head(facts: CardFacts) -> str:
     """The YAML head; JSON is YAML, so no value can be taken for more than it is."""
-    size = next((name for limit, name in _SIZES if len(facts.rows) < limit), "n>1M")
+    entries = len(facts.rows) * len(facts.tasks)
+    size = next((name for limit, name in _SIZES if entries < limit), "n>1M")
     there = [name for name in SPLITS if facts.splits()[name]]
     files = [{"split": _HUB_SPLITS[name], "path": f"{name}.json"} for name in there]
     head: dict[str, Any] = {
@@ -77,6 +96,7 @@ def _head(facts: CardFacts) -> str:
         "size_categories": [size],
     }
     if files:
+        head["dataset_info"] = {"features": _FEATURES}
         head["configs"] = [{"config_name": "default", "data_files": files}]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     return "\n".join(["---", *lines, "---", ""])
@@ -148,7 +168,7 @@ def _costs(facts: CardFacts) -> str:
     rows = []
     for stage, cost in facts.costs.items():
         seconds, videos = cost["seconds"], cost["videos"]
-        rate = f"{videos / seconds * 3600:,.0f}" if seconds > 0 else "-"
+        rate = f"{videos / seconds * 3600:,.0f}" if seconds >= 0.05 else "-"
         counts = [f"{cost[name]:,.0f}" for name in ("videos", "calls", "prompt_tokens", "completion_tokens")]
         rows.append([plain(stage), *counts, f"{seconds:,.1f}", rate])
     if not rows:

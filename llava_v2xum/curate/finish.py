@@ -109,4 +109,5 @@ def _facts(finished, splits, left: Sequence[RejectedVideo], curated: Curated, ma
         options=making.options or {},
         costs={stage: {**asdict(cost), "videos": curated.videos[stage]} for stage, cost in curated.costs.items()},
         quality=quality_before_after(finished.items(), making.grammar, making.plausibility, making.device),
+        tasks=tuple(making.tasks),
     )
