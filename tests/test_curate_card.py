@@ -146,7 +146,6 @@ def test_the_head_is_yaml_with_the_splits_that_are_there():
         {"split": "train", "path": "train.json"},
         {"split": "test", "path": "test.json"},
     ]
-XX videos' are theirs
     meta = head["dataset_info"]["features"][1]["struct"]
     assert [one["name"] for one in head["dataset_info"]["features"]] == ["id", "meta", "conversations", "vsum_onehot"]
     assert meta[-1] == {"name": "token", "dtype": "json"}  # its keys differ from entry to entry
