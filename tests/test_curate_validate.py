@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ BAD = {
     "missing: duration": [an_entry(meta={"sampled_frames": 50, "token": {}})],
     "positive number of seconds": [with_meta(duration=0), with_meta(duration=True), with_meta(duration="50")],
     "expected one a second": [with_meta(duration=52.0)],
-    "positive integer": [with_meta(sampled_frames=0), with_meta(sampled_frames=50.0)],
+    "positive integer": [with_meta(sampled_frames=bad) for bad in (0, 50.0, 10**400)],
     "list of 50 times 0 or 1": [
         an_entry(vsum_onehot=[0] * 49),
         an_entry(vsum_onehot=[2] * 50),
@@ -93,6 +94,40 @@ def test_what_is_wrong_with_an_entry_is_told(told, tmp_path):
         assert problems and all(problem.place == 1 for problem in problems)
         with pytest.raises(ValueError, match=told):
             raise ValueError("\n".join(map(str, problems)))
+
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data" / "instruct_v2xum_example.json"
+OTHERS = [None, True, False, 0, -1, 1.5, math.nan, math.inf, 10**400, "", " ", "x", [], {}, [1], {"a": 1}]
+
+
+def mutations(value):
+    """Each single change of a JSON value, at any depth: a part left out, or another put in its place."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in list(parts):
+        for other in (*OTHERS, *mutations(part)):
+            if other != part or type(other) is not type(part):
+                yield {**value, key: other} if isinstance(value, dict) else [*value[:key], other, *value[key + 1 :]]
+        left = {name: one for name, one in value.items() if name != key} if isinstance(value, dict) else None
+        yield value[:key] + value[key + 1 :] if left is None else left
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_every_change_that_breaks_an_entry_is_told(published):
+    """What may change is the id, and a second within its sample; both are other entries, and good ones."""
+    entry = an_entry()
+    if published:
+        if not PUBLISHED.exists():
+            pytest.skip("no published example here")
+        entry = json.loads(PUBLISHED.read_text())[0]
+        assert check_file(PUBLISHED).problems == []
+    assert problems_of(entry) == []
+    changed = list(mutations(entry))
+    unseen = [one for one in changed if not problems_of(one)]
+    seconds = {token: math.floor(second) for token, second in entry["meta"]["token"].items()}
+    for one in unseen:
+        same = {token: math.floor(second) for token, second in one["meta"]["token"].items()} == seconds
+        assert same and {**one, "id": 0, "meta": 0} == {**entry, "id": 0, "meta": 0}
+    assert len(changed) > 1000 and len(unseen) < 5
 
 
 def test_the_second_of_a_duration_that_was_rounded_is_in_the_video():

@@ -85,7 +85,7 @@ def _meta_problems(meta: dict[str, Any], onehot: Any) -> Iterator[str]:
     if not is_number(duration) or duration <= 0:
         yield f"meta.duration must be a positive number of seconds, got {shown(duration)}"
         duration = math.inf
-    if type(samples) is not int or samples < 1:
+    if type(samples) is not int or not is_number(samples) or samples < 1:
         yield f"meta.sampled_frames must be a positive integer, got {shown(samples)}"
     else:
         if duration < math.inf and abs(samples - duration) > 1:
