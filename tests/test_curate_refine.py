@@ -83,7 +83,7 @@ def test_after_the_last_attempt_the_captions_stay(tmp_path):
 
 
 def test_an_endpoint_that_is_down_marks_nothing(tmp_path):
-    with OpenAIServer(faults=["503"] * 6) as server:
+    with OpenAIServer(faults=["503"] * 8) as server:
         with pytest.raises(Failed):
             World(tmp_path, server).work()
         assert World(tmp_path, server).work()["refined"]

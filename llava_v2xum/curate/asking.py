@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,8 +14,12 @@ from .replies import shown
 from .stages import counted
 from .store import Ledger
 
-BYTES_PER_TOKEN = 3  # an estimate on the safe side: English has 4 to 5 bytes a token, Chinese and Arabic about 3
-CORRECTION_TOKENS = 256  # what a second question has more than the first
+# An estimate on the safe side: English has 4 to 5 letters a token, Thai and Chinese about 3 bytes of UTF-8; digits and
+# signs are a token each with Llama's tokenizer.
+LETTERS_PER_TOKEN = 3
+BYTES_PER_TOKEN = 2  # beyond ASCII
+CORRECTION_TOKENS = 384  # what a second question has more than the first
+_LETTERS = re.compile(r"[A-Za-z]+( [A-Za-z]+)*")
 
 T = TypeVar("T")
 
@@ -83,5 +89,8 @@ def _stored_answer(
 
 
 def tokens_of(text: str) -> int:
-    """About how many tokens a text has: `BYTES_PER_TOKEN`, since a model's tokenizer is not at hand."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+    """About how many tokens a text has, since a model's tokenizer is not at hand."""
+    others = _LETTERS.sub("", text)
+    signs = sum(map(str.isascii, others))
+    beyond = len(others.encode()) - signs
+    return math.ceil((len(text) - len(others)) / LETTERS_PER_TOKEN + signs + beyond / BYTES_PER_TOKEN)

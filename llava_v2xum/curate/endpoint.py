@@ -56,7 +56,7 @@ class Endpoint:
     model: str
     api_key_env: str = "OPENAI_API_KEY"
     timeout_seconds: float = 60.0
-    tries: int = 6
+    tries: int = 8  # with the pauses between them a minute and a half: longer than rates that are told by the minute
     concurrency: int = 8
     temperature: float | None = 0.0
     seed: int | None = 0

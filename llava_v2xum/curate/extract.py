@@ -8,23 +8,26 @@ give its prompt, its windows or the share to choose: these are our choice, the s
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from .asking import BYTES_PER_TOKEN, CORRECTION_TOKENS, Unusable, ask, tokens_of
+from .asking import CORRECTION_TOKENS, LETTERS_PER_TOKEN, Unusable, ask, tokens_of
 from .endpoint import Endpoint
 from .prompts import Prompt, document, one_line
 from .stages import Rejected, Source, Stage
 from .store import Ledger
 
 FRACTION = 0.1639  # Instruct-V2Xum's mean compression ratio
-CONTEXT_TOKENS = 8192  # most servers' models have more; a mean video's captions (183 s) take two or three windows
-ANSWER_TOKENS = 1024  # some 200 frame numbers
+CONTEXT_TOKENS = 8192  # most servers' models have more; a mean video's captions (183 s of 100 words) take six windows
+NUMBER_TOKENS = 8  # room for a frame number in the answer, on a line of its own
 MOST_OF_COUNT = 2.0  # an answer with more than twice as many as were asked for did not choose
 FIRST_PASS = 1.5  # a window chooses half as many again, so that the second pass has something to choose from
 CAPTION_BYTES = 1000  # longer captions are cut for the question
-_LEAST_BYTES = 60  # of a caption in the second pass: about ten words
-_LEAST_ROOM_TOKENS = 2 * (CAPTION_BYTES // BYTES_PER_TOKEN + 5)  # two captions with their numbers
+_LEAST_BYTES = 200  # of a caption in the second pass: about 35 words
+_ANSWER_TOKENS = 128  # the answer's own JSON, or a few words around it
+_LEAST_ROOM_TOKENS = 2 * (CAPTION_BYTES // LETTERS_PER_TOKEN + 12)  # two captions with their numbers, here and there
 
 SCHEMA = {
     "type": "object",
@@ -43,14 +46,14 @@ class ExtractStage(Stage):
     asked for; a frame that is named twice is chosen once. Otherwise the model is told what is wrong and asked again.
 
     A video whose captions do not fit the context is read in windows, each asked for half as many again as its share.
-    What they choose is then one document, its captions cut to the length at which all fit (as far as ten words each;
+    What they choose is then one document, its captions cut to the length at which all fit (as far as 35 words each;
     beyond that it is read in windows too), of which the model chooses the final ones.
 
     Args:
         prompt: named "extract".
         fraction: the share of the frames to choose.
         context_tokens: what the model reads and writes at most.
-        answer_tokens: what it writes at most.
+        thinking_tokens: what it may write before its answer.
         attempts: answers that a video gets before it falls out.
 
     Raises:
@@ -65,15 +68,15 @@ class ExtractStage(Stage):
         prompt: Prompt,
         fraction: float = FRACTION,
         context_tokens: int = CONTEXT_TOKENS,
-        answer_tokens: int = ANSWER_TOKENS,
+        thinking_tokens: int = 0,
         attempts: int = 3,
     ) -> None:
         if not 0 < fraction <= 1:
             raise ValueError(f"the fraction to choose must be above 0 and at most 1, got {fraction:g}")
         self.endpoint, self.prompt, self.fraction = endpoint, prompt, fraction
-        self.context_tokens, self.answer_tokens, self.attempts = context_tokens, answer_tokens, attempts
+        self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
         self.workers = endpoint.concurrency
-        self._room = room_tokens(prompt, context_tokens, answer_tokens)
+        self._room = room_tokens(prompt, SCHEMA, context_tokens, thinking_tokens + _ANSWER_TOKENS)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -82,7 +85,7 @@ class ExtractStage(Stage):
             "prompt": self.prompt.hash,
             "fraction": self.fraction,
             "context_tokens": self.context_tokens,
-            "answer_tokens": self.answer_tokens,
+            "thinking_tokens": self.thinking_tokens,
             "attempts": self.attempts,
         }
 
@@ -101,16 +104,16 @@ class ExtractStage(Stage):
 
     def _chosen(self, lines: Lines, ledger: Ledger) -> list[int]:
         count = max(1, round(self.fraction * len(lines)))
-        parts = windows(lines, self._room)
-        if len(parts) == 1:
+        if len(windows(lines, self._room, _answer_tokens(count / len(lines)))) == 1:
             return self._ask(lines, count, ledger)
-        chosen = self._ask_each(parts, FIRST_PASS * count / len(lines), ledger)
-        captions = dict(lines)
-        fitting = fitted([(frame, captions[frame]) for frame in chosen], self._room)
-        return self._ask_each(windows(fitting, self._room), count / len(fitting), ledger)
+        chosen = self._ask_each(lines, FIRST_PASS * count / len(lines), ledger)
+        captions, share = dict(lines), min(count / len(chosen), 1.0)
+        fitting = fitted([(frame, captions[frame]) for frame in chosen], self._room, _answer_tokens(share))
+        return self._ask_each(fitting, share, ledger)
 
-    def _ask_each(self, parts: Sequence[Lines], share: float, ledger: Ledger) -> list[int]:
+    def _ask_each(self, lines: Lines, share: float, ledger: Ledger) -> list[int]:
         """What is chosen of each window, `share` of it asked for."""
+        parts = windows(lines, self._room, _answer_tokens(share))
         return [frame for part in parts for frame in self._ask(part, max(1, round(share * len(part))), ledger)]
 
     def _ask(self, lines: Lines, count: int, ledger: Ledger) -> list[int]:
@@ -132,16 +135,22 @@ class ExtractStage(Stage):
             return frames
 
         question = self.prompt.filled(captions=document(lines), count=count)
-        return ask(self.endpoint, ledger, question, SCHEMA, self.answer_tokens, check, self.attempts)
+        most_tokens = self.thinking_tokens + _ANSWER_TOKENS + NUMBER_TOKENS * most
+        return ask(self.endpoint, ledger, question, SCHEMA, most_tokens, check, self.attempts)
 
 
-def room_tokens(prompt: Prompt, context_tokens: int, answer_tokens: int) -> int:
-    """How many tokens of captions fit beside the prompt and the answer.
+def _answer_tokens(share: float) -> int:
+    """What a line takes of the answer, on average, if such a share of the lines is asked for."""
+    return math.ceil(NUMBER_TOKENS * MOST_OF_COUNT * share)
+
+
+def room_tokens(prompt: Prompt, schema: Mapping[str, Any], context_tokens: int, answer_tokens: int) -> int:
+    """How many tokens of captions fit beside the prompt, the schema and the answer.
 
     Raises:
         ValueError: if there is room for fewer than two captions.
     """
-    others = tokens_of(prompt.text) + answer_tokens + CORRECTION_TOKENS
+    others = tokens_of(prompt.text) + tokens_of(json.dumps(schema)) + answer_tokens + CORRECTION_TOKENS
     if context_tokens - others < _LEAST_ROOM_TOKENS:
         raise ValueError(
             f"a context of {context_tokens} tokens is too short for the {prompt.name} prompt: it needs "
@@ -175,12 +184,16 @@ def _filled(lines: Lines, room: int, more_tokens: int, most_lines: int) -> list[
     return parts
 
 
-def fitted(lines: Lines, room: int) -> Lines:
-    """The lines, with captions cut to the most bytes at which all fit the room, but not below ten words."""
+def fitted(lines: Lines, room: int, more_tokens: int = 0) -> Lines:
+    """The lines, with captions cut to the most bytes at which all fit the room, but not below 35 words.
+
+    Args:
+        room, more_tokens: as `windows`.
+    """
     low, high = _LEAST_BYTES, CAPTION_BYTES
     while low < high:
         middle = (low + high + 1) // 2
-        if sum(map(_tokens, _cut(lines, middle))) <= room:
+        if sum(_tokens(line) + more_tokens for line in _cut(lines, middle)) <= room:
             low = middle
         else:
             high = middle - 1

@@ -104,7 +104,7 @@ def _add_endpoint(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME", help="the model's name at the endpoint")
     add("--api-key-env", default="OPENAI_API_KEY", metavar="NAME", help="variable with the key (%(default)s)")
     add("--timeout", type=float, default=120.0, metavar="S", help="time limit of a request, in seconds (%(default)g)")
-    add("--tries", type=int, default=6, metavar="N", help="tries of a request that fails (%(default)s)")
+    add("--tries", type=int, default=8, metavar="N", help="tries of a request that fails (%(default)s)")
     add("--concurrency", type=int, default=8, metavar="N", help="requests in flight (%(default)s)")
     add("--max-requests", type=int, metavar="N", help="stop cleanly before this run makes more")
     add("--max-tokens", type=int, metavar="N", help="stop cleanly when this run has used as many")
@@ -115,7 +115,10 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     add("--fraction", type=float, default=0.1639, metavar="X",
         help="share of the frames to choose, the paper's compression ratio (%(default)g)")  # fmt: skip
     add("--context-tokens", type=int, default=8192, metavar="N",
-        help="context of the model at the endpoint; longer videos are read in windows (%(default)s)")  # fmt: skip
+        help="context of the model at the endpoint, at most the server's own, which may cut longer questions without a "
+        "word (Ollama: num_ctx); longer videos are read in windows (%(default)s)")  # fmt: skip
+    add("--thinking-tokens", type=int, default=0, metavar="N",
+        help="room for what a reasoning model writes before its answer (%(default)s)")  # fmt: skip
     add("--extract-prompt", metavar="FILE", help="in place of the packaged one")
     add("--extract-encoder", metavar="NAME", help="without an endpoint: compare captions by this encoder (a folder or "
         "hub name) in place of their words")  # fmt: skip
@@ -168,6 +171,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                  "max_requests", "max_tokens", "ray_captioners"):  # fmt: skip
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if args.thinking_tokens < 0:
+        parser.error(f"--thinking-tokens must not be negative, got {args.thinking_tokens}")
     return args
 
 

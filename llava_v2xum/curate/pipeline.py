@@ -68,8 +68,8 @@ def prompts_of(args: argparse.Namespace) -> dict[str, str]:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the results depend on beside models and prompts, for the card: no address, no path."""
-    names = ("min_duration", "max_duration", "keep_duplicates", "caption_tokens", "fraction", "bertscore_threshold",
-             "no_refine", "seed")  # fmt: skip
+    names = ("min_duration", "max_duration", "keep_duplicates", "caption_tokens", "fraction", "context_tokens",
+             "thinking_tokens", "bertscore_threshold", "no_refine", "seed")  # fmt: skip
     return {name: getattr(args, name) for name in names} | {"tasks": list(args.tasks), "splits": list(args.splits)}
 
 
@@ -92,7 +92,8 @@ def _extract(args: argparse.Namespace, budget: Budget) -> Stage:
     if endpoint is None:
         return ExtractiveStage(args.fraction, args.extract_encoder, _device(args))
     prompt = Prompt.load("extract", args.extract_prompt)
-    return ExtractStage(endpoint, prompt, fraction=args.fraction, context_tokens=args.context_tokens)
+    room = {"context_tokens": args.context_tokens, "thinking_tokens": args.thinking_tokens}
+    return ExtractStage(endpoint, prompt, fraction=args.fraction, **room)
 
 
 def _filter(args: argparse.Namespace, budget: Budget) -> Stage:
@@ -101,7 +102,8 @@ def _filter(args: argparse.Namespace, budget: Budget) -> Stage:
 
 def _refine(args: argparse.Namespace, budget: Budget) -> Stage:
     endpoint = None if args.no_refine else endpoint_of(args, budget, args.endpoint, args.model)
-    return RefineStage(endpoint, Prompt.load("refine", args.refine_prompt), context_tokens=args.context_tokens)
+    room = {"context_tokens": args.context_tokens, "thinking_tokens": args.thinking_tokens}
+    return RefineStage(endpoint, Prompt.load("refine", args.refine_prompt), **room)
 
 
 def _device(args: argparse.Namespace) -> str | None:

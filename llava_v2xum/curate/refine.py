@@ -50,6 +50,7 @@ class RefineStage(Stage):
         endpoint: or None.
         prompt: named "refine".
         context_tokens: what the model reads and writes at most.
+        thinking_tokens: what it may write before its answer.
         attempts: answers that each run of captions gets before the video's captions are kept.
 
     Raises:
@@ -59,13 +60,19 @@ class RefineStage(Stage):
     name: ClassVar[str] = "refine"
 
     def __init__(
-        self, endpoint: Endpoint | None, prompt: Prompt, context_tokens: int = CONTEXT_TOKENS, attempts: int = 3
+        self,
+        endpoint: Endpoint | None,
+        prompt: Prompt,
+        context_tokens: int = CONTEXT_TOKENS,
+        thinking_tokens: int = 0,
+        attempts: int = 3,
     ) -> None:
         self.endpoint, self.prompt = endpoint, prompt
-        self.context_tokens, self.attempts = context_tokens, attempts
+        self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
         if endpoint is not None:
             self.workers = endpoint.concurrency
-            self._room = room_tokens(prompt, context_tokens, _ANSWER_TOKENS + 2 * SENTENCE_TOKENS)
+            answer_tokens = thinking_tokens + _ANSWER_TOKENS + 2 * SENTENCE_TOKENS
+            self._room = room_tokens(prompt, SCHEMA, context_tokens, answer_tokens)
 
     def settings(self) -> dict[str, Any]:
         if self.endpoint is None:
@@ -75,6 +82,7 @@ class RefineStage(Stage):
             **self.endpoint.settings(),
             "prompt": self.prompt.hash,
             "context_tokens": self.context_tokens,
+            "thinking_tokens": self.thinking_tokens,
             "attempts": self.attempts,
         }
 
@@ -99,7 +107,7 @@ class RefineStage(Stage):
     def _ask(self, lines: Lines, ledger: Ledger) -> list[str]:
         frames = [frame for frame, _ in lines]
         question = self.prompt.filled(captions=document(lines), count=len(lines))
-        most_tokens = _ANSWER_TOKENS + SENTENCE_TOKENS * len(lines)
+        most_tokens = self.thinking_tokens + _ANSWER_TOKENS + SENTENCE_TOKENS * len(lines)
 
         def check(value: Any) -> list[str]:
             return checked_sentences(value["sentences"], frames)
