@@ -146,7 +146,7 @@ def test_a_long_summary_shows_some_of_its_pictures_and_all_of_its_text(samples, 
     frames = list(range(10))
     sample = Sample(samples[0].source, results_of(frames, [f"It is {frame}." for frame in frames]))
     page = page_of(tmp_path / "p.html", [sample])
-    assert len(page.items) == 10 and len(page.of("img")) == 3
+    assert len(page.items) == 10 and len(page.of("img")) == 3 and "with the pictures of 3" in page.text
 
 
 def test_a_refined_sentence_keeps_its_caption_at_hand_and_an_unrefined_one_says_why(samples, tmp_path):

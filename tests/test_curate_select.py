@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 import random
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from curate_world import encoded_again, short_clip, write_frames
 
 from llava_v2xum.curate import duplicates, select
 from llava_v2xum.curate.duplicates import MOST_BITS, contents_of, find_duplicates, mean_bits, signature_of
 from llava_v2xum.curate.select import SelectStage
 from llava_v2xum.curate.stages import Failed, Rejected, Source
-from llava_v2xum.shapes import make_clip, write_clip
+from llava_v2xum.shapes import write_clip
 
 REAL = sorted((Path(__file__).resolve().parents[2] / "shared" / "videos").glob("*"))
 STAGE = SelectStage(min_duration=1)
@@ -34,45 +33,6 @@ def rejected(path: Path, stage: SelectStage = STAGE) -> Rejected:
         work(path, stage)
     assert str(path.parent) not in str(caught.value)
     return caught.value
-
-
-def short_clip(index: int, seconds: float = 6.0):
-    """A clip of the shapes world, cut to a few seconds, its events spread over them."""
-    clip = make_clip(31, index)
-    total = round(seconds * clip.fps)
-    part = total / clip.total_frames
-    events = tuple(
-        dataclasses.replace(event, start_frame=int(event.start_frame * part), end_frame=int(event.end_frame * part) + 1)
-        for event in clip.events
-    )
-    return dataclasses.replace(clip, total_frames=total, events=events)
-
-
-def write(path: Path, frames: list[np.ndarray], fps: int = 10, **options: str) -> Path:
-    """Frames uint8 [H, W, 3] as a file, MPEG-4 in an avi, else H.264."""
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("mpeg4" if path.suffix == ".avi" else "libx264", rate=fps, options=options)
-        stream.height, stream.width = (side // 2 * 2 for side in frames[0].shape[:2])
-        stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
-        for number, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture = picture.reformat(stream.width, stream.height, "yuv420p")
-            picture.pts, picture.time_base = number, Fraction(1, fps)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
-
-
-def again(source: Path, path: Path, scale: float = 1, fps: int | None = None, **options: str) -> Path:
-    """Encode a file again."""
-    with av.open(str(source)) as container:
-        rate = float(container.streams.video[0].average_rate)
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    fps = fps or round(rate)
-    kept = [frames[min(int(number * rate / fps), len(frames) - 1)] for number in range(int(len(frames) / rate * fps))]
-    size = [int(side * scale) // 2 * 2 for side in frames[0].shape[1::-1]]
-    shrunk = [av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(*size).to_ndarray() for frame in kept]
-    return write(path, shrunk, fps, **options)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +58,9 @@ def test_a_clip_is_measured(clips):
 
 def test_sampled_frames_are_whole_seconds(tmp_path):
     picture = np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-    assert work(write(tmp_path / "a.mp4", [picture] * 39, fps=13))["sampled_frames"] == 3
-    assert work(write(tmp_path / "b.mp4", [picture] * 38, fps=13))["sampled_frames"] == 2
-    brief = work(write(tmp_path / "c.mp4", [picture] * 4), SelectStage(min_duration=0))
+    assert work(write_frames(tmp_path / "a.mp4", [picture] * 39, fps=13))["sampled_frames"] == 3
+    assert work(write_frames(tmp_path / "b.mp4", [picture] * 38, fps=13))["sampled_frames"] == 2
+    brief = work(write_frames(tmp_path / "c.mp4", [picture] * 4), SelectStage(min_duration=0))
     assert brief["duration"] == 0.4 and brief["sampled_frames"] == 1
 
 
@@ -177,7 +137,7 @@ def long_clip(tmp_path_factory) -> Path:
     """20 seconds of noise, a key frame each second."""
     rng = np.random.default_rng(5)
     frames = [rng.integers(0, 255, (32, 48, 3), dtype=np.uint8) for _ in range(200)]
-    return write(tmp_path_factory.mktemp("long") / "a.mp4", frames, g="10")
+    return write_frames(tmp_path_factory.mktemp("long") / "a.mp4", frames, g="10")
 
 
 def test_a_little_damage_is_passed_over_with_a_warning(tmp_path, long_clip, caplog):
@@ -318,10 +278,10 @@ def test_clips_encoded_again_are_duplicates_and_different_ones_are_not(tmp_path,
     found = {path.stem: work(path) for path in clips}
     assert find_duplicates(found) == {}
     changed = {
-        "c0_half": again(clips[0], tmp_path / "half.mp4", scale=0.5),
-        "c0_large": again(clips[0], tmp_path / "large.mp4", scale=2, crf="30"),
-        "c1_poor": again(clips[1], tmp_path / "poor.avi", b="200k"),
-        "c1_slow": again(clips[1], tmp_path / "slow.mp4", fps=10),
+        "c0_half": encoded_again(clips[0], tmp_path / "half.mp4", scale=0.5),
+        "c0_large": encoded_again(clips[0], tmp_path / "large.mp4", scale=2, crf="30"),
+        "c1_poor": encoded_again(clips[1], tmp_path / "poor.avi", b="200k"),
+        "c1_slow": encoded_again(clips[1], tmp_path / "slow.mp4", fps=10),
     }
     found.update({name: work(path) for name, path in changed.items()})
     twins = STAGE.settle(found)
@@ -332,14 +292,14 @@ def test_clips_encoded_again_are_duplicates_and_different_ones_are_not(tmp_path,
 @pytest.mark.skipif(not REAL, reason="the sample videos are not here")
 def test_real_videos_encoded_again_are_duplicates(tmp_path):
     source = next(path for path in REAL if path.stem == "landscape_15fps_14s")
-    found = {"a": work(source), "b": work(again(source, tmp_path / "b.mp4", scale=0.5, fps=10, crf="32"))}
+    found = {"a": work(source), "b": work(encoded_again(source, tmp_path / "b.mp4", scale=0.5, fps=10, crf="32"))}
     assert find_duplicates(found)["b"].kept == "a"
 
 
 def test_the_same_bytes_are_duplicates_whatever_they_show(tmp_path):
-    black = write(tmp_path / "black.mp4", [np.zeros((32, 32, 3), dtype=np.uint8)] * 20)
-    other = write(tmp_path / "other.mp4", [np.zeros((32, 32, 3), dtype=np.uint8)] * 20, crf="40")
-    grey = write(tmp_path / "grey.mp4", [np.full((32, 32, 3), 128, dtype=np.uint8)] * 20)
+    black = write_frames(tmp_path / "black.mp4", [np.zeros((32, 32, 3), dtype=np.uint8)] * 20)
+    other = write_frames(tmp_path / "other.mp4", [np.zeros((32, 32, 3), dtype=np.uint8)] * 20, crf="40")
+    grey = write_frames(tmp_path / "grey.mp4", [np.full((32, 32, 3), 128, dtype=np.uint8)] * 20)
     found = {"a": work(black), "b": work(other), "c": work(grey), "d": work(black)}
     assert found["a"]["signature"] == [""] * 8 == found["c"]["signature"]
     assert {name: str(error) for name, error in STAGE.settle(found).items()} == {"d": "the same bytes as a"}

@@ -52,6 +52,7 @@ li > :not(img) { margin: .5rem .75rem 0 } img { display: block; width: 100%; hei
 .time { color: var(--accent); font-weight: 600; font-variant-numeric: tabular-nums }
 .dropped img { opacity: .45 } .dropped s { color: var(--faint) } .problem { color: #c64600 }
 details { font-size: .875rem } summary { cursor: pointer }
+li [dir] { display: block; max-height: 20rem; overflow-y: auto }
 @media (max-width: 36rem) { ol { grid-template-columns: 1fr 1fr; gap: .5rem; font-size: .9rem } img { height: 7rem } }
 """
 
@@ -127,6 +128,8 @@ def _section(sample: Sample) -> str:
     facts = [time_label(duration), f"{len(kept)} key frames of {samples} ({len(kept) / samples:.1%})"]
     if dropped:
         facts.append(f"{len(dropped)} taken out")
+    if len(shown) > MOST_PICTURES:
+        facts.append(f"with the pictures of {MOST_PICTURES}")
     if not results["refine"]["refined"]:
         facts.append(f"not refined: {results['refine']['why'] or 'no reason given'}")
     name = escaped(sample.source.video_id)
