@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.run import MOST_FAILURES, LocalEngine, Run
 from llava_v2xum.curate.sources import find_sources
 from llava_v2xum.curate.stages import Failed, Rejected, Source, Stage, Stop, fingerprints
-from llava_v2xum.curate.store import Cost, Ledger, Store
+from llava_v2xum.curate.store import Cost, Ledger, Store, StoreError
 
 
 class Digest(Stage):
@@ -196,17 +197,32 @@ def test_store_keeps_values_costs_and_refuses_other_files(tmp_path):
     ledger = Ledger(store, "refine", "f", "item")
     assert ledger.get() is None
     ledger.put("part", ["é\u2028", 1.5], Cost(2, 3, 4, 0.25))
-    ledger.put("", {"x": None}, Cost(seconds=1))
     assert ledger.spent == Cost(2, 3, 4, 0.25)
     store.close()
     again = Store(tmp_path / "s.sqlite")
     assert again.get("refine", "f", "item", "part") == ["é\u2028", 1.5]
+    assert again.cost("refine", "f") == Cost(2, 3, 4, 0.25)
+    Ledger(again, "refine", "f", "item").put("", {"x": None}, Cost(seconds=1))
+    assert again.get("refine", "f", "item", "part") is None  # the whole is there, and bears the part's cost
     assert again.items("refine", "f") == {"item"} and again.items("refine", "g") == set()
     assert again.cost("refine", "f") == Cost(2, 3, 4, 1.25)
     again.close()
     (tmp_path / "no.sqlite").write_text("this is no database" * 100)
     with pytest.raises(ValueError, match="no.sqlite: expected a store of curated results"):
         Store(tmp_path / "no.sqlite")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="folder: the store of results cannot be opened"):
+        Store(tmp_path / "folder")
+    newer = sqlite3.connect(tmp_path / "newer.sqlite")
+    newer.execute("pragma user_version = 99")
+    newer.close()
+    with pytest.raises(ValueError, match=r"newer.sqlite: .*version 99 and not \d+: give another --out"):
+        Store(tmp_path / "newer.sqlite")
+    older = sqlite3.connect(tmp_path / "older.sqlite")
+    older.execute("create table results (stage text)")
+    older.close()
+    with pytest.raises(ValueError, match=r"older.sqlite: .*version 0 and not"):
+        Store(tmp_path / "older.sqlite")
 
 
 def test_threads_share_a_store(store):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import json
 import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..atomic import replacing
@@ -21,9 +25,11 @@ from .progress import Progress
 from .run import Curated, Engine, LocalEngine, Run
 from .sources import find_sources
 from .stages import Source, Stop
-from .store import Store
+from .store import Store, StoreError
 
 DONE, SOME_FAILED, WRONG, STOPPED = 0, 1, 2, 3  # the exit status; options.py tells people
+_KEPT = "What was found is kept: the same command goes on from here."
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # no fault of the arguments
 STORE_FILE = "work.sqlite"
 
 
@@ -33,25 +39,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     progress = Progress(args.quiet)
     try:
-        budget = Budget(args.max_requests, args.max_tokens)
-        stages = stages_of(args, budget)
-        sources = find_sources(args.videos, args.list)
-        with _folder(args.out):
-            store = Store(args.out / STORE_FILE)
-            try:
-                curated = Run(stages, store, _engine(args, budget), progress).go(sources)
-                return _end(args, sources, curated, progress)
-            finally:
-                store.close()
-    except Stop as stop:
-        progress.say(f"stopped: {stop}\nWhat was found is kept: the same command goes on from here.")
+        return _run(args, progress)
+    except (Stop, StoreError) as stop:
+        progress.say(f"stopped: {stop}\n{_KEPT}")
         return STOPPED
     except KeyboardInterrupt:
-        progress.say("stopped: what was found is kept, the same command goes on from here")
+        progress.say(f"stopped.\n{_KEPT}")
         return STOPPED
     except (ValueError, OSError, ImportError) as error:
+        if getattr(error, "errno", None) in _DISK:
+            progress.say(f"stopped: {args.out}: {error.strerror}\n{_KEPT}")
+            return STOPPED
         progress.say(f"error: {error}")
         return WRONG
+
+
+def _run(args: argparse.Namespace, progress: Progress) -> int:
+    budget = Budget(args.max_requests, args.max_tokens)
+    stages = stages_of(args, budget)
+    sources = find_sources(args.videos, args.list)
+    with _folder(args.out), closing(Store(args.out / STORE_FILE)) as store:
+        try:
+            run = Run(stages, store, _engine(args, budget), progress)
+        except Stop as error:  # of a model that is not there, before anything has begun
+            raise ValueError(str(error)) from error
+        with _interruptible(store, budget):
+            curated = run.go(sources)
+        return _end(args, sources, curated, progress)
+
+
+@contextmanager
+def _interruptible(store: Store, budget: Budget) -> Iterator[None]:
+    """Ctrl-C ends the run when the answers under way are stored, and nobody is asked any more; again, at once."""
+
+    def halt(*_: object) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+        os.write(2, b"\nstopping: what is under way is still stored; Ctrl-C again does not wait for it\n")
+        store.halted, budget.ended = True, "the run was interrupted"
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone may be told of signals
+        return
+    before = signal.signal(signal.SIGINT, halt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _engine(args: argparse.Namespace, budget: Budget) -> Engine:
@@ -65,6 +99,8 @@ def _engine(args: argparse.Namespace, budget: Budget) -> Engine:
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
     """The output folder, for this process alone."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--out {path}: expected a folder, got a file")
     path.mkdir(parents=True, exist_ok=True)
     with open(path / ".lock", "w") as lock:
         try:

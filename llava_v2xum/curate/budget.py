@@ -22,6 +22,7 @@ class Budget:
         max_tokens: of prompts and completions together, as the servers count them; None is without end.
 
     Attributes:
+        ended: set it to why nothing may be asked any more.
         shared: what counts in place of this one, with the same two methods: the budget of several processes.
 
     Raises:
@@ -34,6 +35,7 @@ class Budget:
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.max_requests, self.max_tokens = max_requests, max_tokens
         self.requests = self.tokens = 0
+        self.ended: str | None = None
         self.shared: Any = None
         self._lock = threading.Lock()
 
@@ -43,6 +45,8 @@ class Budget:
         Raises:
             Stop: if there is none left, and none is counted.
         """
+        if self.ended is not None:
+            raise Stop(self.ended)
         if self.shared is not None:
             return self.shared.take()
         with self._lock:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from .stages import Source
-from .work import DONE, OUT, Outcome
+from .work import DONE, END, OUT, Outcome
 
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt}{postfix}"
 _EVERY_SECONDS = 10  # our choice: how often a log that is no terminal gets a line
 
 Tell = Callable[[int, Source, Outcome], None]
@@ -29,18 +30,22 @@ class Progress:
         sys.stderr.flush()
 
     @contextmanager
-    def stages(self, names: Sequence[str], stored: Sequence[int], total: int) -> Iterator[Tell]:
+    def stages(self, names: Sequence[str], total: int) -> Iterator[Tell]:
         """What to call for every video that a stage is done with.
 
         Args:
             names: of the stages.
-            stored: how many videos each is done with before it begins.
             total: videos that the first begins with.
         """
-        counts = [_Count(name, before, total, self) for name, before in zip(names, stored)]
+        counts = [_Count(name, total, self) for name in names]
+        before = time.monotonic()  # when the last video was told
 
         def tell(number: int, source: Source, outcome: Outcome) -> None:
-            counts[number].add(outcome)
+            nonlocal before
+            if outcome.status == END:  # told as the end of the run
+                return
+            counts[number].add(outcome, before)
+            before = time.monotonic()
             if outcome.status == DONE:
                 return
             for after in counts[number + 1 :]:
@@ -57,44 +62,53 @@ class Progress:
 
 
 class _Count:
-    """One stage's videos."""
+    """One stage's videos; its rate is that of those that were not stored before."""
 
-    def __init__(self, name: str, stored: int, total: int, progress: Progress) -> None:
-        self.name, self.stored, self.total, self.progress = name, stored, total, progress
-        self.done = 0
-        self.start = self.told = 0.0
+    def __init__(self, name: str, total: int, progress: Progress) -> None:
+        self.name, self.total, self.progress = name, total, progress
+        self.done = self.known = 0
+        self.begun: float | None = None
+        self.told = time.monotonic()
         self.bar = None
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, before: float) -> None:
+        """Count a video; `before` is when another one was counted last, and this stage may have begun its first."""
         now = time.monotonic()
-        if not self.done:
-            self.start = self.told = now
-            if sys.stderr.isatty() and not self.progress.quiet:
-                self.bar = tqdm(total=self.total, unit="video", desc=self.name, leave=True)
         self.done += 1
-        if self.bar is not None:
-            self.bar.total = self.total
-            self.bar.update()
+        self.known += outcome.known
+        if self.begun is None and not outcome.known:
+            self.begun = before
+        if sys.stderr.isatty() and not self.progress.quiet:
+            self._draw(now)
         elif now - self.told >= _EVERY_SECONDS and self.done < self.total:
             self.told = now
             self._line(now)
 
+    def _draw(self, now: float) -> None:
+        if self.bar is None:
+            self.bar = tqdm(unit="video", desc=self.name, bar_format=_BAR)
+        self.bar.total, self.bar.n = self.total, self.done
+        self.bar.set_postfix_str(self._pace(now), refresh=False)
+        self.bar.update(0)
+
     def _line(self, now: float) -> None:
-        made = max(self.done - self.stored, 0)  # the stored ones come first, and cost no time
-        if self.progress.quiet or not made:
-            return
-        rate = made / max(now - self.start, 1e-3)
-        left = (self.total - self.done) / rate
-        self.progress.say(
-            f"{self.name}: {self.done} of {self.total} videos, {60 * rate:.3g} a minute, about {_span(left)} left"
-        )
+        if not self.progress.quiet:
+            self.progress.say(f"{self.name}: {self.done} of {self.total} videos, {self._pace(now)}")
+
+    def _pace(self, now: float) -> str:
+        made = self.done - self.known
+        if not made:
+            return f"{self.known} of them stored before"
+        rate = made / max(now - self.begun, 1e-3)
+        return f"{60 * rate:.3g} a minute, about {_span((self.total - self.done) / rate)} left"
 
     def close(self) -> None:
         if self.bar is not None:
+            self.bar.refresh()
             self.bar.close()
         elif self.done and not self.progress.quiet:
-            seconds = time.monotonic() - self.start
-            stored = f", {self.stored} of them stored before" if self.stored else ""
+            seconds = time.monotonic() - self.begun if self.begun is not None else 0.0
+            stored = f", {self.known} of them stored before" if self.known else ""
             self.progress.say(f"{self.name}: {self.done} of {self.total} videos{stored}, in {_span(seconds)}")
 
 

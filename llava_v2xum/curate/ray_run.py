@@ -64,15 +64,27 @@ class RemoteStore:
     def __init__(self, keeper) -> None:
         self._keeper = keeper
 
-    def get(self, *place: str) -> Any:
-        import ray
+    halted = False  # the end of the run ends the workers
 
-        return ray.get(self._keeper.get.remote(*place))
+    def get(self, *place: str) -> Any:
+        return _asked(self._keeper.get, *place)
 
     def put(self, *row: Any) -> None:
-        import ray
+        _asked(self._keeper.put, *row)
 
-        ray.get(self._keeper.put.remote(*row))
+
+def _asked(method, *values: Any) -> Any:
+    """What a method of the keeper returns.
+
+    Raises:
+        StoreError: as the store does.
+    """
+    import ray
+
+    try:
+        return ray.get(method.remote(*values))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
 
 
 class RemoteBudget:
@@ -82,15 +94,11 @@ class RemoteBudget:
         self._keeper = keeper
 
     def take(self) -> None:
-        import ray
-
-        if (refusal := ray.get(self._keeper.take.remote())) is not None:
+        if (refusal := _asked(self._keeper.take)) is not None:
             raise Stop(refusal)
 
     def spend(self, tokens: int) -> None:
-        import ray
-
-        ray.get(self._keeper.spend.remote(tokens))
+        _asked(self._keeper.spend, tokens)
 
 
 class Worker:
@@ -215,5 +223,3 @@ def _share(stage: str, layout: Layout, videos: int) -> tuple[int, dict[str, floa
     if stage == "caption":
         return layout.actors, layout.resources_of_actors
     return 1, layout.resources_of_encoders if stage == "filter" else {"num_cpus": 0}
-
-

@@ -17,11 +17,11 @@ from .entries import RejectedVideo
 from .progress import Progress
 from .stages import Source, Stage, Stop
 from .store import REJECTED, Cost, Store
-from .work import DONE, END, OUT, Found, Job, Outcome, Step, first_job, perform, steps_of
+from .work import DONE, END, LATER, OUT, Found, Job, Outcome, Step, first_job, perform, steps_of, stored_outcome
 
 logger = logging.getLogger(__name__)
 
-MOST_FAILURES = 8  # our choice: so many in a row are no fault of the videos
+MOST_FAILURES = 8  # our choice: so many in a row, none of which failed before, are no fault of the videos
 
 
 @dataclass
@@ -50,6 +50,9 @@ class Engine(Protocol):
     def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
         """Take each video through the steps, as long as it is DONE by each.
 
+        Args:
+            jobs: of different items.
+
         Yields:
             the number of the step, the job as it was for that step, and its outcome, in any order.
         """
@@ -68,9 +71,7 @@ class LocalEngine:
             jobs = sorted(passed, key=lambda job: job.source.video_id)
 
 
-def _threaded(
-    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int
-) -> Iterator[tuple[Job, Outcome]]:
+def _threaded(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
     """Jobs with their outcomes as they come; what has begun when the caller stops is still ended and stored."""
     waiting, running = iter(jobs), {}  # Future -> Job
     with ThreadPoolExecutor(workers, thread_name_prefix="curate") as pool:
@@ -144,22 +145,38 @@ class Run:
     def _through(self, steps: Sequence[Step], jobs: Sequence[Job]) -> list[Job]:
         """The jobs that passed all of the steps, by id."""
         passed = []
-        with self.progress.stages([step.name for step in steps], self._stored(steps, jobs), len(jobs)) as tell:
-            with closing(self.engine.run(steps, jobs, self.store)) as events:  # work begun is ended
-                for number, job, outcome in events:
-                    tell(number, job.source, outcome)
-                    if outcome.status != DONE:
-                        self._leave(job.source, steps[number], outcome)
-                        continue
+        with self.progress.stages([step.name for step in steps], len(jobs)) as tell:
+
+            def take(number: int, job: Job, outcome: Outcome) -> None:
+                tell(number, job.source, outcome)
+                if outcome.status != DONE:
+                    self._leave(job.source, steps[number], outcome)
+                elif number == len(steps) - 1:
+                    passed.append(job.after(steps[number]))
+                if outcome.status != LATER:
                     self._in_a_row = 0
-                    if number == len(steps) - 1:
-                        passed.append(job.after(steps[number]))
+
+            for some in _rounds(self._unknown(steps, jobs, take)):
+                with closing(self.engine.run(steps, some, self.store)) as events:  # work begun is ended
+                    for event in events:
+                        take(*event)
         return sorted(passed, key=lambda job: job.source.video_id)
 
-    def _stored(self, steps: Sequence[Step], jobs: Sequence[Job]) -> list[int]:
-        """How many of the jobs each step is done with already."""
-        items = {job.item for job in jobs}
-        return [len(items & self._done(step)) for step in steps]
+    def _unknown(self, steps: Sequence[Step], jobs: Sequence[Job], take: Callable[..., None]) -> list[Job]:
+        """The jobs whose end is not stored; of the others it is told."""
+        done = [self.store.items(step.name, step.fingerprint) for step in steps]
+        out = [self.store.items(step.name, step.fingerprint, REJECTED) for step in steps]
+        unknown = []
+        for job in jobs:
+            passed = next((number for number, items in enumerate(done) if job.item not in items), len(steps))
+            if passed < len(steps) and job.item not in out[passed]:
+                unknown.append(job)
+                continue
+            for number, step in enumerate(steps[: passed + 1]):
+                known = Outcome(DONE, known=True) if number < passed else stored_outcome(step, job, self.store)
+                take(number, job, known)
+                job = job.after(step)
+        return unknown
 
     def _done(self, step: Step) -> set[str]:
         """The items that the step is done with."""
@@ -185,9 +202,18 @@ class Run:
             self.curated.rejected.append(left)
             return
         self.curated.failed.append(left)
-        self._in_a_row += 1
+        self._in_a_row += not outcome.known
         if self._in_a_row == MOST_FAILURES:
             raise Stop(f"{step.name} failed for {MOST_FAILURES} videos in a row; the last: {outcome.reason}")
+
+
+def _rounds(jobs: list[Job]) -> Iterator[list[Job]]:
+    """The jobs in rounds: of videos of one content the first finds the result, and the others find it stored."""
+    while jobs:
+        first: dict[str, Job] = {}
+        later = [job for job in jobs if first.setdefault(job.item, job) is not job]
+        yield list(first.values())
+        jobs = later
 
 
 def _differences(name: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:

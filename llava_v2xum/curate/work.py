@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .stages import Failed, Rejected, Source, Stage, Stop, fingerprints
-from .store import REJECTED, WHOLE, Cost, Ledger, Store
+from .store import FAILED, REJECTED, WHOLE, Cost, Halted, Ledger, Store, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,13 @@ class Outcome:
     Args:
         status: DONE, OUT (it falls out), LATER (not now: it is tried again by the next run) or END (nor any other).
         kind, reason: why it is not DONE.
+        known: whether a run before this one came to that status; if it is LATER, whatever the reason then.
     """
 
     status: str
     kind: str = ""
     reason: str = ""
+    known: bool = False
 
 
 class Found(Mapping[str, Any]):
@@ -98,16 +100,23 @@ def first_job(source: Source) -> Job:
 def stored_outcome(step: Step, job: Job, store: Store) -> Outcome | None:
     """What the stage has found before, or None."""
     if store.get(step.name, step.fingerprint, job.item, WHOLE) is not None:
-        return Outcome(DONE)
+        return Outcome(DONE, known=True)
     out = store.get(step.name, step.fingerprint, job.item, REJECTED)
-    return None if out is None else Outcome(OUT, **out)
+    return None if out is None else Outcome(OUT, **out, known=True)
 
 
 def perform(step: Step, job: Job, store: Store) -> Outcome:
-    """Do the stage's work on the video, unless it is stored, and store what it finds."""
-    if (known := stored_outcome(step, job, store)) is not None:
-        return known
+    """Do the stage's work on the video, unless it is stored, and store what it comes to."""
+    try:
+        known = stored_outcome(step, job, store)
+        return _worked(step, job, store) if known is None else known
+    except (Stop, Halted, StoreError, ImportError, MemoryError) as error:
+        return Outcome(END, type(error).__name__, str(error) or "the memory does not suffice")
+
+
+def _worked(step: Step, job: Job, store: Store) -> Outcome:
     ledger, start = Ledger(store, step.name, step.fingerprint, job.item), time.perf_counter()
+    failed = ledger.get(FAILED) is not None
     try:
         part, value = WHOLE, step.stage.work(job.source, Found(store, job.before), ledger)
         outcome = Outcome(DONE)
@@ -115,12 +124,15 @@ def perform(step: Step, job: Job, store: Store) -> Outcome:
         part, value = REJECTED, {"kind": error.kind, "reason": str(error)}
         outcome = Outcome(OUT, **value)
     except Failed as error:
-        return Outcome(LATER, "failed", str(error))
-    except (Stop, ImportError, MemoryError) as error:
-        return Outcome(END, type(error).__name__, str(error))
+        part, value = FAILED, str(error)
+        outcome = Outcome(LATER, "failed", value, known=failed)
+    except (Stop, Halted, StoreError, ImportError, MemoryError):
+        raise
     except Exception as error:  # a fault of the program: it must not end a run of days, nor pass unseen
         logger.exception("%s: %s: an error that nobody foresaw", job.source.path, step.name)
-        return Outcome(LATER, type(error).__name__, f"an error that nobody foresaw: {type(error).__name__}: {error}")
+        part, value = FAILED, f"an error that nobody foresaw: {type(error).__name__}: {error}"
+        outcome = Outcome(LATER, type(error).__name__, value, known=failed)
     seconds = max(0.0, time.perf_counter() - start - ledger.spent.seconds)  # the parts bear their own
-    store.put(step.name, step.fingerprint, job.item, part, value, Cost(seconds=seconds))
+    cost = Cost() if part == FAILED else Cost(seconds=seconds)
+    store.put(step.name, step.fingerprint, job.item, part, value, cost)
     return outcome
