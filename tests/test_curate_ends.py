@@ -15,11 +15,12 @@ from test_curate_run import Digest, Letters, go, sources, store  # noqa: F401 (f
 
 from llava_v2xum.curate.__main__ import STOPPED
 from llava_v2xum.curate.budget import Budget
+from llava_v2xum.curate.contents import digest_of
 from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.run import MOST_FAILURES, LocalEngine, Run
 from llava_v2xum.curate.sources import find_sources
 from llava_v2xum.curate.stages import Stop
-from llava_v2xum.curate.store import FAILED, Store, StoreError
+from llava_v2xum.curate.store import FAILED, Cost, Store, StoreError
 from llava_v2xum.shapes import make_clip
 from llava_v2xum.shapes.render import write_clip
 
@@ -150,6 +151,59 @@ def test_videos_that_always_fail_do_not_end_every_run(store, tmp_path):
     assert len(go(store, found, Digest(), Letters()).finished) == MOST_FAILURES + 1
     step = Run((Digest(), Letters()), store, LocalEngine(), Progress(quiet=True)).steps[1]
     assert not store.items("caption", step.fingerprint, FAILED)
+
+
+class Reading(Letters):
+    """Letters of the file, which somebody replaces while it is read."""
+
+    reads_video = True
+    workers = 1
+
+    def __init__(self, replaced, **settings):
+        super().__init__(**settings)
+        self.replaced = replaced
+
+    def work(self, source, before, ledger):
+        if source.video_id == self.replaced:
+            ledger.put("0", "A", Cost(1, 10, 2, 0.5))
+            source.path.write_text("another")
+        return super().work(source, before, ledger)
+
+
+def test_a_file_that_changes_gets_no_other_ones_results(store, sources):
+    class Bytes(Digest):
+        def work(self, source, before, ledger):
+            return {"digest": digest_of(source.path)}
+
+    class Waiting(Bytes):
+        def settle(self, results):
+            sources[2].path.write_text("something else")  # between two stages
+            return {}
+
+    curated = go(store, sources, Waiting(), Reading(replaced="a"))
+    assert list(curated.finished) == ["b", "d"]
+    assert [(left.video_id, left.reason) for left in curated.failed] == [
+        ("a", "the file changed, or went, while it was read"),
+        ("c", "the file changed since it was selected: the next run takes it as it is then"),
+    ]
+    after = Reading(replaced=None)
+    assert list(go(store, sources, Bytes(), after).finished) == ["a", "b", "c", "d"]
+
+
+def test_a_file_that_changes_while_it_is_selected_is_not_taken(store, sources):
+    class Copied(Digest):
+        reads_video = True
+
+        def work(self, source, before, ledger):
+            found = super().work(source, before, ledger)
+            if source.video_id == "c":
+                source.path.write_text("cd")
+            return found
+
+    curated = go(store, sources, Copied())
+    assert [(left.video_id, left.reason) for left in curated.failed] == [
+        ("c", "the file changed, or went, while it was read")
+    ]
 
 
 INTERRUPTED = """

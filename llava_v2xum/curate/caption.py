@@ -36,6 +36,7 @@ class CaptionStage(Stage):
     """
 
     name = "caption"
+    reads_video = True
 
     def __init__(
         self, captioner: Captioner, prompt: Prompt, workers: int = 2, features: str | Path | None = None

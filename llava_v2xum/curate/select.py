@@ -7,7 +7,6 @@ intact is passed over, as a user's own videos have it: the captions are then tho
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ import numpy as np
 from ..evaluate.clocks import nearest
 from ..video import Video, VideoError, probe_video, read_frames
 from .aesthetic import AestheticOptions, AestheticScorer
+from .contents import digest_of
 from .duplicates import MOST_BITS, MOST_SECONDS, SIGNATURE_FRAMES, find_duplicates, signature_of
 from .stages import Failed, Ledger, Rejected, Source, Stage, Stop
 
@@ -47,6 +47,7 @@ class SelectStage(Stage):
 
     name = "select"
     only_selects = True
+    reads_video = True
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class SelectStage(Stage):
         duration = self._check_duration(video.duration_seconds)
         score = self._judge(judged)
         return {
-            "digest": _digest(source.path),
+            "digest": digest_of(source.path),
             "duration": duration,
             "sampled_frames": max(1, math.floor(duration)),
             "signature": signature_of(signed),
@@ -182,19 +183,3 @@ def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
         what = str(error) if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
         what = what.removeprefix(f"{path}: ").replace(str(path), "the file")
         raise Rejected("unreadable", what[:_REASON_LENGTH]) from error
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file's bytes.
-
-    Raises:
-        Failed: if they cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-    except OSError as error:
-        raise Failed(f"the file cannot be read: {error.strerror}") from error
-    return digest.hexdigest()

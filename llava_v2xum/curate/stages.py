@@ -85,10 +85,12 @@ class Stage(ABC):
         workers: how many videos one process works on at a time; `work` is then called by as many threads.
         only_selects: whether its settings decide which videos go on and nothing else: what it finds of a content does
             not depend on them, and neither does what later stages find.
+        reads_video: whether it reads the file, which must then stay as it is.
     """
 
     name: ClassVar[str]
     only_selects: ClassVar[bool] = False
+    reads_video: ClassVar[bool] = False
     workers: int = 1
 
     @abstractmethod

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .contents import FileLedger, digest_of
 from .stages import Failed, Rejected, Source, Stage, Stop, fingerprints
 from .store import FAILED, REJECTED, WHOLE, Cost, Halted, Ledger, Store, StoreError
 
@@ -115,24 +116,35 @@ def perform(step: Step, job: Job, store: Store) -> Outcome:
 
 
 def _worked(step: Step, job: Job, store: Store) -> Outcome:
-    ledger, start = Ledger(store, step.name, step.fingerprint, job.item), time.perf_counter()
-    failed = ledger.get(FAILED) is not None
+    """Do the stage's work, and store what it comes to."""
+    place, start = (step.name, step.fingerprint, job.item), time.perf_counter()
+    ledger = FileLedger(store, *place, job.source.path) if step.stage.reads_video else Ledger(store, *place)
     try:
-        part, value = WHOLE, step.stage.work(job.source, Found(store, job.before), ledger)
-        outcome = Outcome(DONE)
-    except Rejected as error:
-        part, value = REJECTED, {"kind": error.kind, "reason": str(error)}
-        outcome = Outcome(OUT, **value)
-    except Failed as error:
-        part, value = FAILED, str(error)
-        outcome = Outcome(LATER, "failed", value, known=failed)
+        part, value = _found(step, job, store, ledger)
+        outcome = Outcome(OUT, **value) if part == REJECTED else Outcome(DONE)
     except (Stop, Halted, StoreError, ImportError, MemoryError):
         raise
-    except Exception as error:  # a fault of the program: it must not end a run of days, nor pass unseen
-        logger.exception("%s: %s: an error that nobody foresaw", job.source.path, step.name)
-        part, value = FAILED, f"an error that nobody foresaw: {type(error).__name__}: {error}"
-        outcome = Outcome(LATER, type(error).__name__, value, known=failed)
+    except Exception as error:
+        part, value, kind = FAILED, str(error), "failed"
+        if not isinstance(error, Failed):  # a fault of the program: it must not end a run of days, nor pass unseen
+            logger.exception("%s: %s: an error that nobody foresaw", job.source.path, step.name)
+            kind, value = type(error).__name__, f"an error that nobody foresaw: {type(error).__name__}: {error}"
+        outcome = Outcome(LATER, kind, value, known=ledger.get(FAILED) is not None)
     seconds = max(0.0, time.perf_counter() - start - ledger.spent.seconds)  # the parts bear their own
     cost = Cost() if part == FAILED else Cost(seconds=seconds)
-    store.put(step.name, step.fingerprint, job.item, part, value, cost)
+    store.put(*place, part, value, cost)
     return outcome
+
+
+def _found(step: Step, job: Job, store: Store, ledger: Ledger) -> tuple[str, Any]:
+    """What is to be stored as which part."""
+    reads = isinstance(ledger, FileLedger)
+    if reads and job.before and digest_of(job.source.path) != job.item:
+        raise Failed("the file changed since it was selected: the next run takes it as it is then")
+    try:
+        found = WHOLE, step.stage.work(job.source, Found(store, job.before), ledger)
+    except Rejected as error:
+        found = REJECTED, {"kind": error.kind, "reason": str(error)}
+    if reads:
+        ledger.check()
+    return found
