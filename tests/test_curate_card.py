@@ -19,6 +19,8 @@ from llava_v2xum.curate.card_plots import MOST_BINS, bin_edges, draw_figure2
 from llava_v2xum.curate.card_quality import quality_before_after
 from llava_v2xum.curate.card_text import card_text, plain
 from llava_v2xum.curate.entries import entries_of, write_entries
+from llava_v2xum.curate.options import parse_arguments
+from llava_v2xum.curate.pipeline import models_of, options_of
 from llava_v2xum.shapes import make_clip
 
 LIKE = ({"frame": 6, "like": 5, "score": 0.97},)
@@ -136,6 +138,22 @@ def test_what_others_named_is_shown_as_it_stands():
     assert r"&lt;img src=x&gt;\|\`" in text and "\n# A \\| &lt;b&gt; \\# set\n" in text
     assert '"note": "```\\n# heading"' in text  # on a line of its own, it would end the block
     assert plain("a\nb  c") == "a b c"
+
+
+def test_a_card_names_every_model_and_no_place_on_this_machine(tmp_path):
+    (tmp_path / "my-llava").mkdir()
+    (tmp_path / "head.pth").touch()
+    given = ["videos", "--out", "o", "--captioner", str(tmp_path / "my-llava"), "--bertscore-model", "roberta-large"]
+    told = models_of(parse_arguments(given))
+    assert told == {"caption": "my-llava", "extract": "similarity of words", "filter": "roberta-large"}
+    given += ["--aesthetic-predictor", str(tmp_path / "head.pth"), "--endpoint", "http://here:1/v1", "--model", "m/n"]
+    args = parse_arguments([*given, "--bertscore-threshold", "none", "--extract-encoder", str(tmp_path)])
+    assert models_of(args) == {
+        "select": "head.pth on ViT-L-14/openai", "caption": "my-llava", "extract": "m/n", "refine": "m/n",
+    }  # fmt: skip
+    options = options_of(args)
+    assert options["aesthetic_threshold"] == 4 and options["context_tokens"] == 8192
+    assert "here" not in json.dumps(options) and str(tmp_path) not in json.dumps(options)
 
 
 def test_the_head_is_yaml_with_the_splits_that_are_there():

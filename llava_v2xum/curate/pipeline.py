@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from .budget import Budget
@@ -51,13 +52,22 @@ def endpoint_of(args: argparse.Namespace, budget: Budget, base_url: str | None, 
 
 
 def models_of(args: argparse.Namespace) -> dict[str, str]:
-    """What each stage's model is called, for the card."""
-    found = {"caption": args.captioner, "extract": args.model or args.extract_encoder or "similarity of words"}
+    """What each stage's model is called, for the card: of a folder or a file the name alone, as cards go to others."""
+    found = {}
+    if args.aesthetic_predictor is not None:
+        found["select"] = f"{_name(args.aesthetic_predictor)} on {_name(args.aesthetic_clip)}"
+    found["caption"] = args.captioner if args.caption_endpoint else _name(args.captioner)
+    found["extract"] = args.model or (_name(args.extract_encoder) if args.extract_encoder else "similarity of words")
     if args.bertscore_threshold is not None:
-        found["filter"] = args.bertscore_model
+        found["filter"] = _name(args.bertscore_model)
     if args.model and not args.no_refine:
         found["refine"] = args.model
     return found
+
+
+def _name(model: str) -> str:
+    path = Path(model).expanduser()
+    return path.resolve().name if path.exists() else model
 
 
 def prompts_of(args: argparse.Namespace) -> dict[str, str]:
@@ -70,13 +80,17 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the results depend on beside models and prompts, for the card: no address, no path."""
     names = ("min_duration", "max_duration", "keep_duplicates", "caption_tokens", "fraction", "context_tokens",
              "thinking_tokens", "bertscore_threshold", "no_refine", "seed")  # fmt: skip
+    if args.aesthetic_predictor is not None:
+        names += ("aesthetic_threshold",)
     return {name: getattr(args, name) for name in names} | {"tasks": list(args.tasks), "splits": list(args.splits)}
 
 
 def _select(args: argparse.Namespace, budget: Budget) -> Stage:
     aesthetic = None
     if args.aesthetic_predictor is not None:
-        aesthetic = AestheticOptions(args.aesthetic_predictor, args.aesthetic_clip, args.aesthetic_threshold)
+        device = None if args.device == "auto" else args.device
+        threshold = args.aesthetic_threshold
+        aesthetic = AestheticOptions(args.aesthetic_predictor, args.aesthetic_clip, threshold, device=device)
     return SelectStage(args.min_duration, args.max_duration, aesthetic, duplicates=not args.keep_duplicates)
 
 
