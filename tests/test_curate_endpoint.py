@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -228,6 +229,28 @@ def test_an_environment_that_allows_no_request_stops_the_run(monkeypatch, tmp_pa
         Endpoint("https://127.0.0.1:1/v1", "tiny", tries=1).chat(QUESTION)
 
 
+class _Moved(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(307)
+        self.send_header("Location", self.server.elsewhere + self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *values: object) -> None:
+        """Say nothing."""
+
+
+def test_what_is_asked_goes_to_no_other_server():
+    with OpenAIServer() as other, HTTPServer(("127.0.0.1", 0), _Moved) as moved:
+        moved.elsewhere = other.base_url
+        threading.Thread(target=moved.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        with pytest.raises(Stop, match=f"is at another address: HTTP 307: '{other.base_url}"):
+            Endpoint(f"http://127.0.0.1:{moved.server_port}/v1", "tiny").chat(QUESTION)
+        moved.shutdown()
+        assert not other.asked
+
+
 def test_what_was_asked_in_vain_bears_its_cost(pauses):
     with OpenAIServer(faults=["500"] * 3 + ["429", "401"]) as server:
         with pytest.raises(Failed) as failed:
@@ -377,6 +400,8 @@ def test_bodies_are_read_for_what_they_are():
     assert read_completion(completion('{"content": "A"}', usage='{"prompt_tokens": -1}')).prompt_tokens is None
     for text in ("I saw {x}.\\n</think> A dog.", "<thinking>Hm.</thinking>A dog."):  # the first tag is of the prompt
         assert read_completion(completion(f'{{"content": "{text}"}}')).text == "A dog."
+    parts = '{"content": [{"type": "thinking", "text": "Hm."}, {"type": "text", "text": "A dog."}, {"type": "text"}]}'
+    assert read_completion(completion(parts)).text == "A dog."
     cut = read_completion(completion('{"content": "<think>It may be a dog. Or"}', '"length"'))
     assert (cut.text, "cut off" in cut.problem) == ("", True), "a thought is no answer"
     long = read_completion(completion(f'{{"content": "{"A dog. " * 10**6}"}}'))
@@ -384,6 +409,8 @@ def test_bodies_are_read_for_what_they_are():
     for body in (b"", b"\xff", b"[]", b"{}", b'{"choices": []}', b'{"choices": [{"message": "A"}]}'):
         with pytest.raises(ValueError, match="the body is no"):
             read_completion(body)
+    with pytest.raises(ValueError, match="no JSON: '<p>Log in</p>'"):
+        read_completion(b"<p>Log in</p>")
 
 
 def test_importing_loads_no_extra():

@@ -199,6 +199,7 @@ class Endpoint:
                         api_key=self._key or _NO_KEY,
                         timeout=self.timeout_seconds,
                         max_retries=0,
+                        http_client=openai.DefaultHttpxClient(follow_redirects=False),
                     )
                 except Exception as error:  # of whatever kind: no request can be sent
                     raise Stop(f"the environment's proxies or certificates cannot be used: {error}") from None

@@ -14,7 +14,13 @@ from .replies import shown
 from .stages import Failed, Stop
 
 LONGEST_PAUSE_SECONDS = 60.0  # our choice: rate limits are mostly told by the minute
+_MOVED = "the server is at another address"  # not followed: some ways there lose the question, and any the key
 _FINAL = {
+    301: _MOVED,
+    302: _MOVED,
+    303: _MOVED,
+    307: _MOVED,
+    308: _MOVED,
     401: "the server refuses the key",
     402: "the account has nothing left",
     403: "the server refuses access",
@@ -56,9 +62,10 @@ def status_fault(error: Any, redacted: Callable[[str], str]) -> Fault:
     """
     body = redacted(error.response.text)
     said = error.body if isinstance(error.body, dict) else {}
-    message = said.get("message") or said.get("detail") or body
+    headers = error.response.headers
+    message = said.get("message") or said.get("detail") or headers.get("location") or body
     text = f"HTTP {error.status_code}: {shown(redacted(str(message)))}"  # before it is cut: half a key is one too
-    return Fault(text, error.status_code, body, error.code, _asked_seconds(error.response.headers.get("retry-after")))
+    return Fault(text, error.status_code, body, error.code, _asked_seconds(headers.get("retry-after")))
 
 
 def check_hope(fault: Fault, key_hint: str) -> None:

@@ -65,15 +65,14 @@ def read_completion(body: bytes) -> Completion:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the body is no JSON ({type(error).__name__})") from error
+        raise ValueError(f"the body is no JSON: {shown(body[:_MOST_CHARACTERS].decode(errors='replace'))}") from error
     choices = answer.get("choices") if isinstance(answer, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise ValueError(f"the body is no chat completion: {shown(body.decode(errors='replace'))}")
-    content = message.get("content")
-    text = content if isinstance(content, str) else ""
-    text = _THOUGHTS.sub("", text.encode(errors="replace").decode()).strip()  # half a surrogate pair is no character
+    # half a surrogate pair is no character
+    text = _THOUGHTS.sub("", _text_of(message.get("content")).encode(errors="replace").decode()).strip()
     problem = _problem(text, choice.get("finish_reason"), message.get("refusal"))
     if len(text) > _MOST_CHARACTERS:
         text, problem = text[:_SHOWN_CHARACTERS], f"the answer has {len(text)} characters"
@@ -85,6 +84,14 @@ def read_completion(body: bytes) -> Completion:
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
     )
+
+
+def _text_of(content: Any) -> str:
+    """A message's text, whole or, as Mistral's reasoning models write it, in parts."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def _problem(text: str, finish_reason: Any, refusal: Any) -> str | None:
