@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from pathlib import Path
 import pytest
 from test_curate_run import Digest, Letters, go, sources, store  # noqa: F401 (fixtures)
 
+from llava_v2xum.curate import finish
 from llava_v2xum.curate.__main__ import STOPPED
 from llava_v2xum.curate.budget import Budget
 from llava_v2xum.curate.contents import digest_of
 from llava_v2xum.curate.progress import Progress
-from llava_v2xum.curate.run import MOST_FAILURES, LocalEngine, Run
+from llava_v2xum.curate.run import MOST_FAILURES, Curated, LocalEngine, Run
 from llava_v2xum.curate.sources import find_sources
-from llava_v2xum.curate.stages import Stop
+from llava_v2xum.curate.stages import Source, Stop
 from llava_v2xum.curate.store import FAILED, Cost, Store, StoreError
 from llava_v2xum.shapes import make_clip
 from llava_v2xum.shapes.render import write_clip
@@ -204,6 +206,40 @@ def test_a_file_that_changes_while_it_is_selected_is_not_taken(store, sources):
     assert [(left.video_id, left.reason) for left in curated.failed] == [
         ("c", "the file changed, or went, while it was read")
     ]
+
+
+def results_of(number: int) -> dict:
+    """What the stages may find of a video of 40 s."""
+    return {
+        "select": {"digest": f"{number:064x}", "duration": 40.0, "sampled_frames": 40, "signature": [""] * 8},
+        "caption": {"captions": [f"Caption {frame}." for frame in range(40)]},
+        "extract": {"frames": [3, 9]},
+        "filter": {"frames": [3, 9], "dropped": []},
+        "refine": {"sentences": ["A box is opened.", "It is empty."], "refined": False, "why": "no endpoint"},
+    }
+
+
+@pytest.mark.parametrize("broken", ["write_rejected", "write_card", "write_preview"])
+def test_an_error_at_the_end_leaves_the_set_of_the_run_before(tmp_path, monkeypatch, broken):
+    def make(count: int):
+        found = [Source(f"v{number}", tmp_path / f"v{number}.mp4") for number in range(count)]
+        curated = Curated({source.video_id: results_of(number) for number, source in enumerate(found)})
+        return finish.write_data_set(tmp_path / "out", found, curated, finish.Making(("both",), (2, 1, 1)))
+
+    assert make(4).splits() == {"train": 2, "val": 1, "test": 1}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert {"train.json", "val.json", "test.json", "rejected.jsonl", "card.md", "preview.html"} <= set(before)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finish, broken, full)
+        with pytest.raises(OSError, match="No space left"):
+            make(9)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert make(1).splits() == {"train": 1, "val": 0, "test": 0}
+    assert not (tmp_path / "out" / "val.json").exists() and not (tmp_path / "out" / "test.json").exists()
 
 
 INTERRUPTED = """

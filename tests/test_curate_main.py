@@ -99,7 +99,14 @@ def test_one_command_without_network_gives_a_valid_set(clips, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith("work")}
     assert main(arguments) == DONE  # all is stored: also what it cost comes out the same
     assert {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith("work")} == before
-    assert "3 of 6 videos (2 train, 0 val, 1 test)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "3 of 6 videos (2 train, 0 val, 1 test)" in told
+    assert f"3 fell out (1 unreadable, 1 too short, 1 duplicate): {out / 'rejected.jsonl'} tells why" in told
+    assert main([*arguments, "--until", "refine"]) == DONE
+    lines = [json.loads(line) for line in (out / "refine.jsonl").read_text().splitlines()]
+    assert [line["video_id"] for line in lines] == ["clip11", "clip14", "clip34"] and lines[0]["sentences"]
+    assert main([*arguments, "--min-duration", "900"]) == DONE
+    assert "0 of 6 videos (0 train, 0 val, 0 test)" in capsys.readouterr().err and not (out / "train.json").exists()
 
 
 def test_faults_of_the_endpoint_change_nothing(clips, tmp_path, made_over_http, capsys, caplog, monkeypatch):

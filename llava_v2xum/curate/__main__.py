@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,8 +19,8 @@ from pathlib import Path
 from ..atomic import replacing
 from ..ray_cluster import RaySettings
 from .budget import Budget
-from .finish import Making, write_data_set
-from .options import STAGES, parse_arguments
+from .finish import REJECTED_FILE, Making, write_data_set
+from .options import parse_arguments
 from .pipeline import models_of, options_of, prompts_of, stages_of
 from .progress import Progress
 from .run import Curated, Engine, LocalEngine, Run
@@ -36,7 +37,7 @@ STORE_FILE = "work.sqlite"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_arguments(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _quiet_libraries()
     progress = Progress(args.quiet)
     try:
         return _run(args, progress)
@@ -52,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return STOPPED
         progress.say(f"error: {error}")
         return WRONG
+
+
+def _quiet_libraries() -> None:
+    """Only warnings that are meant for users, and no bars but those of the stages."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of fast kernels that a CPU has not
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read by transformers, too, when it is imported
 
 
 def _run(args: argparse.Namespace, progress: Progress) -> int:
@@ -112,23 +120,27 @@ def _folder(path: Path) -> Iterator[None]:
 
 def _end(args: argparse.Namespace, sources: Sequence[Source], curated: Curated, progress: Progress) -> int:
     """Write what was asked for, and tell it."""
-    if args.until is not None and args.until != STAGES[-1]:
+    if args.until is not None:
         path = args.out / f"{args.until}.jsonl"
         with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
             for video_id, found in curated.finished.items():
                 file.write(json.dumps({"video_id": video_id, **found[args.until]}, ensure_ascii=False) + "\n")
         progress.say(f"{len(curated.finished)} of {len(sources)} videos: {path}")
+        out = Counter(left.kind for left in curated.rejected)
     else:
         making = Making(
             args.tasks, args.splits, args.seed, args.preview, models_of(args), prompts_of(args), options_of(args),
             args.grammar, args.plausibility, None if args.device == "auto" else args.device,
         )  # fmt: skip
-        counts = write_data_set(args.out, sources, curated, making)
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        progress.say(
-            f"{sum(counts.values())} of {len(sources)} videos ({told}): {args.out}; "
-            f"look at {args.out / 'preview.html'} and {args.out / 'card.md'}"
-        )
+        facts = write_data_set(args.out, sources, curated, making)
+        told = ", ".join(f"{count} {name}" for name, count in facts.splits().items())
+        look = f"; look at {args.out / 'preview.html'} and {args.out / 'card.md'}" if facts.rows else ""
+        progress.say(f"{len(facts.rows)} of {len(sources)} videos ({told}): {args.out}{look}")
+        out = sum(map(Counter, facts.rejected.values()), Counter())
+    if out:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in out.most_common())
+        where = "" if args.until else f": {args.out / REJECTED_FILE} tells why"
+        progress.say(f"{out.total()} fell out ({kinds}){where}")
     if curated.failed:
         first = curated.failed[0]
         progress.say(

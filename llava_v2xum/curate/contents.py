@@ -41,7 +41,7 @@ class FileLedger(Ledger):
         super().__init__(store, stage, fingerprint, item)
         self._path, self._stamp = path, _stamp(path)
 
-    def put(self, part: str, value: Any, cost: Cost = Cost()) -> None:
+    def put(self, part: str, value: Any, cost: Cost = Cost()) -> None:  # noqa: B008 (frozen)
         """As `Ledger`.
 
         Raises:

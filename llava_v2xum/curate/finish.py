@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from . import card
 from .card import CardFacts, row_of, write_card
 from .card_quality import quality_before_after
 from .duplicates import contents_of
@@ -20,6 +23,8 @@ from .validate import check_files
 
 REJECTED_FILE = "rejected.jsonl"
 PREVIEW_FILE = "preview.html"
+FILES = (*(f"{name}.json" for name in SPLITS), REJECTED_FILE, *card.FILES, PREVIEW_FILE)
+_UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,36 @@ class Making:
     device: str | None = None
 
 
-def write_data_set(folder: Path, sources: Sequence[Source], curated: Curated, making: Making) -> dict[str, int]:
+def write_data_set(folder: Path, sources: Sequence[Source], curated: Curated, making: Making) -> CardFacts:
     """Write train.json, val.json, test.json, rejected.jsonl, the card and preview.html.
 
+    All of them are written and checked before the first takes its place, so that after an error the set of an earlier
+    run is still there as a whole, and no video is in two of its splits.
+
     Returns:
-        how many videos each split has.
+        what the card tells.
 
     Raises:
         RuntimeError: if a file that was written is not valid, which is a fault of this package.
         ValueError, OSError: as `quality_before_after` raises; if a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    part = folder / _UNFINISHED
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+    part.mkdir()
+    try:
+        facts = _write(part, sources, curated, making)
+        for name in FILES:
+            if (part / name).exists():
+                os.replace(part / name, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(part)
+    return facts
+
+
+def _write(folder: Path, sources: Sequence[Source], curated: Curated, making: Making) -> CardFacts:
     entries, out = _entries(curated, making)
     finished = {video_id: curated.finished[video_id] for video_id in entries}
     contents = contents_of({video_id: found["select"] for video_id, found in finished.items()})
@@ -75,7 +99,7 @@ def write_data_set(folder: Path, sources: Sequence[Source], curated: Curated, ma
     paths = {source.video_id: source for source in sources}
     samples = [Sample(paths[name], finished[name]) for name in choose(finished, making.previewed, making.seed)]
     write_preview(folder / PREVIEW_FILE, samples, len(finished))
-    return facts.splits()
+    return facts
 
 
 def _entries(curated: Curated, making: Making) -> tuple[dict[str, Callable[[], list[dict]]], list[RejectedVideo]]:
