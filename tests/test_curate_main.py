@@ -233,6 +233,50 @@ def test_wrong_arguments_are_told_in_one_line(clips, tmp_path, capsys, arguments
     assert said in told and "Traceback" not in told and told.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name videos"),
+        (["v", "--min-duration", "nan"], "--min-duration must be at most"),
+        (["v", "--max-duration", "inf"], "--min-duration must be at most"),
+        (["v", "--fraction", "0"], "--fraction must be above 0"),
+        (["v", "--bertscore-threshold", "7"], "--bertscore-threshold must be from 0 to 1"),
+        (["v", "--timeout", "nan"], "--timeout must be a number of seconds"),
+        (["v", "--preview", "-3"], "--preview must be at least 0"),
+        (["v", "--tries", "0"], "--tries must be at least 1"),
+        (["v", "--ray-gpus", "3"], "--ray-gpus must be above 0 and at most 1"),
+        (["v", "--endpoint", "http://x/v1"], "--endpoint needs --model"),
+        (["v", "--model", "m"], "give --endpoint"),
+        (["v", "--features", "f", "--caption-endpoint", "http://x/v1"], "--features are made by"),
+        (["v", "--grammar", "spelling"], "expected cola:MODEL or languagetool, got 'spelling'"),
+        (["v", "--plausibility", "cola:x"], "expected vera:MODEL, got 'cola:x'"),
+        (["v", "--dtype", "int3"], "argument --dtype"),
+        (["v", "--splits", "0:0:1"], "expected three whole numbers"),
+        (["v", "--tasks", "video,audio"], "expected some of"),
+        (["v", "--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_what_is_wrong_with_arguments_alone_is_told_in_one_line(tmp_path, capsys, arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--out", str(tmp_path / "out")])
+    told = capsys.readouterr().err
+    assert ended.value.code == WRONG and said in told
+    assert told.startswith("error: ") and told.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_with_the_output_folder_or_a_model_is_told(clips, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "other" / "work.sqlite").mkdir(parents=True)
+    for out, more, said, status in [
+        ("file", [], "file: expected a folder, got a file", WRONG),
+        ("other", [], "work.sqlite: the store of results cannot be opened", STOPPED),
+        ("out", ["--bertscore-model", str(tmp_path / "gone")], "BERTScore's encoder", WRONG),
+    ]:
+        command = [str(clips / "clip11.mp4"), "--out", str(tmp_path / out), *COMMON, "--captioner", "shapes", *more]
+        assert main(command) == status
+        assert said in capsys.readouterr().err
+
+
 def test_two_runs_cannot_share_a_folder(clips, tmp_path, capsys):
     import fcntl
 
@@ -244,11 +288,13 @@ def test_two_runs_cannot_share_a_folder(clips, tmp_path, capsys):
     assert "another run works in this folder" in capsys.readouterr().err
 
 
-def test_help_teaches(capsys):
+def test_help_teaches(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
     for word in ("select", "caption", "extract", "filter", "refine", "examples:", "exit status", "--max-requests"):
         assert word in told
+    assert max(map(len, told.splitlines())) <= 80
     assert os.environ["OPENAI_API_KEY"] not in told

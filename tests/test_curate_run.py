@@ -19,6 +19,7 @@ from llava_v2xum.curate.run import MOST_FAILURES, LocalEngine, Run
 from llava_v2xum.curate.sources import find_sources
 from llava_v2xum.curate.stages import Failed, Rejected, Source, Stage, Stop, fingerprints
 from llava_v2xum.curate.store import Cost, Ledger, Store, StoreError
+from llava_v2xum.curate.work import DONE, END, OUT, Outcome
 
 
 class Digest(Stage):
@@ -252,6 +253,31 @@ def test_what_was_put_outlives_a_kill(tmp_path):
     store = Store(tmp_path / "s.sqlite")
     assert len(store.items("s", "f")) == 100 and store.get("s", "f", "99") == 100
     store.close()
+
+
+def test_rates_are_of_what_is_done_now(monkeypatch, capsys, tmp_path):
+    """30 stored videos, then one a minute: the rate is one a minute, however many were stored before."""
+    seconds = 0.0
+    monkeypatch.setattr("llava_v2xum.curate.progress.time.monotonic", lambda: seconds)
+    with Progress().stages(["caption", "extract"], 40) as tell:
+        source = Source("v", tmp_path)
+        for _ in range(30):
+            tell(0, source, Outcome(DONE, known=True))
+        for _ in range(5):
+            seconds += 60
+            tell(0, source, Outcome(DONE))
+        seconds += 60
+        tell(0, source, Outcome(OUT, "short", "it is short"))
+        tell(0, source, Outcome(END, "Stop", "told elsewhere"))
+        tell(1, source, Outcome(DONE))
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "caption: 31 of 40 videos, 1 a minute, about 9 min left"
+    assert told[4] == "caption: 35 of 40 videos, 1 a minute, about 5 min left"
+    assert "caption: v falls out: it is short" in told
+    assert told[-2:] == [
+        "caption: 36 of 40 videos, 30 of them stored before, in 6 min",
+        "extract: 1 of 39 videos, in 0 s",
+    ]
 
 
 def test_sources_of_folders_files_and_lists(tmp_path, monkeypatch):

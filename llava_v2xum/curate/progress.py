@@ -68,12 +68,13 @@ class _Count:
         self.name, self.total, self.progress = name, total, progress
         self.done = self.known = 0
         self.begun: float | None = None
-        self.told = time.monotonic()
+        self.told: float | None = None
         self.bar = None
 
     def add(self, outcome: Outcome, before: float) -> None:
         """Count a video; `before` is when another one was counted last, and this stage may have begun its first."""
         now = time.monotonic()
+        self.told = before if self.told is None else self.told
         self.done += 1
         self.known += outcome.known
         if self.begun is None and not outcome.known:
@@ -100,7 +101,7 @@ class _Count:
         if not made:
             return f"{self.known} of them stored before"
         rate = made / max(now - self.begun, 1e-3)
-        return f"{60 * rate:.3g} a minute, about {_span((self.total - self.done) / rate)} left"
+        return f"{_rounded(60 * rate)} a minute, about {_span((self.total - self.done) / rate)} left"
 
     def close(self) -> None:
         if self.bar is not None:
@@ -110,6 +111,10 @@ class _Count:
             seconds = time.monotonic() - self.begun if self.begun is not None else 0.0
             stored = f", {self.known} of them stored before" if self.known else ""
             self.progress.say(f"{self.name}: {self.done} of {self.total} videos{stored}, in {_span(seconds)}")
+
+
+def _rounded(rate: float) -> str:
+    return f"{rate:.3g}" if rate < 100 else f"{rate:,.0f}"
 
 
 def _span(seconds: float) -> str:
