@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -278,6 +279,22 @@ def test_rates_are_of_what_is_done_now(monkeypatch, capsys, tmp_path):
         "caption: 36 of 40 videos, 30 of them stored before, in 6 min",
         "extract: 1 of 39 videos, in 0 s",
     ]
+
+
+def test_a_terminal_gets_bars(monkeypatch, tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress().stages(["select"], 3) as tell:
+        tell(0, Source("a", tmp_path), Outcome(DONE, known=True))
+        tell(0, Source("b", tmp_path), Outcome(OUT, "short", "it is short"))
+        tell(0, Source("c", tmp_path), Outcome(DONE))
+    shown = terminal.getvalue()
+    assert "select: b falls out: it is short\n" in shown
+    assert "3 of 3, 1 of them stored before, in 0 s" in shown and "of ?" not in shown
 
 
 def test_sources_of_folders_files_and_lists(tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ class _Count:
 
     def _draw(self, now: float) -> None:
         if self.bar is None:
-            self.bar = tqdm(unit="video", desc=self.name, bar_format=_BAR)
+            self.bar = tqdm(total=self.total, initial=self.done, desc=self.name, bar_format=_BAR)
         self.bar.total, self.bar.n = self.total, self.done
         self.bar.set_postfix_str(self._pace(now), refresh=False)
         self.bar.update(0)
@@ -104,13 +104,13 @@ class _Count:
         return f"{_rounded(60 * rate)} a minute, about {_span((self.total - self.done) / rate)} left"
 
     def close(self) -> None:
+        seconds = time.monotonic() - self.begun if self.begun is not None else 0.0
+        told = f"{f', {self.known} of them stored before' if self.known else ''}, in {_span(seconds)}"
         if self.bar is not None:
-            self.bar.refresh()
+            self.bar.set_postfix_str(told.removeprefix(", "))
             self.bar.close()
         elif self.done and not self.progress.quiet:
-            seconds = time.monotonic() - self.begun if self.begun is not None else 0.0
-            stored = f", {self.known} of them stored before" if self.known else ""
-            self.progress.say(f"{self.name}: {self.done} of {self.total} videos{stored}, in {_span(seconds)}")
+            self.progress.say(f"{self.name}: {self.done} of {self.total} videos{told}")
 
 
 def _rounded(rate: float) -> str:
