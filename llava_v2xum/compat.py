@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import inspect
 import os
@@ -19,6 +20,46 @@ def mend_llava() -> None:
         from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
         transformers.trainer.ALL_LAYERNORM_LAYERS = [torch.nn.LayerNorm, LlamaRMSNorm]
+
+
+def mend_cache_name(model_class: type) -> None:
+    """Let a model class of LLaVA's, which says `past_key_values`, run on transformers that say `cache`.
+
+    5.24 renamed the argument of every model's forward and of generation, and 5.40 takes the old name away. Calling it
+    again changes nothing, and neither does calling it under an older transformers.
+
+    Args:
+        model_class: such as `LlavaLlamaForCausalLM`, with transformers' class as its first base.
+    """
+    base, *others = model_class.__bases__
+    if "cache" not in inspect.signature(base.forward).parameters:
+        return
+
+    class Below(base):
+        """Stands between LLaVA's class and transformers', and takes the calls that LLaVA's makes upwards."""
+
+        def forward(self, *args, past_key_values=None, **kwargs):
+            return super().forward(*args, cache=past_key_values, **kwargs)
+
+        def prepare_inputs_for_generation(self, *args, past_key_values=None, **kwargs):
+            return super().prepare_inputs_for_generation(*args, cache=past_key_values, **kwargs)
+
+    Below.__name__ = base.__name__
+    model_class.__bases__ = (Below, *others)
+    for name in ("forward", "prepare_inputs_for_generation"):
+        setattr(model_class, name, _called_with_cache(getattr(model_class, name)))
+
+
+def _called_with_cache(method: Callable) -> Callable:
+    """A method of LLaVA's that takes `past_key_values`, as transformers 5.24 calls it."""
+
+    @functools.wraps(method)
+    def renamed(self, *args, **kwargs):
+        if "cache" in kwargs:
+            kwargs["past_key_values"] = kwargs.pop("cache")
+        return method(self, *args, **kwargs)
+
+    return renamed
 
 
 def mend_tokenizer(tokenizer) -> None:
@@ -44,14 +85,6 @@ def mend_tokenizer(tokenizer) -> None:
         backend.pre_tokenizer = None
     elif backend.normalizer is None:  # one blank more where there is one, as Metaspace takes the first for its own
         backend.normalizer = normalizers.Replace(Regex(r"\A(?=[ ▁])"), " ")
-
-
-def num_start_ids(model) -> int:
-    """How many ids `generate` puts before the new ones when it was given embeddings: 1 (BOS) in 4.37, later none."""
-    import torch
-
-    embeddings = {"inputs_embeds": torch.zeros(1, 1, 1)}
-    return model._maybe_initialize_input_ids_for_generation(None, 0, embeddings).shape[1]
 
 
 def mended_gather(gather: Callable) -> Callable:

@@ -90,12 +90,16 @@ class Packets:
         return ranges
 
 
+# Metadata that is no UTF-8 must not keep a file from being read. PyAV 19 takes no such argument and lets it pass.
+_ANY_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple]:
     """The container and its video stream."""
     try:
         # "file:" keeps a colon in the name from being read as a protocol.
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = av.open(f"file:{path}", **_ANY_METADATA)
     except (av.FFmpegError, UnicodeError) as error:
         if _lacks_moov(path):
             raise VideoError(

@@ -16,11 +16,11 @@ import torch
 from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM
 from llava.model.multimodal_projector.builder import build_vision_projector
-from torch import Tensor
+from torch import LongTensor, Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from . import packing
-from .compat import num_start_ids
 from .config import LlavaV2XumConfig
 from .features import CLIP_EMBEDDING, embedding_tower
 from .media import FRAMES_AT_ONCE, check_frames, is_pixels, keep_pace, one_item_per_place
@@ -342,14 +342,15 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         kwargs["images"] = self._media(inputs, kwargs.get("images"), videos, video_indices)
         side = getattr(self.config, "tokenizer_padding_side", "right")
         self.config.tokenizer_padding_side = "left"  # a row's next token must follow its last one
+        start = _StartIds()
+        kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), start])
         try:
             output = super().generate(inputs, **kwargs)
         finally:
             self.config.tokenizer_padding_side = side
-        start = num_start_ids(self)
         if isinstance(output, Tensor):
-            return output[:, start:]
-        output.sequences = output.sequences[:, start:]
+            return output[:, start.count :]
+        output.sequences = output.sequences[:, start.count :]
         return output
 
     def _holds_videos(self, images) -> bool:
@@ -381,6 +382,22 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)
+
+
+class _StartIds(LogitsProcessor):
+    """Counts the ids that `generate` puts before the new ones when it was given embeddings; changes no logits.
+
+    4.37 puts one there (BOS), later releases none.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._is_first = True
+
+    def __call__(self, input_ids: LongTensor, scores: Tensor) -> Tensor:
+        if self._is_first:
+            self.count, self._is_first = input_ids.shape[1], False
+        return scores
 
 
 register()  # as LLaVA's own model files do; see plugin.py for what it adds

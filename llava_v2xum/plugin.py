@@ -25,8 +25,11 @@ def register() -> ModuleType:
         return commands
     import llava.conversation
     import llava.model
+    from llava.model.llava_arch import LlavaMetaForCausalLM
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    for model_class in LlavaMetaForCausalLM.__subclasses__():
+        compat.mend_cache_name(model_class)
     from .model import LlavaV2XumConfig, LlavaV2XumForCausalLM
 
     AutoConfig.register(LlavaV2XumConfig.model_type, LlavaV2XumConfig, exist_ok=True)

@@ -18,14 +18,16 @@ ROOT = Path(__file__).parent.parent
 
 # run in a process of its own, where nothing has registered yet
 BEFORE_AND_AFTER = """
-import sys, torch, weights
+import inspect, sys, torch, weights
 import llava.conversation, llava.model
 from llava.model import LlavaConfig, LlavaLlamaForCausalLM
 
 def picture():
     exports = {name: value for name, value in vars(llava.model).items() if name.startswith("Llava")}
-    classes = [cls for cls in (LlavaConfig, *LlavaLlamaForCausalLM.__mro__) if "llava" in cls.__module__]
-    methods = {cls: dict(vars(cls)) for cls in classes}
+    classes = [cls for cls in (LlavaConfig, *LlavaLlamaForCausalLM.__mro__) if cls.__module__.startswith("llava.")]
+    # beneath what renames one argument on the way in (compat.mend_cache_name)
+    methods = {cls: {name: inspect.unwrap(value) if callable(value) else value for name, value in vars(cls).items()}
+               for cls in classes}
     templates = {name: (template, repr(template)) for name, template in llava.conversation.conv_templates.items()}
     return exports, methods, templates, llava.conversation.default_conversation
 
