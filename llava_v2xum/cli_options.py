@@ -89,7 +89,7 @@ def _add_model(group) -> None:
 
 def _add_answer(group) -> None:
     add = group.add_argument
-    add("--temperature", type=float, default=0.0, help="0 is greedy (default); above it, sampled, one at a time")
+    add("--temperature", type=float, default=0.0, help="0 is greedy (default); above it, sampled")
     add("--seed", type=int, default=0, help="for a temperature above 0 (%(default)s)")
     add("--max-new-tokens", type=int, default=1024, help="where an answer is cut off (%(default)s)")
 
@@ -123,6 +123,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--load-8bit and --load-4bit: give one of them")
     if args.compile and (args.load_8bit or args.load_4bit):
         parser.error("--compile takes weights as they are, not in 8 or 4 bits")
+    if args.compile and args.temperature:
+        parser.error("--compile makes greedy passes, for --temperature 0 alone")
     if args.draft_table is not None and not args.draft_table.absolute().parent.is_dir():
         parser.error(f"--draft-table: no such folder: {args.draft_table.parent}")
     args.tasks = TASKS if args.task == ALL else (args.task,)

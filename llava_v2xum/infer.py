@@ -9,11 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import torch
-
 from .checkpoint import load_pretrained
 from .dataset import build_input_ids
-from .decoding import generate_answers
 from .drafting import NgramTable, drafter_for
 from .engine import Answer, Engine, EngineStats, Job
 from .features import FeatureFolder, FrameEncoder
@@ -146,7 +143,7 @@ class Summarizer:
             task: "video", "text" or "both"; or "all", for the three of each video at the price of little more than one.
             batch_size: answers in the making at a time; of "all", each video has three.
             max_new_tokens: where an answer is cut off (a problem is listed then).
-            temperature: 0 is greedy; above it answers are sampled, one at a time.
+            temperature: 0 is greedy; above it answers are sampled.
             seed: of the sampling; together with the video's name it decides the answer.
             on_error: called for a video that cannot be read or whose stored features are no good, which is then left
                 out; without it the error is raised.
@@ -154,7 +151,7 @@ class Summarizer:
                 this one, without a thread. None is one for each core, at most 16.
             thumbnails: whether summaries come with frames, for `save` to draw. Without, a video whose features are
                 stored need not be decoded.
-            drafts: check several likely tokens in one pass (greedy answers only).
+            drafts: check several likely tokens in one pass.
             max_draft: how many at most; None leaves it to the engine.
             compile: compile the decoder's passes first (greedy answers only); see `Engine`.
 
@@ -169,8 +166,7 @@ class Summarizer:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         tasks = TASKS if task == ALL else (task,)
         prompts = tuple(build_input_ids(self.tokenizer, query_for(name), self.conversation) for name in tasks)
-        run = self.runner(batch_size, max_new_tokens, temperature, seed, drafts, max_draft, compile)
-        batch_size = 1 if temperature > 0 else batch_size
+        run = self.runner(batch_size, max_new_tokens, temperature, drafts, max_draft, compile)
         videos = VideoFeatures(
             self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
         )
@@ -179,7 +175,7 @@ class Summarizer:
         def job_of(ticket: Ticket, made: ReadVideo) -> Job:
             made = videos.encode(made)
             kept[ticket] = made.video
-            return Job(ticket, prompts, made.features)
+            return Job(ticket, prompts, made.features, seed_of(ticket.path, seed))
 
         for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, batch_size):
             if isinstance(outcome, ValueError):
@@ -208,17 +204,14 @@ class Summarizer:
         batch_size: int = 8,
         max_new_tokens: int = 1024,
         temperature: float = 0.0,
-        seed: int = 0,
         drafts: bool = True,
         max_draft: int | None = None,
         compile: bool = False,
     ) -> Callable[[Iterable[Job | None]], Iterator[tuple[Ticket, list[Answer]]]]:
         """What takes jobs, whose keys are tickets, and gives answers as `Engine.run` does; see `summarize_many`.
 
-        Greedy answers are counted in `stats`.
+        They are counted in `stats`.
         """
-        if temperature > 0:
-            return self._sampling(max_new_tokens, temperature, seed)
         engine = Engine(
             self.model,
             self.tokenizer,
@@ -227,28 +220,19 @@ class Summarizer:
             drafter=self.drafter if drafts else None,
             max_draft=max_draft,
             compile=compile,
+            temperature=temperature,
         )
         engine.stats = self.stats
         return engine.run
 
-    def _sampling(self, max_new_tokens: int, temperature: float, seed: int):
-        """Sampled answers, each with random numbers of its own."""
-
-        def run(jobs: Iterable[Job | None]) -> Iterator[tuple[Ticket, list[Answer]]]:
-            for job in filter(None, jobs):
-                answers = []
-                for prompt in job.prompts:
-                    torch.manual_seed(zlib.crc32(f"{seed} {job.key.path.stem}".encode()))
-                    answers += generate_answers(
-                        self.model, self.tokenizer, [prompt], [job.video], max_new_tokens, temperature
-                    )
-                yield job.key, answers
-
-        return run
-
     def _summary_of(self, video: Video, task: str, answer: Answer) -> VideoSummary:
         summary, record = record_of(video, task, answer, self.timeline, self.name)
         return VideoSummary(summary, record, video.frames, video.warnings)
+
+
+def seed_of(path: Path, seed: int) -> int:
+    """The seed of a video's sampled answers: by its name, so that none depends on which videos are at work."""
+    return zlib.crc32(f"{seed} {path.stem}".encode())
 
 
 class _Reader:

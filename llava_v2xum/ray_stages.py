@@ -18,7 +18,7 @@ import torch
 from .dataset import build_input_ids
 from .engine import Job
 from .features import FeatureFolder, FrameEncoder
-from .infer import DEMO_CHECKPOINT, Summarizer
+from .infer import DEMO_CHECKPOINT, Summarizer, seed_of
 from .ray_rows import Broken, Made, Plan, Stage, portable
 from .shared_engine import SharedEngine
 from .tasks import ALL, TASKS, query_for
@@ -106,7 +106,9 @@ class Generate(Stage):
         try:
             set_threads(plan.threads)
             self.summarizer = Summarizer.from_pretrained(**plan.model)
-            self.shared = SharedEngine(self.summarizer.runner(**asdict(options)))
+            self.seed = options.seed
+            settings = {name: value for name, value in asdict(options).items() if name != "seed"}
+            self.shared = SharedEngine(self.summarizer.runner(**settings))
         except Exception as error:  # told with the first video: Ray would bury it in a report of its own
             self.error = error
 
@@ -115,7 +117,7 @@ class Generate(Stage):
             return Broken(portable(self.error))
         mine = self.summarizer
         prompts = tuple(build_input_ids(mine.tokenizer, query_for(task), mine.conversation) for task in self.tasks)
-        answers = self.shared.answers(Job(path, prompts, state.features))
+        answers = self.shared.answers(Job(path, prompts, state.features, seed_of(path, self.seed)))
         made = {}
         for task, answer in zip(self.tasks, answers):
             summary, record = record_of(state.video, task, answer, mine.timeline, self.plan.model_name)

@@ -7,11 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 import weights
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 import llava_v2xum
 from llava_v2xum.dataset import build_input_ids
-from llava_v2xum.decoding import generated_answers
+from llava_v2xum.engine.answers import Answer, answer_of, digit_token_ids
 from llava_v2xum.shapes import draw_frames, make_clip
 from llava_v2xum.tasks import query_for
 
@@ -55,9 +57,40 @@ def prompts(tokenizer) -> tuple:
     return tuple(build_input_ids(tokenizer, query_for(task), "v1") for task in TASKS)
 
 
+class DigitRecorder(LogitsProcessor):
+    """Keeps the logits of the ten digits at every step; changes none."""
+
+    def __init__(self, digit_ids) -> None:
+        self.digit_ids, self.steps = list(digit_ids), []
+
+    def __call__(self, input_ids, scores):
+        self.steps.append(scores[0, self.digit_ids].float().cpu())
+        return scores
+
+
+def answer(model, tokenizer, prompt, video, max_new_tokens) -> Answer:
+    """The greedy answer by transformers' generate, one token a pass: nothing of the engine is used for it."""
+    recorder = DigitRecorder(digit_token_ids(tokenizer))
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        use_cache=True,  # training writes False into the config
+    )
+    new_ids = model.generate(
+        prompt[None],
+        videos=[video],
+        attention_mask=torch.ones_like(prompt)[None],
+        generation_config=settings,
+        logits_processor=LogitsProcessorList([recorder]),
+    )
+    return answer_of(new_ids[0].tolist(), torch.stack(recorder.steps), tokenizer, model.config.timeline)
+
+
 def answers(model, tokenizer, prompts, video, max_new_tokens) -> list:
-    """One at a time, as nothing of the engine is used for it."""
-    return [generated_answers(model, tokenizer, [prompt], [video], max_new_tokens)[0] for prompt in prompts]
+    return [answer(model, tokenizer, prompt, video, max_new_tokens) for prompt in prompts]
 
 
 @lru_cache

@@ -88,8 +88,8 @@ def test_a_temperature_samples_and_a_seed_repeats_it(tokenizer):
     video = weights.numbers(100, weights.CHANNELS)
 
     def sampled(seed: int) -> tuple[int, ...]:
-        torch.manual_seed(seed)
-        (answer,) = generate_answers(model, tokenizer, [prompt], [video], max_new_tokens=16, temperature=2.0)
+        settings = {"max_new_tokens": 16, "temperature": 2.0, "seed": seed}
+        (answer,) = generate_answers(model, tokenizer, [prompt], [video], **settings)
         return answer.token_ids
 
     assert sampled(1) == sampled(1) != sampled(2)

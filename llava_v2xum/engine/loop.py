@@ -10,6 +10,7 @@ from .cache import RowCache
 from .decoder import check_decoder
 from .passes import PaddedPass, RaggedPass
 from .run import Run
+from .sampling import Sampler
 from .static import StaticPass, check_static
 from .stats import EngineStats
 from .work import Job
@@ -24,8 +25,8 @@ BACKEND = "inductor"  # torch.compile's own choice
 class Engine:
     """Answers jobs, several rows at a time.
 
-    In float32 every answer is the one that greedy decoding of its prompt alone gives. In 16 bits a pass over other
-    shapes may round otherwise, and a near tie between two tokens fall the other way.
+    In float32 every answer is the one that decoding of its prompt alone, a token a pass, gives. In 16 bits a pass over
+    other shapes may round otherwise, and a near tie between two tokens fall the other way.
 
     Args:
         model: a `LlavaV2XumForCausalLM`. Attention is PyTorch's own here, whichever the model was loaded with.
@@ -39,14 +40,15 @@ class Engine:
         compile: whether passes are of few fixed shapes, compiled and on CUDA recorded as graphs (`static.py`), which
             takes some seconds for each shape when it first comes; `padded` has no say then. A name is a backend of
             torch.compile.
+        temperature: 0 is greedy; above it answers are sampled (`sampling.py`), each by its job's seed.
 
     Attributes:
         stats: of all runs so far.
         idle: whether no row is at work, so that a source of jobs may as well wait for the next one.
 
     Raises:
-        ValueError: if a number is out of range, the decoder is none that `check_decoder` knows, or `check_static`
-            refuses to compile it.
+        ValueError: if a number is out of range, the decoder is none that `check_decoder` knows, `check_static`
+            refuses to compile it, or compiled passes are to sample.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Engine:
         max_draft: int | None = None,
         padded: bool | None = None,
         compile: bool | str = False,
+        temperature: float = 0.0,
     ) -> None:
         for name, number in {"rows": rows, "max_new_tokens": max_new_tokens}.items():
             if number < 1:
@@ -69,6 +72,9 @@ class Engine:
         check_decoder(model)
         if compile:
             check_static(model)
+            if temperature:
+                raise ValueError(f"compile: compiled passes are greedy, expected temperature 0, got {temperature}")
+        self.sampler = Sampler(temperature) if temperature else None
         self.model = model
         self.tokenizer = tokenizer
         self.rows = rows
@@ -89,7 +95,7 @@ class Engine:
         settings = self.model, cache, self.digit_ids, self.free_positions
         if self.backend is not None:
             return StaticPass(*settings, self.rows, self.backend)
-        return (PaddedPass if self.padded else RaggedPass)(*settings)
+        return (PaddedPass if self.padded else RaggedPass)(*settings, self.sampler)
 
     def run(self, jobs: Iterable[Job | None]) -> Iterator[tuple[Hashable, list[Answer]]]:
         """Each job's key and its answers, one for each prompt in their order; jobs come in the order they finish.

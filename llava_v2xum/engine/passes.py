@@ -14,6 +14,7 @@ from ..drafting import worthwhile_lengths
 from .cache import RowCache
 from .decoder import Segment, run_block, run_segments
 from .drafts import block_width
+from .sampling import Sampler
 from .work import Row
 
 ROW_POSITIONS = 4  # positions that take as long as reading one row's keys and values, at 600 positions
@@ -30,6 +31,7 @@ class RaggedPass:
         cache: what the rows have read.
         digit_ids: the digits' ids, whose logits are wanted.
         free_positions: positions that take as long as reading the weights once.
+        sampler: chooses among the logits; None takes the largest.
 
     Attributes:
         in_front: whether the rows at work must be the first ones of the cache.
@@ -37,7 +39,15 @@ class RaggedPass:
 
     in_front = False
 
-    def __init__(self, model, cache: RowCache, digit_ids: Sequence[int], free_positions: float) -> None:
+    def __init__(
+        self,
+        model,
+        cache: RowCache,
+        digit_ids: Sequence[int],
+        free_positions: float,
+        sampler: Sampler | None = None,
+    ) -> None:
+        self.sampler = sampler
         self.model, self.llama, self.cache = model, model.get_model(), cache
         self.free_positions = free_positions
         self.device = model.get_input_embeddings().weight.device
@@ -63,19 +73,23 @@ class RaggedPass:
         ids = torch.tensor([token for tokens in fed for token in tokens], device=self.device)
         segments = [Segment(slot, row.length, len(tokens)) for slot, row, tokens in zip(slots, rows, fed)]
         hidden = run_segments(self.llama, self.llama.embed_tokens(ids), segments, self.cache)
-        return self._on_host(*self._chosen(hidden))
+        return self._chosen(hidden, rows, fed)
 
     def _free(self, rows: int) -> float:
         return self.free_positions + ROW_POSITIONS * rows
 
-    def _chosen(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids [any] and the digits' logits [any, 10] of last hidden states [any, D]."""
-        logits = self.model.lm_head(hidden).float()
-        return logits.argmax(dim=-1), logits.index_select(-1, self.digit_ids)
+    def choose_first(self, hidden: Tensor, rows: Sequence[Row]) -> Chosen:
+        """The same behind the last hidden state [n, D] of each row's prompt."""
+        return self._chosen(hidden, rows, [[None]] * len(rows))
 
-    @staticmethod
-    def _on_host(chosen: Tensor, digits: Tensor) -> Chosen:
-        return chosen.tolist(), digits.cpu()
+    def _chosen(self, hidden: Tensor, rows: Sequence[Row], fed: Sequence[Sequence]) -> Chosen:
+        """What is written behind each of the last hidden states [Q, D], which are those of `fed`."""
+        logits = self.model.lm_head(hidden).float()
+        digits = logits.index_select(-1, self.digit_ids).cpu()
+        if self.sampler is None:
+            return logits.argmax(dim=-1).tolist(), digits
+        places = [(row.work.seed, len(row.ids) + n) for row, tokens in zip(rows, fed) for n in range(len(tokens))]
+        return self.sampler(logits, places), digits
 
 
 class PaddedPass(RaggedPass):
@@ -92,7 +106,7 @@ class PaddedPass(RaggedPass):
         starts = torch.tensor([row.length for row in rows], device=self.device)
         used = -(-(max(row.length for row in rows) + width) // ALIGNMENT) * ALIGNMENT
         hidden = run_block(self.llama, self.llama.embed_tokens(ids), starts, used, self.cache)
-        return self._on_host(*self._chosen(hidden[own_places(fed, width).to(hidden.device)]))
+        return self._chosen(hidden[own_places(fed, width).to(hidden.device)], rows, fed)
 
 
 def padded(tokens: Sequence[int], width: int) -> list[int]:

@@ -82,20 +82,21 @@ class Run:
 
     def _first_tokens(self, rests: dict[int, Tensor]) -> None:
         """Read the embeddings [L, D] that rows still have to read, up to the first token of their answer."""
-        for slot, logits in self._read(rests).items():
-            row = self.rows[slot]
+        read = self._read(rests)
+        rows = [self.rows[slot] for slot in read]
+        chosen, digits = self.passes.choose_first(torch.stack(list(read.values())), rows)
+        for slot, row, token, logits in zip(read, rows, chosen, digits):
             row.length += len(rests[slot])
-            self._keep(row, [int(logits.argmax())], logits[None, self.engine.digit_ids].cpu())
+            self._keep(row, [token], logits[None])
 
     def _read(self, embeds: dict[int, Tensor]) -> dict[int, Tensor]:
-        """Pass embeddings [L, D] of rows through the decoder; the logits [V] behind the last of each row."""
+        """Pass embeddings [L, D] of rows through the decoder; the last hidden state [D] of each row."""
         last: dict[int, Tensor] = {}
         for slots in _batches(embeds):
             lengths = [len(embeds[slot]) for slot in slots]
             segments = [Segment(slot, self.rows[slot].length, length) for slot, length in zip(slots, lengths)]
             read = torch.cat([embeds[slot] for slot in slots])
-            hidden = run_segments(self.llama, read, segments, self.cache, ends_only=True)
-            last.update(zip(slots, self.engine.model.lm_head(hidden).float()))
+            last.update(zip(slots, run_segments(self.llama, read, segments, self.cache, ends_only=True)))
             self.stats.prefill_passes += 1
             self.stats.prefill_positions += sum(lengths)
         return last

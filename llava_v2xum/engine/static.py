@@ -93,7 +93,7 @@ class StaticPass(RaggedPass):
         recorded = self._recorded.get((width, used)) or self._recording(given, used)
         recorded.inputs.copy_(given)
         chosen, digits = (made.cpu()[slots][own_places(fed, width)] for made in recorded.play())
-        return self._on_host(chosen, digits)
+        return chosen.tolist(), digits
 
     def _recording(self, given: LongTensor, used: int) -> _Recorded:
         """A pass of this shape; it has been run, which leaves in the cache what this pass will write."""
@@ -102,7 +102,9 @@ class StaticPass(RaggedPass):
         def step() -> Outputs:
             hidden = self.llama.embed_tokens(inputs[:, 1:])
             slots = self.cache.reserved
-            return self._chosen(run_block(self.llama, hidden, inputs[:, 0], used, self.cache, slots, self.halves))
+            hidden = run_block(self.llama, hidden, inputs[:, 0], used, self.cache, slots, self.halves)
+            logits = self.model.lm_head(hidden).float()
+            return logits.argmax(dim=-1), logits.index_select(-1, self.digit_ids)
 
         with torch._dynamo.config.patch(recompile_limit=MOST_COMPILATIONS):
             step()

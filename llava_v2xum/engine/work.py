@@ -27,11 +27,13 @@ class Job:
         prompts: input ids int64 [S], one for each answer that is wanted, with one placeholder each
             (`dataset.build_input_ids`). What they have in common, the video above all, is computed once.
         video: frame features [T, C] (or [T, m, C]) or pixels [T, 3, H, W], on any device.
+        seed: of its answers, at least 0, where they are sampled.
     """
 
     key: Hashable
     prompts: tuple[LongTensor, ...]
     video: Tensor
+    seed: int = 0
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Work:
     prefix: Tensor
     rests: list[Tensor]
     waiting: deque[int] = field(default_factory=deque)
+    seed: int = 0
     answers: dict[int, Answer] = field(default_factory=dict)
 
     @property
@@ -103,7 +106,7 @@ def open_work(model, job: Job, device) -> Work:
     except ValueError as error:
         raise ValueError(f"{job.key}: {error}") from error
     shared = _shared_positions(job.prompts, len(media))
-    return Work(job.key, rows[0][:shared], [row[shared:] for row in rows], deque(range(len(rows))))
+    return Work(job.key, rows[0][:shared], [row[shared:] for row in rows], deque(range(len(rows))), job.seed)
 
 
 def _embed(model, prompt: LongTensor, media: Tensor) -> Tensor:
