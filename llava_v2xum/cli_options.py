@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .command_line import Parser
 from .ranks import MOST_WORKERS
 from .ray_engine import add_ray_options
 from .render import FILE_NAMES
@@ -33,12 +34,11 @@ exit status: 0 all summarized; 1 some of several videos failed; 2 none could be 
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    parser = Parser(
         prog="python -m llava_v2xum.infer",
         description="Summarize videos: key frames, a text summary, or both.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO", help="video files, or folders of them")

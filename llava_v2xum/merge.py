@@ -5,11 +5,12 @@ The folder it writes needs nothing outside of itself: decoder, projector, tokeni
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from .command_line import Parser
 
 EXAMPLES = """\
 example:
@@ -51,11 +52,10 @@ def merge(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status, 2 for what cannot be merged."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m llava_v2xum.merge",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model-path", required=True, help="folder or hub name of the LoRA checkpoint")
     parser.add_argument("--model-base", help="its decoder; the one that adapter_config.json names if left out")

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..command_line import Parser
 from ..evaluate.extras import MissingExtra
 from ..summary import FORMS
 from ..tasks import TASKS
@@ -34,15 +35,14 @@ that is not of the format or has no item left; 2 bad arguments
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line, one sub-command a format."""
     examples = "examples:\n" + "".join(map(_examples, READERS))
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description="Convert published annotations to one annotation form and to the instruction JSON that training "
         "reads.\n'%(prog)s FORMAT --help' tells the options.\n\n" + _outputs(READERS),
         epilog=examples + "\n" + STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
     for name, reader in READERS.items():
@@ -51,7 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
             help=reader.help,
             description=textwrap.fill(reader.description, WIDTH) + "\n\n" + _outputs([name]),
             epilog=(_rules() if reader.has_annotators else "") + "examples:\n" + _examples(name) + "\n" + STATUS,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add_options(one, reader)
     return parser

@@ -7,8 +7,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from ..command_line import Parser
 from ..tasks import TASKS
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -62,21 +62,13 @@ budget, an endpoint that refuses), to go on with the same command
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a wrong argument in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (--help tells all arguments)\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of the command."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m llava_v2xum.curate",
         usage="%(prog)s VIDEO [VIDEO ...] --out DIR [options]",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("videos", nargs="*", metavar="VIDEO", help="video files, and folders of them; ids are the files' names")

@@ -9,7 +9,6 @@ one split.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..command_line import Parser
 from ..convert import instruct_v2xum
 from ..convert.readers import Rejected, SourceError, id_of, load_list, shown
 from .entry_checks import problems_of, task_of
@@ -119,7 +119,7 @@ def _told_before(entry: Any, place: int, said: dict[tuple[str, str], int]) -> It
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns 1 if anything is wrong."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m llava_v2xum.curate.validate", description="Check files of Instruct-V2Xum's JSON."
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the splits of one data set")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..command_line import Parser
 from . import NgramTable, Vocabulary
 from .sources import TOKENIZER_NEEDED, load_tokenizer, read_answers, timeline_of, token_ids
 
@@ -22,13 +22,12 @@ exit status: 0 written; 2 a file that cannot be read, or bad arguments
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m llava_v2xum.drafting",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("answers", nargs="+", type=Path, metavar="ANSWERS", help='instruction JSON, or JSON lines with an "answer"')

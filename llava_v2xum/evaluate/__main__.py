@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..command_line import Parser
 from . import cli_compare, cli_export, cli_quality, cli_score, cli_tables
 from .extras import MissingExtra
 from .options import BadOption
@@ -35,13 +35,12 @@ exit status: 0 done; 1 a file or item that cannot be scored, told on stderr; 2 b
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line, one sub-command a data set or tool."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {args.command}: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
-        print(f"{PROGRAM} {args.command}: error: {told(error)}", file=sys.stderr)
+        print(f"error: {told(error)}", file=sys.stderr)
         return 2 if isinstance(error, BadOption) else 1
 
 

@@ -28,7 +28,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="two prediction files: difference, interval, p",
         description="Compare two systems' predictions on the same videos.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
     one.add_argument("a", type=Path, metavar="A", help="a prediction file")

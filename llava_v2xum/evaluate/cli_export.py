@@ -21,7 +21,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="predictions in the files of other people's scorers",
         description="Read predictions of any format and write them in another.\n\nformats:\n" + formats,
         epilog="example:\n  python -m llava_v2xum.evaluate export coco-captions out/summaries.jsonl --out caps.json\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("format", choices=(*PREDICTION_FORMATS, REFERENCES), metavar="FORMAT", help="to write; see above")
     one.add_argument("source", type=Path, metavar="SRC", help="predictions of any of these formats")

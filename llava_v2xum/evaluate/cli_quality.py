@@ -32,7 +32,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="grammar and plausibility of summaries, before and after",
         description="Score how well summaries are written: one file, or a file before and after it was refined.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("before", type=Path, metavar="BEFORE", help="predictions or annotations with texts, of any format")
     one.add_argument("after", type=Path, nargs="?", metavar="AFTER", help="the same videos, refined")

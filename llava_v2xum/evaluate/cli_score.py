@@ -41,7 +41,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
             help=known.help,
             description=f"Score predictions on {known.help}.\nWrites report.json, report.md, per_video.csv and plots.",
             epilog=EXAMPLES.get(name, "").replace("  ...", "  python -m llava_v2xum.evaluate"),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("--predictions", type=Path, nargs="+", required=True, metavar="FILE",
             help="the system's predictions, such as summaries.jsonl; of several files each says what the ones before "

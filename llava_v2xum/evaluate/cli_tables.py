@@ -17,7 +17,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         description="Put reports side by side under the published rows, each with its source; tells where the reports "
         "were scored in different ways.",
         epilog="example:\n  python -m llava_v2xum.evaluate tables report_7b/ report_13b/ --out tables.md\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="report folders, or their report.json")
     one.add_argument("--published", type=Path, nargs="+", default=[], metavar="FILE", help="further published rows, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -10,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import replacing
+from ..command_line import Parser
 from .render import write_clip
 from .truth import instruct_records, truth_record, videoxum_record
 from .world import Clip, make_clip
 
 MAX_VIDEOS = 10_000  # a clip's name has four digits
+DESCRIPTION = """Render short clips of moving coloured shapes, with exact ground truth. DIR gets
+videos/*.mp4, truth.json, videoxum.json (VideoXum's form) and instruct.json
+(Instruct-V2Xum's form). Started again, it leaves the clips that are there."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m llava_v2xum.shapes",
-        description="Render short clips of moving coloured shapes, with exact ground truth. DIR gets "
-        "videos/*.mp4, truth.json, videoxum.json (VideoXum's form) and instruct.json (Instruct-V2Xum's form)."
-        " Started again, it leaves the clips that are there already.",
+        description=DESCRIPTION,
     )
     parser.add_argument("--videos", type=int, default=40, metavar="N", help="how many clips (default 40)")
     parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same clips (default 7)")
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.out / "instruct.json", [record for clip in clips for record in instruct_records(clip)]
         )
     except OSError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{len(clips)} clips and truth.json, videoxum.json, instruct.json in {options.out}")
     return 0
