@@ -5,8 +5,7 @@ Importing the package loads neither torch nor llava: a public name is loaded whe
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .lazy import names_of
 
 __version__ = "0.1.0"
 
@@ -27,10 +26,7 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+if __name__ == "__main__":  # before torch and LLaVA are imported: the command does that, if its arguments are right
+    from .cli import main
+
+    raise SystemExit(main())
+
 from .checkpoint import load_pretrained
 from .dataset import build_input_ids
 from .drafting import NgramTable, drafter_for
@@ -249,9 +254,3 @@ class _Reader:
     def close(self) -> None:
         if self.helper is not None:
             self.helper.close()
-
-
-if __name__ == "__main__":
-    from .cli import main
-
-    raise SystemExit(main())

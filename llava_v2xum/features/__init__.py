@@ -1,31 +1,33 @@
-"""Frames -> frame features, and the folder that keeps them."""
+"""Frames -> frame features, and the folder that keeps them.
 
-from .description import describe, differences, sample_tower
-from .encoder import FrameEncoder, normalize, pad_to_square, resize
-from .kinds import CLASS_TOKEN, CLIP_EMBEDDING, FRAME_FEATURES, PATCH_MEAN, FrameFeature, pool_patches
-from .sources import file_source
-from .store import DamagedFeatures, FeatureFolder
-from .towers import EmbeddingTower, HubClipTower, OpenClipTower, embedding_tower
+Importing the package does not load torch: a public name is loaded when it is first used.
+"""
 
-__all__ = [
-    "CLASS_TOKEN",
-    "CLIP_EMBEDDING",
-    "FRAME_FEATURES",
-    "PATCH_MEAN",
-    "DamagedFeatures",
-    "EmbeddingTower",
-    "FeatureFolder",
-    "FrameEncoder",
-    "FrameFeature",
-    "HubClipTower",
-    "OpenClipTower",
-    "describe",
-    "differences",
-    "embedding_tower",
-    "file_source",
-    "normalize",
-    "pad_to_square",
-    "pool_patches",
-    "resize",
-    "sample_tower",
-]
+from ..lazy import names_of
+
+_HOMES = {
+    "CLASS_TOKEN": "kinds",
+    "CLIP_EMBEDDING": "kinds",
+    "FRAME_FEATURES": "kinds",
+    "PATCH_MEAN": "kinds",
+    "DamagedFeatures": "store",
+    "EmbeddingTower": "towers",
+    "FeatureFolder": "store",
+    "FrameEncoder": "encoder",
+    "FrameFeature": "kinds",
+    "HubClipTower": "towers",
+    "OpenClipTower": "towers",
+    "describe": "description",
+    "differences": "description",
+    "embedding_tower": "towers",
+    "file_source": "sources",
+    "normalize": "encoder",
+    "pad_to_square": "encoder",
+    "pool_patches": "kinds",
+    "resize": "encoder",
+    "sample_tower": "description",
+}
+
+__all__ = [*_HOMES]
+
+__getattr__ = names_of(__name__, _HOMES)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # options name the kinds before torch is needed
+    from torch import Tensor
 
 PATCH_MEAN = "patch_mean"  # LLaVA-1.5's own tower: mean over the patch features of its layer -2
 CLASS_TOKEN = "class_token"  # the same tower and layer, its class token
 CLIP_EMBEDDING = "clip_embedding"  # released V2Xum-LLM: the image embedding of OpenAI's CLIP ViT-L/14
 FRAME_FEATURES = (PATCH_MEAN, CLASS_TOKEN, CLIP_EMBEDDING)
+DEFAULT_TOWER = "openai/clip-vit-large-patch14-336"  # LLaVA-1.5's
+DEFAULT_SELECT_LAYER = -2  # LLaVA-1.5's
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class FrameFeature:
         return pool_patches(tower(pixels), self.tokens)
 
 
-@torch.no_grad()
 def _class_token(tower, pixels: Tensor) -> Tensor:
     """[T, 3, H, W] -> [T, C]: what LLaVA's tower computes and leaves out (`feature_select`)."""
-    layers = tower.vision_tower(pixels.to(tower.device, tower.dtype), output_hidden_states=True).hidden_states
+    import torch
+
+    with torch.no_grad():
+        layers = tower.vision_tower(pixels.to(tower.device, tower.dtype), output_hidden_states=True).hidden_states
     return layers[tower.select_layer][:, 0].to(pixels.dtype)
 
 
@@ -70,10 +75,12 @@ def pool_patches(features: Tensor, tokens: int = 1) -> Tensor:
     Raises:
         ValueError: if the patches of the tower form no grid of that many cells.
     """
+    from torch.nn.functional import adaptive_avg_pool2d
+
     if tokens == 1:
         return features.float().mean(dim=1).to(features.dtype)
     side, cells = math.isqrt(features.shape[1]), math.isqrt(tokens)
     if side * side != features.shape[1] or side < cells:
         raise ValueError(f"{tokens} tokens a frame need a square grid of as many patches, got {features.shape[1]}")
     grid = features.float().transpose(1, 2).unflatten(2, (side, side))
-    return torch.nn.functional.adaptive_avg_pool2d(grid, cells).flatten(2).transpose(1, 2).to(features.dtype)
+    return adaptive_avg_pool2d(grid, cells).flatten(2).transpose(1, 2).to(features.dtype)

@@ -12,13 +12,10 @@ import torch
 from ..timeline import DEFAULT_NUM_FRAMES
 from .description import describe
 from .encoder import FrameEncoder
-from .kinds import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature
+from .kinds import CLIP_EMBEDDING, DEFAULT_SELECT_LAYER, DEFAULT_TOWER, PATCH_MEAN, FrameFeature
 from .towers import embedding_tower
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_TOWER = "openai/clip-vit-large-patch14-336"  # LLaVA-1.5's
-DEFAULT_SELECT_LAYER = -2  # LLaVA-1.5's
 
 
 def encoder_of_tower(
