@@ -1,4 +1,4 @@
-"""The training commands: what they need, their defaults, their `--help`, and the start of DeepSpeed.
+"""The training commands: their defaults and `--help`, what is wrong with their arguments, the start of DeepSpeed.
 
 `scripts/finetune_v2xum.sh` and its LoRA twin call `launch`. Nothing here imports torch before all arguments are known
 to be there, so a slip on the command line is answered at once.
@@ -12,17 +12,23 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from .train_options import HELP_ALL, NEEDED, describe
 
 logger = logging.getLogger(__name__)
 
-NEEDED = {
-    ("model_name_or_path",): "the decoder to start from, a folder or hub name such as lmsys/vicuna-7b-v1.5",
-    ("data_path",): "the instruction JSON, one file or several (python -m llava_v2xum.convert)",
-    ("feature_folder", "video_folder"): "the videos' features (python -m llava_v2xum.features), or the videos",
-    ("output_dir",): "where the checkpoints and the trained model go",
-}
+PROGRAM = "python -m llava_v2xum.train"
+TITLE = """LLaVA's own train() with the video type, in this process alone.
+scripts/finetune_v2xum.sh and scripts/finetune_v2xum_lora.sh start it under
+DeepSpeed, with the paper's values as defaults."""
+USAGE = "%(prog)s FLAGS"
+SCRIPT_USAGE = """deepspeed [DEEPSPEED FLAGS] %(prog)s FLAGS
+       bash %(prog)s FLAGS"""
+SCRIPT_NOTE = """DeepSpeed's own flags, such as --num_gpus N and --hostfile FILE, go between
+deepspeed and the script. --bf16, --fp16, --tf32 and --use_cpu are chosen by
+what the machine has, and --attn_implementation by what is installed."""
 _FILES = ("data_path", "pretrain_mm_mlp_adapter")
 _FOLDERS = ("feature_folder", "video_folder")
 
@@ -94,35 +100,6 @@ def as_arguments(defaults: Mapping[str, object]) -> list[str]:
     return [word for name, value in defaults.items() for word in (f"--{name}", str(value))]
 
 
-def describe(script: str, title: str, defaults: Mapping[str, object]) -> str:
-    """The text of `--help`."""
-    needed = "\n".join(
-        f"  {' or '.join(f'--{name}' for name in names):<36} {what}" for names, what in NEEDED.items()
-    )
-    listed = "\n".join(f"  --{name} {value}" for name, value in defaults.items())
-    return f"""usage: deepspeed [DEEPSPEED FLAGS] {script} FLAGS
-       bash {script} FLAGS
-
-{title}
-
-needed:
-{needed}
-
-worth knowing:
-  --pretrain_mm_mlp_adapter FILE       LLaVA-1.5's pretrained projector, mm_projector.bin; without it the
-                                       projector starts from random weights
-  --vision_tower NAME                  a folder or hub name (openai/clip-vit-large-patch14-336)
-  --attn_implementation NAME           sdpa, flash_attention_2 or eager; flash_attention_2 where it is installed
-  --bf16/--fp16/--tf32/--use_cpu       chosen by what the machine has
-  --num_gpus N, --hostfile FILE        flags of DeepSpeed itself: between deepspeed and {script}
-
-defaults; a flag on the command line wins:
-{listed}
-
-The same command goes on from the last whole checkpoint in --output_dir.
-All flags: python -m llava_v2xum.train --help"""
-
-
 def launch(script: str | os.PathLike, title: str, defaults: Mapping[str, object], arguments: Sequence[str]) -> int:
     """Run a training command; without DeepSpeed's launcher around it, start that first.
 
@@ -136,9 +113,7 @@ def launch(script: str | os.PathLike, title: str, defaults: Mapping[str, object]
         The exit status: 0, or 2 for a command line that cannot be run.
     """
     arguments = list(arguments)
-    if {"-h", "--help"} & set(arguments):
-        if _is_first():
-            print(describe(sys.argv[0], title, defaults))
+    if told_help(arguments, lambda: describe(sys.argv[0], SCRIPT_USAGE, f"{title}\n\n{SCRIPT_NOTE}", defaults)):
         return 0
     defaults = dict(defaults)
     if not given_values(arguments).get("pretrain_mm_mlp_adapter"):
@@ -156,6 +131,26 @@ def launch(script: str | os.PathLike, title: str, defaults: Mapping[str, object]
     os.execv(sys.executable, command)
 
 
+def told_help(arguments: Sequence[str], tell: Callable[[], None]) -> bool:
+    """Print the help that the arguments ask for, once whatever the number of processes.
+
+    Args:
+        arguments: the command line.
+        tell: prints the one of `--help`; that of `--help-all` is LLaVA's own parser's.
+
+    Returns:
+        Whether they ask for any.
+    """
+    asked = {"-h", "--help", HELP_ALL} & set(arguments)
+    if HELP_ALL in asked and _is_first():
+        from .train import train
+
+        train(["--help"])
+    elif asked and _is_first():
+        tell()
+    return bool(asked)
+
+
 def guarded(arguments: Sequence[str], more_defaults=list) -> int:
     """Train; a slip on the command line is answered in one line.
 
@@ -166,10 +161,11 @@ def guarded(arguments: Sequence[str], more_defaults=list) -> int:
     Returns:
         The exit status: 0, or 2 for a command line that cannot be run.
     """
+    if told_help(arguments, lambda: describe(PROGRAM, USAGE, TITLE, {})):
+        return 0
     logging.basicConfig(level=logging.INFO if _is_first() else logging.ERROR, format="%(message)s")
     try:
-        if not {"-h", "--help"} & set(arguments):  # of which `train` shows all flags
-            check_arguments(arguments)
+        check_arguments(arguments)
         from .train import train
 
         train([*more_defaults(), *arguments])

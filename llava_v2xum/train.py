@@ -17,6 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .launch import UsageError, as_arguments, check_arguments, given_values, guarded
+
+if __name__ == "__main__":  # before torch and LLaVA are imported: the command does that, if its arguments are right
+    sys.exit(guarded(sys.argv[1:]))
+
 from .compat import (
     gathered,
     join_processes,
@@ -43,7 +48,6 @@ from .config import LlavaV2XumConfig  # noqa: E402
 from .dataset import make_data_module  # noqa: E402
 from .features import CLIP_EMBEDDING  # noqa: E402
 from .features.settings import DEFAULT_TOWER  # noqa: E402
-from .launch import UsageError, as_arguments, check_arguments, given_values, guarded  # noqa: E402
 from .model import LlavaV2XumForCausalLM  # noqa: E402
 from .plugin import register  # noqa: E402
 from .trainer import make_trainer_class  # noqa: E402
@@ -273,7 +277,3 @@ def _finish(maker: _ModelMaker) -> None:
     if maker.trainer.args.process_index == 0:
         keep_sentencepiece_model(maker.tokenizer, str(folder))
     maker.trainer.publish()
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,14 +105,40 @@ def test_a_precision_that_is_given_is_the_only_one(monkeypatch, capability, chos
 def test_help_teaches_and_starts_nothing(command):
     done = bash(command, "--help")
     assert done.returncode == 0 and done.stderr == ""
-    for word in ("--model_name_or_path", "--feature_folder or --video_folder", "--num_train_epochs 5", "zero2.json",
-                 "--learning_rate 0.0001", "--hostfile", "--pretrain_mm_mlp_adapter"):  # fmt: skip
+    for word in ("--model_name_or_path", "--feature_folder", "--video_folder", "--num_train_epochs 5", "zero2.json",
+                 "--learning_rate 0.0001", "--hostfile", "--pretrain_mm_mlp_adapter", "--help-all"):  # fmt: skip
         assert word in done.stdout
 
 
-def test_help_of_the_module_lists_every_flag(capsys):
+def flags_told(capsys) -> set[str]:
+    assert launch.guarded(["--help"]) == 0
+    return set(re.findall(r"^  --(\w+)", capsys.readouterr().out, re.MULTILINE))
+
+
+def test_help_tells_the_flags_of_the_guide_and_of_the_commands(capsys):
+    import runpy
+
+    named = {name for names in launch.NEEDED for name in names}
+    for command in COMMANDS:
+        named |= runpy.run_path(str(SCRIPTS / command), run_name="imported")["DEFAULTS"].keys()
+    for guide in (SCRIPTS / "README.md", SCRIPTS.parent / "README.md"):
+        named |= set(re.findall(r"--(\w+_\w+)", guide.read_text(encoding="utf-8")))
+    assert named - flags_told(capsys) == {"num_gpus", "nproc_per_node"}  # DeepSpeed's and torchrun's
+
+
+def test_help_tells_no_flag_that_training_does_not_have(capsys):
+    from llava_v2xum.arguments import DataArguments, ModelArguments, TrainingArguments
+    from llava_v2xum.compat import mended_arguments
+
+    classes = (ModelArguments, DataArguments, TrainingArguments)
+    known = {name for one in classes for name in one.__dataclass_fields__}
+    told = mended_arguments([f"--{name}" for name in flags_told(capsys)], known)
+    assert len(told) > 40 and {flag[2:] for flag in told} <= known
+
+
+def test_help_all_lists_every_flag(capsys):
     with pytest.raises(SystemExit) as ended:
-        launch.guarded(["--help"])
+        launch.guarded(["--help-all"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     for flag in ("--lora_r", "--mm_projector_lr", "--attn_implementation", "--frame_tokens", "--save_total_limit"):
