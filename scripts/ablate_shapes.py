@@ -11,7 +11,6 @@ What is done is not done again: start it once more to go on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import multiprocessing
@@ -20,15 +19,44 @@ import shutil
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from ablate_variants import ALIGN_FRAMES, KINDS, VARIANTS, Variant
+
+from llava_v2xum.command_line import Parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
+    """The command line's values."""
+    parser = Parser(description=__doc__)
+
+    def number(flag: str, default: float, told: str) -> None:
+        parser.add_argument(flag, type=type(default), default=default, help=f"{told} (default: {default})")
+
+    add = parser.add_argument
+    add("--work", type=lambda path: Path(path).resolve(), required=True, help="folder of all that is made")
+    add("--only", nargs="+", choices=[variant.name for variant in VARIANTS], metavar="NAME", help="only these variants")
+    add("--list", action="store_true", help="print the variants with their command lines, and end")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="a run of each variant for each (default: 1 2 3)")
+    number("--jobs", 2, "processes, one core each")
+    number("--steps", 80, "optimizer steps of a variant, in all of its trainings")
+    number("--videos", 5, "videos in a step, each with its three tasks")
+    number("--main-clips", 96, "clips of the first data set; 96 to 300 is VideoXum's 8,000 to Instruct-V2Xum's 25,000")
+    number("--extra-clips", 300, "clips of the second data set")
+    number("--test-clips", 60, "clips to measure on")
+    number("--align-clips", 500, f"clips of which {ALIGN_FRAMES} frames each align the projectors")
+    number("--align-steps", 100, "steps of aligning a projector, of 64 frames each")
+    number("--learning-rate", 1e-3, "of decoder and projector")
+    number("--lora-learning-rate", 2e-3, "of LoRA's weights; the projector's stays the other")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":  # before what takes seconds to import: --help and slips are answered at once
+    ARGUMENTS = parse_arguments()
 
 import numpy as np
 import torch
 from shapes_base import (
-    ALIGN_FRAMES,
-    KINDS,
-    PATCH_MEAN,
     TOWER,
     align_frames,
     clip_pixels,
@@ -54,73 +82,7 @@ from llava_v2xum.train import train
 logger = logging.getLogger("ablate_shapes")
 
 ALIGN_SERIES, MAIN_SERIES, EXTRA_SERIES, TEST_SERIES = 4_001, 4_002, 4_003, 4_004  # of clips; no other script's
-PROMPT_IDS = {"[00]": 4, "00": 3, "[f00]": 5}  # of the base's tokenizer
-ANSWER_POSITIONS = {25: 255, 50: 340, 100: 500}  # at most, of a video's three questions and answers, by N
 MAX_NEW_TOKENS = 260  # 40 cited frames and five sentences take about 220
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table: what differs from its first.
-
-    Args:
-        name: by which `--only` and the results know it.
-        label: the row's heading.
-        flags: of training, those that the other fields do not give.
-        extra_data: whether it is trained on the second data set too.
-        aligned: whether it starts from an aligned projector.
-        apart: VIDEO and TEXT are trained apart, each with half of the steps.
-        kind: of frame feature, and tokens a frame.
-        prompt: the temporal prompt of frame 0; None for none.
-    """
-
-    name: str
-    label: str
-    flags: tuple[str, ...] = ()
-    extra_data: bool = True
-    aligned: bool = True
-    apart: bool = False
-    num_frames: int = 50
-    kind: tuple[str, int] = PATCH_MEAN
-    prompt: str | None = "[00]"
-
-    @property
-    def lora(self) -> bool:
-        return "--lora_enable" in self.flags
-
-    @property
-    def parts(self) -> tuple[tuple[str, ...], ...]:
-        """The tasks of each of its trainings."""
-        return (("video",), ("text",)) if self.apart else (TASKS,)
-
-    @property
-    def row_positions(self) -> int | None:
-        """Positions of a packed row that holds one video with its three tasks; None where nothing is packed.
-
-        Two videos never fit, so that every variant sees as many samples in a step. Without temporal prompts some
-        would; and one task alone has nothing to share.
-        """
-        if self.apart or self.prompt is None:
-            return None
-        return self.num_frames * (PROMPT_IDS[self.prompt] + self.kind[1]) + ANSWER_POSITIONS[self.num_frames]
-
-
-VARIANTS = (
-    Variant("base", "**base**: tasks together, both data sets, full, `[00]`, N = 50, mean of patches"),
-    Variant("apart", "tasks apart: a VIDEO model and a TEXT model", apart=True),
-    Variant("main_only", "no extra data set", extra_data=False),
-    Variant("lora", "LoRA for full", ("--lora_enable", "True", "--lora_r", "64", "--lora_alpha", "128")),
-    Variant("no_prompts", "no temporal prompts", ("--temporal_prompts", "False"), prompt=None),
-    Variant("new_projector", "no pretrained projector", aligned=False),
-    Variant("n25", "N = 25", num_frames=25),
-    Variant("n100", "N = 100", num_frames=100),
-    Variant("bare", "temporal prompt `00`", ("--temporal_prompt_template", "00"), prompt="00"),
-    Variant("f", "temporal prompt `[f00]`", ("--temporal_prompt_template", "[f00]"), prompt="[f00]"),
-    Variant("class_token", "class token", kind=("class_token", 1)),
-    Variant("clip_embedding", "CLIP image embedding", kind=("clip_embedding", 1)),
-    Variant("tokens4", "4 tokens a frame", kind=("patch_mean", 4)),
-    Variant("tokens9", "9 tokens a frame", kind=("patch_mean", 9)),
-)
 
 
 def tower_of(args: Namespace, kind: tuple[str, int]) -> Path:
@@ -333,33 +295,7 @@ def list_variants(args: Namespace) -> str:
     return "\n".join(lines)
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
-    """The command line's values."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def number(flag: str, default: float, told: str) -> None:
-        parser.add_argument(flag, type=type(default), default=default, help=f"{told} (default: {default})")
-
-    add = parser.add_argument
-    add("--work", type=lambda path: Path(path).resolve(), required=True, help="folder of all that is made")
-    add("--only", nargs="+", choices=[variant.name for variant in VARIANTS], metavar="NAME", help="only these variants")
-    add("--list", action="store_true", help="print the variants with their command lines, and end")
-    add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="a run of each variant for each (default: 1 2 3)")
-    number("--jobs", 2, "processes, one core each")
-    number("--steps", 80, "optimizer steps of a variant, in all of its trainings")
-    number("--videos", 5, "videos in a step, each with its three tasks")
-    number("--main-clips", 96, "clips of the first data set; 96 to 300 is VideoXum's 8,000 to Instruct-V2Xum's 25,000")
-    number("--extra-clips", 300, "clips of the second data set")
-    number("--test-clips", 60, "clips to measure on")
-    number("--align-clips", 500, f"clips of which {ALIGN_FRAMES} frames each align the projectors")
-    number("--align-steps", 100, "steps of aligning a projector, of 64 frames each")
-    number("--learning-rate", 1e-3, "of decoder and projector")
-    number("--lora-learning-rate", 2e-3, "of LoRA's weights; the projector's stays the other")
-    return parser.parse_args(arguments)
-
-
-def main() -> None:
-    args = parse_arguments()
+def main(args: Namespace) -> None:
     if args.list:
         print(list_variants(args))
         return
@@ -389,4 +325,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

@@ -31,6 +31,8 @@ from pathlib import Path
 
 import numpy as np
 
+from llava_v2xum.command_line import Parser
+
 ROOT = Path(__file__).resolve().parent.parent
 NUM_FRAMES = 100
 LUMA_TOLERANCE = 1.0  # grey levels in the mean: conversion noise is below 0.6, a neighbouring frame is above
@@ -223,9 +225,7 @@ def report(videos: list[Path], readers: dict[str, str], args: argparse.Namespace
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("videos", nargs="*", help="video files")
     parser.add_argument(
         "--render", metavar="DIR", help="also measure a 10-minute 720p film, rendered once into DIR"

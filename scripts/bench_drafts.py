@@ -30,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from llava_v2xum.command_line import Parser
 from llava_v2xum.drafting import KINDS, AnswerDrafter, drafter_for, worthwhile_lengths
 from llava_v2xum.drafting.sources import TOKENIZER_NEEDED, load_tokenizer, read_answers, timeline_of, token_ids
 from llava_v2xum.timeline import Timeline
@@ -112,7 +113,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("answers", type=Path, metavar="ANSWERS.jsonl")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE_OR_FOLDER", help=TOKENIZER_NEEDED)
     parser.add_argument("--limit", type=int, default=64, help="tokens drafted at most (default: %(default)s)")

@@ -39,11 +39,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-from bench_infer_job import DEMO, Job, median
-from bench_infer_table import Result, check, ratios, table
-from given_answers import SHAPES
+from bench_infer_settings import DEMO, SHAPES, Job
+from bench_infer_table import Result, check, median, ratios, table
 
+from llava_v2xum.command_line import Parser
 from llava_v2xum.shapes import answer_of
 from llava_v2xum.summary import parse_answer
 from llava_v2xum.tasks import TASKS
@@ -55,7 +54,7 @@ WAYS = ("released", "plain", "drafts", "three", "all")
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--models", nargs="+", choices=("demo", *SHAPES), default=["demo"])
     add("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="what is measured (all)")
@@ -71,14 +70,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--compile", action="store_true", help="plain, drafts, three and all with the command's --compile")
     add("--workers", type=int, help="processes that read videos (default: the command's own choice)")
     add("--rounds", type=int, default=3)
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--device", help="cpu, cuda, ... (a GPU where there is one)")
     add("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU, else float32")
     add("--bandwidth", type=float, metavar="GB/S", help="of the memory (default: measured)")
     add("--queue", type=_numbers, metavar="N,N", help="only the peak memory of the command over so many videos")
     add("--work", type=Path, help="folder for clips and scratch files, kept (default: a temporary one)")
     add("--json", type=Path, help="also write the figures here")
     args = parser.parse_args(arguments)
-    args.dtype = args.dtype or ("bfloat16" if args.device.startswith("cuda") else "float32")
     if min(args.clips, args.rounds, args.task_batch, args.max_new_tokens, *args.batches, *(args.queue or [1])) < 1:
         parser.error("numbers must be at least 1")
     if any(model != "demo" for model in args.models) and not (args.answers and args.tokenizer):
@@ -86,6 +84,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             "models of random weights need --answers, and --tokenizer with a LLaMA-type tokenizer.model: the one in "
             "lmsys/vicuna-7b-v1.5, or in any checkpoint's folder"
         )
+    args.device = args.device or _default_device()
+    args.dtype = args.dtype or ("bfloat16" if args.device.startswith("cuda") else "float32")
     if "7b" in args.models and not args.device.startswith("cuda"):
         parser.error("--models 7b needs a GPU")
     return args
@@ -93,6 +93,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def find_clips(args: argparse.Namespace, work: Path) -> list[str]:
@@ -201,6 +207,7 @@ def results_of(rounds: dict[Job, list[dict]], args: argparse.Namespace) -> dict[
 
 def machine(device: str) -> str:
     """What the figures are of."""
+    import torch
     import transformers
 
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()

@@ -11,65 +11,18 @@ import contextlib
 import json
 import os
 import resource
-import statistics
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+from bench_infer_settings import DEMO, Job
 from given_answers import GivenAnswers, make_model, plant
 from released_loop import released_answer, synchronize
 
-DEMO = Path(__file__).parents[1] / "llava_v2xum" / "shapes" / "checkpoint"
 CHUNK = 2**28  # bytes read at a time to learn the memory's bandwidth: larger than caches
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one process measures.
-
-    Attributes:
-        what: "released" (the released method's loop), "plain" (this project, one token a pass), "drafts", "three" (the
-            three tasks in runs of their own, with drafts), "all" (`--task all`), "means" (what planted models know
-            videos by), or "queue" (the command on many videos).
-        model: "demo", or one of `given_answers.SHAPES`.
-        videos: the files.
-        folder: for what is made.
-        task: of one-task runs.
-        batch: rows.
-        device, dtype: where the model runs, and in what.
-        tower: folder of the vision tower of a model of random weights.
-        tokenizer: folder of its tokenizer.
-        answers: for each video its answers to BOTH, VIDEO and TEXT as `TASKS` orders them.
-        learnt: other answers, which its drafts may know.
-        workers: processes that read videos; None leaves it to the package.
-        max_new_tokens: where an answer is cut off.
-        compile: whether this project's decoder is compiled, which is not timed.
-    """
-
-    what: str
-    model: str
-    videos: tuple[str, ...]
-    folder: str
-    task: str = "both"
-    batch: int = 1
-    device: str = "cpu"
-    dtype: str = "float32"
-    tower: str = str(DEMO / "vision_tower")
-    tokenizer: str | None = None
-    answers: tuple[tuple[str, ...], ...] = ()
-    learnt: tuple[str, ...] = ()
-    workers: int | None = None
-    max_new_tokens: int = 1024
-    compile: bool = False
-
-    @property
-    def means_file(self) -> Path:
-        """Where "means" leaves the videos' mean features."""
-        return Path(self.folder) / f"means_{Path(self.tower).name}.pt"
 
 
 def load_tokenizer(folder: str):
@@ -297,18 +250,6 @@ def measure_queue(job: Job) -> dict:
     if status:
         raise SystemExit(f"the command ended with status {status}")
     return {**clock.figures(), "peak_bytes": peak_bytes(), "reader_bytes": readers.peak}
-
-
-def median(runs: list[dict]) -> dict:
-    """Medians of the numbers of several measurements, also within parts; of anything else the first."""
-    made = {}
-    for name, value in runs[0].items():
-        values = [run[name] for run in runs]
-        if isinstance(value, dict):
-            made[name] = median(values)
-        else:
-            made[name] = statistics.median(values) if isinstance(value, (int, float)) else value
-    return made
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 STAGES = ("read", "encode", "prefill", "decode", "draft", "finish", "wait")
@@ -19,6 +20,18 @@ def same_answers(these: list, those: list) -> tuple[int, float]:
         if text == other and scores is not None:
             largest = max(largest, *(abs(one - two) for one, two in zip(scores, others, strict=True)))
     return same, largest
+
+
+def median(runs: list[dict]) -> dict:
+    """Medians of the numbers of several measurements, also within parts; of anything else the first."""
+    made = {}
+    for name, value in runs[0].items():
+        values = [run[name] for run in runs]
+        if isinstance(value, dict):
+            made[name] = median(values)
+        else:
+            made[name] = statistics.median(values) if isinstance(value, (int, float)) else value
+    return made
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llava_v2xum.annotations import Annotation
+from llava_v2xum.command_line import Parser
 from llava_v2xum.evaluate.cases import Case
 from llava_v2xum.evaluate.predictions import Prediction
 from llava_v2xum.evaluate.v2v import v2v_rows
@@ -67,7 +68,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--videos", type=positive, default=4000, help="how many to draw (default: %(default)s)")
     parser.add_argument("--compared", type=positive, default=100, help="of which in the plain loop (%(default)s)")
     parser.add_argument("--rounds", type=positive, default=3, help="runs that a median is taken of (%(default)s)")

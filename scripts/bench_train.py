@@ -27,14 +27,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from llava_v2xum import packing
-from llava_v2xum.dataset import tokenize_conversation
-from llava_v2xum.shapes import answer_of, make_clip, truth_frames
+from llava_v2xum.command_line import Parser
 from llava_v2xum.tasks import TASKS, query_for
-from llava_v2xum.timeline import Timeline
 
 VIDEOS = 64  # each has three samples
 N, ROW = 100, 2048  # frames of a video, positions of a row (paper, section 5.3)
@@ -46,6 +40,47 @@ SHAPES = {  # hidden size, MLP, layers, heads, vocabulary, tower width
 }
 VARIANTS = ("released", "ours", "packed")
 PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "A6000": 155, "L40": 181, "4090": 165}  # dense bf16, data sheets
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=SHAPES, default=["tiny", "mid"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--training", nargs="+", choices=["lora", "full"], help="default: full; 7b: both")
+    parser.add_argument("--batch", type=int, default=8, help="samples a step")
+    parser.add_argument("--steps", type=int, default=4, help="measured steps of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", help="cpu or cuda (a GPU where there is one)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU, else float32")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not 1 <= args.batch <= VIDEOS * len(TASKS) or min(args.steps, args.rounds) < 1:
+        parser.error(f"--batch takes 1 to {VIDEOS * len(TASKS)}, --steps and --rounds at least 1")
+    args.device = args.device or _default_device()
+    args.dtype = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
+    if "7b" in args.models and args.device != "cuda":
+        parser.error("--models 7b needs a GPU")
+    return args
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+if __name__ == "__main__":  # before what takes seconds to import: --help and slips are answered at once
+    ARGUMENTS = parse_arguments()
+
+import torch
+from torch import Tensor
+
+from llava_v2xum import packing
+from llava_v2xum.dataset import tokenize_conversation
+from llava_v2xum.shapes import answer_of, make_clip, truth_frames
+from llava_v2xum.timeline import Timeline
 
 Sample = tuple[Tensor, Tensor, int]  # input_ids, labels, number of the video
 
@@ -358,20 +393,7 @@ def report(results: dict[tuple[str, str, str], dict[str, float]], device: str) -
                     print(f"{shape}, {training}: {one} / {other}: {ratio:.2f} times the samples a second")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=SHAPES, default=["tiny", "mid"])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--training", nargs="+", choices=["lora", "full"], help="default: full; 7b: both")
-    parser.add_argument("--batch", type=int, default=8, help="samples a step")
-    parser.add_argument("--steps", type=int, default=4, help="measured steps of a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU, else float32")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    args.dtype = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
+def main(args: argparse.Namespace) -> None:
     if args.job:
         shape, what, training = args.job
         dtype = getattr(torch, args.dtype)
@@ -381,10 +403,6 @@ def main() -> None:
             figures = measure_step(shape, what, training, args.batch, args.steps, args.device, dtype)
         print(json.dumps(figures))
         return
-    if not 1 <= args.batch <= VIDEOS * len(TASKS) or min(args.steps, args.rounds) < 1:
-        parser.error(f"--batch takes 1 to {VIDEOS * len(TASKS)}, --steps and --rounds at least 1")
-    if "7b" in args.models and args.device != "cuda":
-        parser.error("--models 7b needs a GPU")
     rounds: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for number in range(args.rounds):
         for job in jobs_of(args):
@@ -400,4 +418,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

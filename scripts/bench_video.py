@@ -17,7 +17,6 @@ mean something on a machine with other work. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -31,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from bench_decode import Film, render
 
+from llava_v2xum.command_line import Parser
 from llava_v2xum.timeline import Timeline
 from llava_v2xum.video import read_video
 
@@ -120,7 +120,7 @@ def report(files: dict[str, Path], repeat: int, runs: int) -> dict[str, dict]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="further video files")
     parser.add_argument("--render", type=Path, metavar="DIR", help="the five kinds of files, rendered once into DIR")
     parser.add_argument("--only", nargs="+", choices=FILMS, default=list(FILMS), help="of these kinds (all)")

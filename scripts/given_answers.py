@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from bench_infer_settings import SHAPES
 from torch import LongTensor, Tensor
 
 from llava_v2xum.dataset import build_input_ids
@@ -31,12 +32,6 @@ BITS = 10  # of a video's number
 MARKS = BITS + len(TASKS)  # channels that carry a video and its task
 POSITION_STEP = 32  # positions come out as two small numbers, which 16 bits hold exactly
 RAISED = 1000.0  # a logit that random weights do not come near
-SHAPES = {  # hidden size, MLP, layers, heads, key and value heads
-    "tiny": (64, 128, 2, 2, 2),
-    "110m": (768, 2048, 12, 12, 12),
-    "1b": (2048, 5632, 22, 32, 4),
-    "7b": (4096, 11008, 32, 32, 32),
-}
 
 
 def make_model(shape: str, tokenizer, tower: str | Path, device: str | torch.device, dtype: torch.dtype):

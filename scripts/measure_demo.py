@@ -8,13 +8,13 @@ it equals a true one in order (longest common subsequence); the share is of the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
 from pathlib import Path
 
-from llava_v2xum import Summarizer
+import llava_v2xum
+from llava_v2xum.command_line import Parser
 from llava_v2xum.shapes import make_clip, truth_record, write_clip
 from llava_v2xum.tasks import TASKS
 
@@ -72,7 +72,7 @@ def measure(summaries, truths: list[dict], task: str) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model-path", help="default: the demo checkpoint that ships")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--work", type=Path, help="keep clips and features here (default: a temporary folder)")
@@ -82,7 +82,7 @@ def main() -> None:
         work = args.work or Path(temporary)
         truths = render(work / "videos", args.clips)
         paths = [work / "videos" / f"{truth['video_id']}.mp4" for truth in truths]
-        summarizer = Summarizer.from_pretrained(args.model_path, feature_folder=work / "features")
+        summarizer = llava_v2xum.Summarizer.from_pretrained(args.model_path, feature_folder=work / "features")
         for task in TASKS:
             began = time.monotonic()
             made = list(summarizer.summarize_many(paths, task, batch_size=args.batch_size))

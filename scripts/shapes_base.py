@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ablate_variants import ALIGN_FRAMES, KINDS, PATCH_MEAN
 from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from torch import LongTensor, Tensor, nn
 from train_demo import EMPTY, compress, make_base
@@ -46,10 +47,6 @@ NOISE = 0.15  # of a symbol's features: projected ones will not be one-hot eithe
 VISUAL = -1  # stands for a visual token among ids
 CAPTION_SHARE = 0.08  # of the batches: one frame and its sentence, as a projector is aligned later
 WARMUP_STEPS = 60
-
-ALIGN_FRAMES = 12  # of each clip that projectors are aligned on
-PATCH_MEAN = ("patch_mean", 1)
-KINDS = (PATCH_MEAN, ("class_token", 1), ("clip_embedding", 1), ("patch_mean", 4), ("patch_mean", 9))
 
 
 @dataclass(frozen=True)

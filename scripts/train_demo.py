@@ -20,6 +20,25 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+from llava_v2xum.command_line import Parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the steps' results")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--tower-clips", type=int, default=1200)
+    parser.add_argument("--tower-steps", type=int, default=2000)
+    parser.add_argument("--clips", type=int, default=2500, help="clips that the decoder learns from")
+    parser.add_argument("--batch", type=int, default=16)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":  # before what takes seconds to import: --help and slips are answered at once
+    ARGUMENTS = parse_arguments()
+
 import numpy as np
 import torch
 from PIL import Image
@@ -336,16 +355,7 @@ def ship(trained: Path, tower: Path, out: Path) -> None:
     save_checkpoint(model, tokenizer, out, tower, dtype="float16")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder of the steps' results")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--tower-clips", type=int, default=1200)
-    parser.add_argument("--tower-steps", type=int, default=2000)
-    parser.add_argument("--clips", type=int, default=2500, help="clips that the decoder learns from")
-    parser.add_argument("--batch", type=int, default=16)
-    args = parser.parse_args()
+def main(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     began = time.monotonic()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -366,4 +376,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

@@ -18,6 +18,23 @@ import tempfile
 import time
 from pathlib import Path
 
+from llava_v2xum.command_line import Parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--clips", type=int, default=600, help="clips that it learns from")
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--held-out", type=int, default=40, help="clips that it is asked about at the end")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":  # before what takes seconds to import: --help and slips are answered at once
+    ARGUMENTS = parse_arguments()
+
 import numpy as np
 import torch
 from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -174,16 +191,9 @@ def measure(folder: Path, seed: int, clips: int) -> None:
                     kind, 100 * np.mean(found), len(found))  # fmt: skip
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer, set_seed
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--clips", type=int, default=600, help="clips that it learns from")
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--held-out", type=int, default=40, help="clips that it is asked about at the end")
-    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     began = time.monotonic()
     set_seed(args.seed)
@@ -200,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

@@ -18,6 +18,23 @@ import tempfile
 import time
 from pathlib import Path
 
+from llava_v2xum.command_line import Parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished CLIP")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--clips", type=int, default=600, help="clips that it learns from")
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--held-out", type=int, default=20, help="clips that it is asked about at the end")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":  # before what takes seconds to import: --help and slips are answered at once
+    ARGUMENTS = parse_arguments()
+
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, normalize
@@ -180,16 +197,9 @@ def measure(model, tokenizer, processor, seed: int, clips: int) -> None:
                 np.mean(cosines["right"]), np.mean(cosines["other"]))  # fmt: skip
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer, set_seed
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the finished CLIP")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--clips", type=int, default=600, help="clips that it learns from")
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--held-out", type=int, default=20, help="clips that it is asked about at the end")
-    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     began = time.monotonic()
     unfinished = args.out.with_name(f".{args.out.name}.part")
@@ -211,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

@@ -20,6 +20,22 @@ import time
 from itertools import combinations, product
 from pathlib import Path
 
+from llava_v2xum.command_line import Parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished encoder")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--apart", type=float, default=1.0, help="weight of the scores; 0 for masked words alone")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":  # before what takes seconds to import: --help and slips are answered at once
+    ARGUMENTS = parse_arguments()
+
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, normalize, relu
@@ -194,15 +210,9 @@ def measure_scores(folder: Path, held_out: set[int]) -> None:
                         layer, name, len(found), found.min(), found.max(), found.mean())  # fmt: skip
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer, set_seed
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the finished encoder")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--apart", type=float, default=1.0, help="weight of the scores; 0 for masked words alone")
-    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     began = time.monotonic()
     unfinished = args.out.with_name(f".{args.out.name}.part")
@@ -223,4 +233,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGUMENTS)

@@ -16,6 +16,7 @@ from llava_v2xum.timeline import Timeline, as_template
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import ablate_shapes
+import ablate_variants
 import shapes_base
 import shapes_figures
 
@@ -83,7 +84,7 @@ def test_a_row_holds_the_longest_clip_and_never_two():
     """In positions that an answer surely takes: its digits, separators and words come on top."""
     for variant in ablate_shapes.VARIANTS:
         if variant.row_positions:
-            frames = variant.num_frames * (ablate_shapes.PROMPT_IDS[variant.prompt] + variant.kind[1])
+            frames = variant.num_frames * (ablate_variants.PROMPT_IDS[variant.prompt] + variant.kind[1])
             questions_and_shortest_answers = 3 * 28
             assert frames < variant.row_positions < 2 * (frames + questions_and_shortest_answers)
 
