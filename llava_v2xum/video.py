@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from .decoder import Frames, Packets, VideoError, decode, orientation, scan
 from .timeline import Timeline
@@ -209,6 +210,8 @@ def _collect(
     by_stamp = frames.packets is not None
     wanted = set(slots) if ranges is not None else None
     pictures, turn, warnings = None, None, []
+    # PyAV 19's own one lives as long as its thread, and in a forked process waits for threads that are not there
+    convert = VideoReformatter()
     for place, frame in enumerate(decode(path, ranges, wanted)):
         name = frame.pts if by_stamp else place
         if name not in slots:
@@ -222,7 +225,7 @@ def _collect(
             turn, odd = orientation(frame)
             warnings = [f"{path}: {odd}; the frames are taken as stored"] if odd else []
         # Where the picture size changes within the file, the first one counts.
-        picture = turn(frame.to_ndarray(format="rgb24", width=width, height=height))
+        picture = turn(convert.reformat(frame, width, height, "rgb24").to_ndarray())
         if pictures is None:
             pictures = np.empty((len(indices), *picture.shape), dtype=np.uint8)
         for slot in slots.pop(name):

@@ -405,3 +405,19 @@ def test_find_videos_refuses_what_is_not_there(tmp_path: Path) -> None:
 def test_importing_it_loads_no_torch() -> None:
     code = "import sys, llava_v2xum.video; sys.exit('torch' in sys.modules or 'llava' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_forked_process_reads_what_its_parent_has_read_before(tmp_path):
+    """As a loader's worker does. In a process of its own: the tests' has threads that a fork would not survive."""
+    path = render(tmp_path / "a.mp4", 20)
+    code = (
+        "import multiprocessing, sys\n"
+        "from llava_v2xum import Timeline, read_video\n"
+        "def read(): read_video(sys.argv[1], Timeline(5))\n"
+        "read()\n"
+        "worker = multiprocessing.get_context('fork').Process(target=read)\n"
+        "worker.start(); worker.join(60); worker.kill()\n"
+        "sys.exit(worker.exitcode)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
