@@ -25,34 +25,34 @@ setup(
         ],
     },
     install_requires=[
-        "accelerate",  # transformers' Trainer, which LLaVA trains with
+        "accelerate>=0.21",  # transformers' Trainer, which LLaVA trains with
         "av>=17",  # decodes videos, cuts and renders clips
-        "matplotlib",  # the importance plot
-        "huggingface_hub",
-        "numpy",
-        "open_clip_torch",  # the released V2Xum-LLM's tower
+        "matplotlib>=3.8",  # the importance plot
+        "huggingface_hub>=0.20",
+        "numpy>=1.26",
+        "open_clip_torch>=2.24",  # the released V2Xum-LLM's tower
         "peft>=0.10",
         "pillow>=10.1",
-        "protobuf",  # transformers reads tokenizer.model with it
-        "requests",  # llava imports it
-        "safetensors",
-        "sentencepiece",
+        "protobuf>=4.25",  # transformers reads tokenizer.model with it
+        "requests>=2.31",  # llava imports it
+        "safetensors>=0.4.1",
+        "sentencepiece>=0.1.99",
         "torch>=2.1.2",
-        "torchvision",
-        "tqdm",
+        "torchvision>=0.16.2",
+        "tqdm>=4.66",
         "transformers>=4.37.2",
     ],
     extras_require={
-        "train": ["deepspeed", "ninja"],  # ninja builds DeepSpeed's operators
-        "qlora": ["bitsandbytes"],
+        "train": ["deepspeed>=0.14", "ninja>=1.11"],  # ninja builds DeepSpeed's operators
+        "qlora": ["bitsandbytes>=0.43"],
         # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
-        "metrics": ["h5py", "pycocoevalcap", "ruptures", "scipy"],
-        "bertscore": ["bert-score"],
+        "metrics": ["h5py>=3.10", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"],
+        "bertscore": ["bert-score>=0.3.13"],
         # of the data pipeline: endpoints, similarity of captions, BERTScore, near duplicates
-        "curate": ["bert-score", "imagehash", "jsonschema", "openai", "scikit-learn"],
+        "curate": ["bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.40", "scikit-learn>=1.3.2"],
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
-        "quality": ["language-tool-python"],
-        "test": ["hypothesis", "pytest", "ruff", "scipy"],
+        "quality": ["language-tool-python>=2.8"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
     },
     entry_points={"llava.plugins": ["v2xum = llava_v2xum.plugin:register"]},
 )
