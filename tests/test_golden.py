@@ -51,6 +51,7 @@ def measure() -> dict[str, list]:
     return {**exact, **{name: [round(x, 6) for x in value.flatten().tolist()] for name, value in rounded.items()}}
 
 
+@pytest.mark.every_python
 @pytest.mark.pinned
 def test_numbers_are_the_same_everywhere():
     golden, here = json.loads(GOLDEN.read_text()), measure()

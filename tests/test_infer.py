@@ -51,6 +51,7 @@ def run(*arguments) -> int:
     return main([str(argument) for argument in (*arguments, "--device", "cpu")])
 
 
+@pytest.mark.every_python
 def test_the_demo_sees_what_is_there(summarizer, clips):
     """A thin check of the shipped weights; scripts/measure_demo.py measures them."""
     scores = []
@@ -108,6 +109,7 @@ def test_a_cut_off_answer_is_a_problem(summarizer, clips):
     assert any("cut off after 6 tokens" in problem for problem in made.record["problems"])
 
 
+@pytest.mark.every_python
 def test_the_command_writes_prints_and_goes_on(clips, tmp_path, capsys):
     out = tmp_path / "out"
     videos = list(clips)[:2]

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from llava_v2xum.dataset import build_input_ids
 from llava_v2xum.tasks import query_for
 
-pytestmark = pytest.mark.pinned
+pytestmark = [pytest.mark.pinned, pytest.mark.every_python]
 
 PLACE = IMAGE_TOKEN_INDEX
 CHANNELS = weights.CHANNELS

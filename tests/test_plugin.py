@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from llava_v2xum.plugin import CONVERSATION, register
 
-pytestmark = pytest.mark.pinned
+pytestmark = [pytest.mark.pinned, pytest.mark.every_python]
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,6 +11,8 @@ import pytest
 from llava_v2xum.tasks import INSTRUCTIONS, query_for
 from llava_v2xum.timeline import Timeline, temporal_prompt_ids
 
+pytestmark = pytest.mark.every_python
+
 LIGHT = ("", ".timeline", ".tasks", ".summary", ".video")
 
 

@@ -19,6 +19,8 @@ import pytest
 from llava_v2xum.timeline import Timeline
 from llava_v2xum.video import VideoError, find_videos, read_video
 
+pytestmark = pytest.mark.every_python
+
 BLOCK = 16  # pixels; a block is a bit of the frame's number, the lowest on the left
 BITS = 10
 REAL = Path(__file__).resolve().parents[2] / "shared" / "videos"
