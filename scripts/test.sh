@@ -2,12 +2,18 @@
 # Sets up environments from the lock files if they are not there, checks the style and runs the tests: all of them with
 # the newest Python, those marked `every_python` with the two others, those marked `pinned` with the releases that LLaVA
 # pins. Arguments go to pytest.
+#
+#   bash scripts/test.sh --newest     all tests with the newest releases instead, and what each of them breaks
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
 python=$(find_python 3.12 3.11 3.10) || fail "Python 3.10, 3.11 or 3.12 with venv is needed, and none was found"
 make_environment .venv-test "$python" scripts/current.lock
+if [ "${1:-}" = --newest ]; then
+    shift
+    exec .venv-test/bin/python scripts/drift.py "$@"
+fi
 .venv-test/bin/ruff check .
 .venv-test/bin/python -m pytest "$@"
 
