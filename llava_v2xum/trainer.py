@@ -146,7 +146,7 @@ class _WholeCheckpoints:
         sampler = super()._get_train_sampler(*args, **kwargs)
         if sampler is None:
             return None
-        per_batch = self._train_batch_size * self.args.world_size
+        per_batch = (self.state.train_batch_size or self.args.train_batch_size) * self.args.world_size
         most = samples_in_whole_steps(len(sampler), per_batch, self.args.gradient_accumulation_steps)
         if most < len(sampler):
             logger.info(

@@ -144,7 +144,7 @@ def _config_of(layout: Layout) -> LlavaV2XumConfig:
         config.timeline, config.feature  # noqa: B018  (checked here, where the file can be named)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{layout.config_file}: {error}") from error
-    config._name_or_path = str(layout.folder)
+    config.name_or_path = str(layout.folder)
     return config
 
 

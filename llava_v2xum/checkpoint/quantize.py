@@ -44,7 +44,7 @@ def quantize_decoder(model, bits: int, device: torch.device) -> None:
     """
     make = _linear_8bit if bits == 8 else _linear_4bit
     # it warns at every call of every layer that inputs are cast to float16, which is how 8 bits work
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes.autograd").setLevel(logging.ERROR)
     for block in model.get_model().layers:
         for path, linear in [*block.named_modules()]:
             if not isinstance(linear, nn.Linear):
