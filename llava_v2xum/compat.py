@@ -9,9 +9,12 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from .releases import tell_of_untested_release
+
 
 def mend_llava() -> None:
-    """Put back the one name that LLaVA imports from `transformers.trainer` and transformers 5 no longer has there."""
+    """Put back the one name that LLaVA imports from `transformers.trainer` and 4.53 and later no longer have there."""
+    tell_of_untested_release()
     import torch
     import transformers.trainer
 
