@@ -89,7 +89,7 @@ def test_a_short_training_learns(tmp_path, monkeypatch, caplog):
     flags = ["--clips", "2", "--steps", "2", "--held-out", "1", "--seed", "3"]
     for name in ("one", "two"):
         monkeypatch.setattr(sys, "argv", ["train_shapes_clip.py", "--out", str(tmp_path / name), *flags])
-        train_shapes_clip.main()
+        train_shapes_clip.main(train_shapes_clip.parse_arguments())
     assert load_clip(tmp_path / "one").digest == load_clip(tmp_path / "two").digest
     assert load_clip(tmp_path / "one", device="cpu").embed_texts(["A red star."]).shape == (1, 128)
     assert "have the right sentence as the nearest of 73" in caplog.text

@@ -125,7 +125,7 @@ def test_a_short_training_learns(script, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(script, "KINDS", script.KINDS[:14])
     for name in ("one", "two"):
         monkeypatch.setattr(sys, "argv", ["train_shapes_encoder.py", "--out", str(tmp_path / name), "--steps", "4"])
-        script.main()
+        script.main(script.parse_arguments())
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
     assert "masked words of kinds never shown" in caplog.text
