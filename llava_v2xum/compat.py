@@ -220,14 +220,20 @@ def mended_model_kwargs(kwargs: dict) -> dict:
 
 
 def mended_arguments(arguments: Sequence[str], known: Iterable[str]) -> list[str]:
-    """LLaVA's command lines under transformers 5, which renamed two flags of theirs.
+    """LLaVA's command lines under transformers 5, which renamed three flags of theirs.
 
     Args:
         arguments: the command line.
         known: the names of the training arguments that the installed transformers has.
     """
     known = set(known)
-    renamed = {"warmup_ratio": "warmup_steps", "evaluation_strategy": "eval_strategy"}  # below 1, steps are a ratio
+    if "activation_checkpointing" in known:
+        known.discard("gradient_checkpointing")  # 5.23 still takes it, with a warning
+    renamed = {
+        "warmup_ratio": "warmup_steps",  # below 1, steps are a ratio
+        "evaluation_strategy": "eval_strategy",
+        "gradient_checkpointing": "activation_checkpointing",
+    }
     mended = []
     for argument in arguments:
         flag, equals, value = argument.partition("=")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from llava_v2xum.launch import launch
+from llava_v2xum.ranks import Rank
 
 HERE = Path(__file__).resolve().parent
 TITLE = (
@@ -27,7 +28,7 @@ DEFAULTS = {
     "gradient_accumulation_steps": 16,  # divide by the number of GPUs
     "gradient_checkpointing": True,
     "group_by_modality_length": True,
-    "dataloader_num_workers": 4,
+    "dataloader_num_workers": min(4, Rank.from_environment().default_workers()),  # torch warns of more than cores
     "save_strategy": "steps",
     "save_steps": 200,
     "save_total_limit": 2,

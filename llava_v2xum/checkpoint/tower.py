@@ -26,7 +26,8 @@ def load_clip_tower(tower, tuned: dict[str, Tensor] | None = None) -> None:
         stored[tower_name(name.split(".vision_tower.vision_tower.")[-1])] = tensor
     with quiet_loading():
         try:
-            tower.load_model()
+            if not tower.is_loaded:  # LLaVA's would print that it is
+                tower.load_model()
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{folder}: expected a CLIP vision tower, got what cannot be loaded ({error})") from error
     names = {name: tower_name(name) for name in tower.vision_tower.state_dict() if not name.endswith("position_ids")}
