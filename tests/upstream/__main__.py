@@ -19,7 +19,8 @@ from .uses import PACKAGES
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("packages", nargs="*", choices=[*PACKAGES, []], metavar="PACKAGE", help=", ".join(PACKAGES))
+    choices = [*PACKAGES, []]  # argparse holds the empty list, where none is named, against them too
+    parser.add_argument("packages", nargs="*", choices=choices, metavar="PACKAGE", help=", ".join(PACKAGES))
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--private", action="store_true")
     parser.add_argument("--site")
