@@ -209,12 +209,16 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command; returns its exit status."""
+    return run_command(parse_arguments(arguments))
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Summarize what the arguments ask for.
 
     Returns:
         The exit status: 0, 1 (some of several videos failed), 2, or 130 (interrupted).
     """
-    args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     rank = Rank.from_environment()
     run = Run(args, rank)

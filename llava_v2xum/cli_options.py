@@ -11,8 +11,7 @@ from . import __version__
 from .command_line import Parser
 from .ranks import MOST_WORKERS
 from .ray_engine import add_ray_options
-from .render import FILE_NAMES
-from .results import FILE_NAME
+from .results import FILE_NAME, FILE_NAMES
 from .tasks import ALL, TASKS
 
 EXAMPLES = """examples:

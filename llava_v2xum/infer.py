@@ -9,10 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-if __name__ == "__main__":  # before torch and LLaVA are imported: the command does that, if its arguments are right
-    from .cli import main
+if __name__ == "__main__":  # the command imports what takes seconds, once its arguments are known to be right
+    from .cli_options import parse_arguments
 
-    raise SystemExit(main())
+    args = parse_arguments(None)
+    from .cli import run_command
+
+    raise SystemExit(run_command(args))
 
 from .checkpoint import load_pretrained
 from .dataset import build_input_ids

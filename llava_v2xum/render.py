@@ -13,6 +13,7 @@ import numpy as np
 from .atomic import replacing
 from .clip import ClipError, clip_spans, cut_clip, frame_spans
 from .figures import draw_importance, draw_sheet, frame_ranges, groups_of, time_label
+from .results import FILE_NAMES
 from .summary import Summary
 
 __all__ = [
@@ -28,12 +29,6 @@ __all__ = [
     "write_outputs",
 ]
 
-FILE_NAMES = {
-    "json": "summary.json",
-    "sheet": "keyframes.png",
-    "plot": "importance.png",
-    "clip": "summary.mp4",
-}
 LINE_WIDTH = 100  # of the text for people
 
 

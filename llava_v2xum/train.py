@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from .launch import UsageError, as_arguments, check_arguments, given_values, guarded
 
-if __name__ == "__main__":  # before torch and LLaVA are imported: the command does that, if its arguments are right
+if __name__ == "__main__":  # it imports what takes seconds, once its arguments are known to be right
     sys.exit(guarded(sys.argv[1:]))
 
 from .compat import (

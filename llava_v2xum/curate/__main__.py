@@ -16,11 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from .options import parse_arguments
+
+if __name__ == "__main__":
+    parse_arguments()  # --help and slips are answered before what follows is imported
+
 from ..atomic import replacing
 from ..ray_cluster import RaySettings
 from .budget import Budget
 from .finish import REJECTED_FILE, Making, write_data_set
-from .options import parse_arguments
 from .pipeline import models_of, options_of, prompts_of, stages_of
 from .progress import Progress
 from .run import Curated, Engine, LocalEngine, Run
