@@ -18,8 +18,9 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["llava_v2xum", "llava_v2xum.*"]),
     package_data={
-        "llava_v2xum.curate": ["prompts/*.txt"],
-        "llava_v2xum.evaluate": ["published.json", "lmms_eval/*"],
+        "llava_v2xum.curate.stages": ["prompts/*.txt"],
+        "llava_v2xum.evaluate.lmms_eval": ["*"],
+        "llava_v2xum.evaluate.reports": ["published.json"],
         "llava_v2xum.shapes": [
             "checkpoint/*", "checkpoint/*/*", "captioner/*", "captioner/*/*", "clip/*", "clips/*", "encoder/*",
         ],
@@ -54,5 +55,5 @@ setup(
         "quality": ["language-tool-python>=2.8"],
         "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
     },
-    entry_points={"llava.plugins": ["v2xum = llava_v2xum.plugin:register"]},
+    entry_points={"llava.plugins": ["v2xum = llava_v2xum.model.plugin:register"]},
 )

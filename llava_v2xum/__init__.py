@@ -5,22 +5,22 @@ Importing the package loads neither torch nor llava: a public name is loaded whe
 
 from __future__ import annotations
 
-from .lazy import names_of
+from .core.lazy import names_of
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Sentence": "summary",
-    "Summary": "summary",
-    "Summarizer": "infer",
-    "Timeline": "timeline",
-    "VideoError": "video",
-    "build_input_ids": "dataset",
-    "format_answer": "summary",
-    "load_pretrained": "checkpoint",
-    "parse_answer": "summary",
-    "read_video": "video",
-    "register": "plugin",
+    "Sentence": "core.summary",
+    "Summary": "core.summary",
+    "Summarizer": "infer.summarizer",
+    "Timeline": "core.timeline",
+    "VideoError": "media.video",
+    "build_input_ids": "data.dataset",
+    "format_answer": "core.summary",
+    "load_pretrained": "model.checkpoint",
+    "parse_answer": "core.summary",
+    "read_video": "media.video",
+    "register": "model.plugin",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

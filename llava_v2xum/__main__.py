@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from .command_line import Parser
+from .core.command_line import Parser
 
 COMMANDS = {
     "infer": "summarize videos: key frames, a text summary, or both",

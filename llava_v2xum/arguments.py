@@ -1,27 +1,5 @@
-"""The arguments of training: LLaVA's own, under their own names, and what the video type adds (train_options.py)."""
+"""Where `training_args.bin` of earlier checkpoints has its classes; they live in `train/arguments.py`."""
 
-from __future__ import annotations
+from .train.arguments import DataArguments, ModelArguments, TrainingArguments
 
-from dataclasses import dataclass
-
-from .compat import mend_llava
-
-mend_llava()
-import llava.train.train as llava_train  # noqa: E402  (only importable after the mend)
-
-from .train_options import DataOptions, ModelOptions, TrainingOptions  # noqa: E402
-
-
-@dataclass
-class ModelArguments(ModelOptions, llava_train.ModelArguments):
-    """LLaVA's, and what a video becomes."""
-
-
-@dataclass
-class DataArguments(DataOptions, llava_train.DataArguments):
-    """LLaVA's, and where the videos are."""
-
-
-@dataclass
-class TrainingArguments(TrainingOptions, llava_train.TrainingArguments):
-    """LLaVA's, which are transformers' too, and the attention."""
+__all__ = ["DataArguments", "ModelArguments", "TrainingArguments"]

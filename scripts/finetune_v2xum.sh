@@ -5,8 +5,8 @@
 import sys
 from pathlib import Path
 
-from llava_v2xum.launch import launch
-from llava_v2xum.ranks import Rank
+from llava_v2xum.train.launch import launch
+from llava_v2xum.media.processes import Rank
 
 HERE = Path(__file__).resolve().parent
 TITLE = "Fine-tune LLaVA-1.5's decoder and projector on video summaries, under DeepSpeed (ZeRO-2)."

@@ -24,7 +24,7 @@ def quick_meteor(monkeypatch, tmp_path):
 
     That the figures with the table are the published ones is test_meteor.py's to show.
     """
-    from llava_v2xum.evaluate import meteor
+    from llava_v2xum.evaluate.metrics import meteor
 
     table = tmp_path / "none.gz"
     table.write_bytes(gzip.compress(b""))

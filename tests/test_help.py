@@ -12,7 +12,7 @@ import pytest
 from command_lines import HEAVY
 
 from llava_v2xum.__main__ import COMMANDS
-from llava_v2xum.convert.__main__ import build_parser as convert_parser
+from llava_v2xum.data.convert.command import build_parser as convert_parser
 from llava_v2xum.evaluate.__main__ import build_parser as evaluate_parser
 
 pytestmark = pytest.mark.pinned
@@ -25,7 +25,7 @@ SUB_COMMANDS = [
 ]
 SCRIPTS = [
     str(path)
-    for path in sorted((ROOT / "scripts").glob("*.py"))
+    for path in sorted((ROOT / "scripts").rglob("*.py"))
     if "Parser(" in path.read_text(encoding="utf-8")  # the others have no flags of their own
 ]
 TRAINING = [str(path) for path in sorted((ROOT / "scripts").glob("finetune*.sh"))]  # to Python these are Python
@@ -39,7 +39,7 @@ NAMES = [" ".join(line).replace(f"{ROOT}{os.sep}", "") for line in LINES]
 def run_all(*lines: tuple[str, ...]) -> list[dict]:
     """What `command_lines` tells of them, all run in one process."""
     environment = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "RANK")}
-    command = [sys.executable, str(Path(__file__).with_name("command_lines.py")), json.dumps(lines)]
+    command = [sys.executable, str(Path(__file__).parent / "support" / "command_lines.py"), json.dumps(lines)]
     done = subprocess.run(
         command, cwd=ROOT, env={**environment, "COLUMNS": "80"}, capture_output=True, text=True, timeout=300
     )
@@ -63,7 +63,7 @@ def test_every_command_is_in_the_list():
         for path in (ROOT / "llava_v2xum").rglob("*.py")
         if GUARD in path.read_text(encoding="utf-8") and path != ROOT / "llava_v2xum" / "__main__.py"
     }
-    started_by_others = {"llava_v2xum.helper"}
+    started_by_others = {"llava_v2xum.media.helper"}
     assert modules - started_by_others == {f"llava_v2xum.{name}" for name in COMMANDS}
     assert len(SCRIPTS) > 10 and len(TRAINING) == 2
 

@@ -207,5 +207,5 @@ def test_the_program_and_arguments_of_a_command():
     ranks = "deepspeed --hostfile hosts --module llava_v2xum.infer videos/ # all"
     assert program_of(ranks) == ["llava_v2xum.infer", "videos/"]
     assert program_of("deepspeed scripts/finetune_v2xum.sh \\\n  --bits 4") == ["llava_v2xum.train", "--bits", "4"]
-    assert program_of("python scripts/train_demo.py --out x") == ["scripts/train_demo.py", "--out", "x"]
+    assert program_of("python scripts/shapes/train_demo.py --out x") == ["scripts/shapes/train_demo.py", "--out", "x"]
     assert program_of("pip install -e .") is None

@@ -2,6 +2,7 @@
 
     videos -> select -> caption -> extract -> filter -> refine -> train.json, val.json, test.json
 
-Each stage is a file of its name, a subclass of `stages.Stage`; `store.py` keeps what they found, `run.py` runs them.
+Each stage is a file of its name in `stages/`, a subclass of `store.stage.Stage`; `store/` keeps what they found,
+`rounds.py` runs them.
 Importing this package loads neither torch nor llava. `python -m llava_v2xum.curate --help` is its command line.
 """

@@ -21,16 +21,16 @@ from .options import parse_arguments
 if __name__ == "__main__":
     parse_arguments()  # --help and slips are answered before what follows is imported
 
-from ..atomic import replacing
-from ..ray_cluster import RaySettings
-from .budget import Budget
+from ..core.atomic import replacing
+from ..infer.ray.cluster import RaySettings
+from .endpoint.budget import Budget
 from .finish import REJECTED_FILE, Making, write_data_set
 from .pipeline import models_of, options_of, prompts_of, stages_of
 from .progress import Progress
-from .run import Curated, Engine, LocalEngine, Run
+from .rounds import Curated, Engine, LocalEngine, Run
 from .sources import find_sources
-from .stages import Source, Stop
-from .store import Store, StoreError
+from .store.stage import Source, Stop
+from .store.store import Store, StoreError
 
 DONE, SOME_FAILED, WRONG, STOPPED = 0, 1, 2, 3  # the exit status; options.py tells people
 _KEPT = "What was found is kept: the same command goes on from here."

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import card
-from .card import CardFacts, row_of, write_card
-from .card_quality import quality_before_after
-from .duplicates import contents_of
-from .entries import RejectedVideo, entries_of, write_entries, write_rejected
-from .preview import Sample, choose, write_preview
-from .run import Curated
-from .splits import SPLITS, split
-from .stages import Rejected, Source
+from .card import card
+from .card.card import CardFacts, row_of, write_card
+from .card.quality import quality_before_after
+from .data_set.entries import RejectedVideo, entries_of, write_entries, write_rejected
+from .data_set.preview import Sample, choose, write_preview
+from .data_set.splits import SPLITS, split
+from .rounds import Curated
+from .stages.duplicates import contents_of
+from .store.stage import Rejected, Source
 from .validate import check_files
 
 REJECTED_FILE = "rejected.jsonl"
@@ -37,7 +37,7 @@ class Making:
         seed: of the splits and of the preview.
         previewed: videos on the preview.
         models, prompts, options: of the run, for the card.
-        grammar, plausibility, device: see `card_quality.quality_before_after`.
+        grammar, plausibility, device: see `card.quality.quality_before_after`.
     """
 
     tasks: Sequence[str]

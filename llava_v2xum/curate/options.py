@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..command_line import Parser
-from ..tasks import TASKS
+from ..core.command_line import Parser
+from ..core.tasks import TASKS
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 STAGES = ("select", "caption", "extract", "filter", "refine")

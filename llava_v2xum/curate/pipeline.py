@@ -6,18 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .budget import Budget
-from .caption import CaptionStage
-from .captioners import captioner_of
-from .endpoint import Endpoint
-from .extract import ExtractStage
-from .extractive import ExtractiveStage
-from .filtering import FilterStage
+from .endpoint.budget import Budget
+from .endpoint.endpoint import Endpoint
 from .options import STAGES
-from .prompts import Prompt
-from .refine import RefineStage
-from .select import AestheticOptions, SelectStage
-from .stages import Stage
+from .stages.caption import CaptionStage
+from .stages.captioners import captioner_of
+from .stages.extract import ExtractStage
+from .stages.extractive import ExtractiveStage
+from .stages.filtering import FilterStage
+from .stages.prompts import Prompt
+from .stages.refine import RefineStage
+from .stages.select import AestheticOptions, SelectStage
+from .store.stage import Stage
 
 
 def stages_of(args: argparse.Namespace, budget: Budget) -> list[Stage]:

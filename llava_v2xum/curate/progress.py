@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from .stages import Source
-from .work import DONE, END, OUT, Outcome
+from .store.stage import Source
+from .store.work import DONE, END, OUT, Outcome
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt}{postfix}"
 _EVERY_SECONDS = 10  # our choice: how often a log that is no terminal gets a line

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..ray_cluster import Layout, RaySettings, cluster, require_ray
-from .budget import Budget
-from .stages import Stop
-from .store import Cost, Store
-from .work import DONE, LATER, Job, Outcome, Step, perform
+from ..infer.ray.cluster import Layout, RaySettings, cluster, require_ray
+from .endpoint.budget import Budget
+from .store.stage import Stop
+from .store.store import Cost, Store
+from .store.work import DONE, LATER, Job, Outcome, Step, perform
 
 MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three times
 
@@ -130,7 +130,7 @@ class Worker:
 
 
 class RayEngine:
-    """Gets stages done by Ray; see `run.Engine`.
+    """Gets stages done by Ray; see `rounds.Engine`.
 
     Args:
         settings: of the cluster; its actors are the captioners.

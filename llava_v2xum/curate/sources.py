@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..video import VideoError, find_videos
-from .stages import Source
+from ..media.video import VideoError, find_videos
+from .store.stage import Source
 
 
 def find_sources(paths: Iterable[str | os.PathLike[str]], lists: Iterable[str | os.PathLike[str]] = ()) -> list[Source]:

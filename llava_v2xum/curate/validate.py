@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..command_line import Parser
-from ..convert import instruct_v2xum
-from ..convert.readers import Rejected, SourceError, id_of, load_list, shown
-from .entry_checks import problems_of, task_of
+from ..core.command_line import Parser
+from ..core.readers import Rejected, SourceError, id_of, load_list, shown
+from ..data.convert import instruct_v2xum
+from .data_set.entry_checks import problems_of, task_of
 
 MOST_SHOWN = 20  # problems of a file
 MOST_CHARACTERS = 300  # of a problem

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..command_line import Parser
-from . import cli_compare, cli_export, cli_quality, cli_score, cli_tables
-from .extras import MissingExtra
-from .options import BadOption
+from ..core.command_line import Parser
+from ..core.extras import MissingExtra
+from .commands import compare, export, quality, score, tables
+from .commands.options import BadOption
 
 PROGRAM = "python -m llava_v2xum.evaluate"
 DESCRIPTION = """Score video summaries: key frames, text, and both together.
@@ -44,7 +44,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (cli_score, cli_compare, cli_tables, cli_export, cli_quality):
+    for module in (score, compare, tables, export, quality):
         module.add_commands(commands)
     return parser
 

@@ -3,7 +3,7 @@
 Importing the package does not load torch: a public name is loaded when it is first used.
 """
 
-from ..lazy import names_of
+from ..core.lazy import names_of
 
 _HOMES = {
     "CLASS_TOKEN": "kinds",

@@ -1,4 +1,5 @@
-"""`python -m llava_v2xum.features VIDEOS ... --out STORE`: its arguments are in options.py, what it does in run.py."""
+"""`python -m llava_v2xum.features VIDEOS ... --out STORE`: its arguments are in options.py, what it does in
+command.py."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    from .run import run_command  # here, because it loads torch
+    from .command import run_command  # here, because it loads torch
 
     return run_command(args)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..timeline import Timeline
+from ..core.timeline import Timeline
 from .encoder import FrameEncoder
 from .sources import file_source
 from .store import DamagedFeatures, FeatureFolder

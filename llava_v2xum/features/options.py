@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..command_line import Parser
-from ..ranks import MOST_WORKERS
-from ..timeline import DEFAULT_NUM_FRAMES
+from ..core.command_line import Parser
+from ..core.timeline import DEFAULT_NUM_FRAMES
+from ..media.processes import MOST_WORKERS
 from .kinds import DEFAULT_SELECT_LAYER, DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN, FrameFeature
 
 EXAMPLES = """examples:

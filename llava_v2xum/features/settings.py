@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 
-from ..timeline import DEFAULT_NUM_FRAMES
+from ..core.timeline import DEFAULT_NUM_FRAMES
 from .description import describe
 from .encoder import FrameEncoder
 from .kinds import CLIP_EMBEDDING, DEFAULT_SELECT_LAYER, DEFAULT_TOWER, PATCH_MEAN, FrameFeature
@@ -48,8 +48,8 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
     Raises:
         FileNotFoundError, ValueError: naming the file, as `load_pretrained`.
     """
-    from ..checkpoint.files import CONFIG
-    from ..checkpoint.layouts import Layout, find_tower
+    from .checkpoint_files import CONFIG
+    from .checkpoint_layouts import Layout, find_tower
 
     folder = _folder_of(model_path)
     config = _config_in(folder)
@@ -83,8 +83,8 @@ def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio:
     else:
         from llava.model.multimodal_encoder.builder import build_vision_tower
 
-        from ..checkpoint.files import find_folder
-        from ..checkpoint.tower import load_clip_tower, quiet_loading
+        from .checkpoint_files import find_folder
+        from .clip_tower import load_clip_tower, quiet_loading
 
         find_folder(name, "the vision tower")  # where it is missing, this names it
         with quiet_loading():
@@ -108,7 +108,7 @@ def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio:
 
 def _folder_of(model_path: str | os.PathLike) -> Path:
     """The folder with the checkpoint's config; of a hub repository only what says and holds the tower is fetched."""
-    from ..checkpoint.files import ADAPTER_CONFIG, CONFIG, find_folder
+    from .checkpoint_files import ADAPTER_CONFIG, CONFIG, find_folder
 
     path = Path(model_path).expanduser()
     if not path.exists() and "/" in str(model_path):
@@ -136,8 +136,8 @@ def _fetch_small_files(name: str) -> Path | None:
 
 def _config_in(folder: Path) -> dict:
     """The config's fields; of a released stage 2 what its model is known to have."""
-    from ..checkpoint.files import ADAPTER_CONFIG, CONFIG, read_json
-    from ..checkpoint.layouts import LLAVA, OURS, RELEASED_CLIP
+    from .checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json
+    from .checkpoint_layouts import LLAVA, OURS, RELEASED_CLIP
 
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     if config.get("model_type") in (OURS, *LLAVA):
@@ -152,7 +152,7 @@ def _config_in(folder: Path) -> dict:
 
 def _tuned_tower(folder: Path) -> dict[str, torch.Tensor]:
     """The tower's weights of a checkpoint that was trained together with it."""
-    from ..checkpoint.files import read_tensors, weight_files
+    from .checkpoint_files import read_tensors, weight_files
 
     files = weight_files(folder)
     if not files:

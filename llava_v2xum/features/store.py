@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import replacing
+from ..core.atomic import replacing
 from .description import SAMPLE, differences
 from .sources import SourceLog, same_source
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..timeline import Timeline
-from ..video import read_video
+from ..core.timeline import Timeline
+from ..media.video import read_video
 from .encoder import resize
 from .sources import file_source
 

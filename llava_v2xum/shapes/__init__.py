@@ -10,17 +10,7 @@ from pathlib import Path
 from .draw import Painter, draw_frame, draw_frames
 from .render import write_clip
 from .truth import answer_of, instruct_records, truth_record, videoxum_record
-from .world import (
-    COLORS,
-    PLACES,
-    SHAPES,
-    Clip,
-    Event,
-    event_visible,
-    make_clip,
-    sentence_of,
-    truth_frames,
-)
+from .world import COLORS, PLACES, SHAPES, Clip, Event, event_visible, make_clip, sentence_of, truth_frames
 
 CLIP_FOLDER = Path(__file__).with_name("clip")  # a small CLIP of this world, for the evaluators
 

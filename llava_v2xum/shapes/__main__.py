@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..atomic import replacing
-from ..command_line import Parser
+from ..core.atomic import replacing
+from ..core.command_line import Parser
 from .render import write_clip
 from .truth import instruct_records, truth_record, videoxum_record
 from .world import Clip, make_clip

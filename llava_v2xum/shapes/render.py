@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from ..atomic import replacing
+from ..core.atomic import replacing
 from .draw import Painter
 from .world import Clip
 

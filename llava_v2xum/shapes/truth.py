@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tasks import TASKS, query_for
-from ..timeline import Timeline
+from ..core.tasks import TASKS, query_for
+from ..core.timeline import Timeline
 from .world import Clip, Event, truth_frames
 
 ANNOTATORS = 10  # VideoXum, section 3

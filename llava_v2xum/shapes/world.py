@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..timeline import Timeline
+from ..core.timeline import Timeline
 
 SHAPES = ("circle", "square", "triangle", "star")
 COLORS = {  # RGB; far apart from one another and brighter than any background

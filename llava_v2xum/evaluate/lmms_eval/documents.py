@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...annotations import read_annotations
-from ...tasks import INSTRUCTIONS
-from ...timeline import DEFAULT_NUM_FRAMES
-from ..v2t import reference_text
+from ...core.annotations import read_annotations
+from ...core.tasks import INSTRUCTIONS
+from ...core.timeline import DEFAULT_NUM_FRAMES
+from ..columns.v2t import reference_text
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _setting(variable: str, what: str) -> str:
 @lru_cache(maxsize=len(DATA_SETS))
 def _videos_in(folder: str) -> dict[str, Path]:
     """Video files by id; listed once, as every document asks."""
-    from ...video import find_videos  # here, because it loads the decoder
+    from ...media.video import find_videos  # here, because it loads the decoder
 
     found: dict[str, Path] = {}
     for path in find_videos(folder):

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...annotations import read_annotations
-from ...summary import parse_answer
-from ...timeline import DEFAULT_NUM_FRAMES
-from ..cases import Case
-from ..predictions import Prediction
+from ...core.annotations import read_annotations
+from ...core.summary import parse_answer
+from ...core.timeline import DEFAULT_NUM_FRAMES
+from ..formats.cases import Case
+from ..formats.predictions import Prediction
 from .documents import KEYSHOT_SETS, annotation_file
 
 log = logging.getLogger(__name__)
@@ -98,8 +98,8 @@ def aggregate(metric: str, answers: Sequence[Sequence[str]]) -> float:
 @lru_cache(maxsize=1)  # lmms-eval asks for one metric after another with the same answers
 def _figures(answers: tuple[Answer, ...]) -> dict[str, float]:
     """The figures of every metric, by name."""
-    from ..v2t import v2t_rows  # here, because they load what indexing the tasks does not need
-    from ..v2v import keyshot_rows, v2v_rows
+    from ..columns.v2t import v2t_rows  # here, because they load what indexing the tasks does not need
+    from ..columns.v2v import keyshot_rows, v2v_rows
 
     data_set, task = answers[0].data_set, answers[0].task
     annotations = {one.video_id: one for one in read_annotations(annotation_file(data_set))}

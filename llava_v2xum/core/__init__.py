@@ -1,0 +1,1 @@
+"""Time, tasks, summaries and annotations as plain values: the standard library and NumPy alone."""

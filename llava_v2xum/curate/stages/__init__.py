@@ -1,0 +1,1 @@
+"""The stages: select, caption, extract, filter, refine."""

@@ -1,0 +1,185 @@
+"""Which videos are taken: readable, of the right length, good to look at, and each only once.
+
+Cheap checks first: the packets tell the duration, the frames of the signature tell whether the file decodes, and the
+bytes are hashed last. A file that is cut off is judged by the part that decodes. Damage that leaves most pictures
+intact is passed over, as a user's own videos have it: the captions are then those of the nearest intact frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...evaluate.metrics.clocks import nearest
+from ...media.video import Video, VideoError, probe_video, read_frames
+from ..store.contents import digest_of
+from ..store.stage import Failed, Ledger, Rejected, Source, Stage, Stop
+from .aesthetic import AestheticOptions, AestheticScorer
+from .duplicates import MOST_BITS, MOST_SECONDS, SIGNATURE_FRAMES, find_duplicates, signature_of
+
+logger = logging.getLogger(__name__)
+
+MOST_ASTRAY = 0.25  # our choice: share of the sampled frames that damage may have moved ...
+ASTRAY_SECONDS = 1.0  # ... by more than this: captions are a second apart
+_REASON_LENGTH = 300  # letters
+_RECIPE = 1  # raised when the same files come to give other results
+
+
+class SelectStage(Stage):
+    """Select videos (paper, section 3.1: 40 to 940 s, an aesthetic score above a threshold).
+
+    Args:
+        min_duration, max_duration: seconds, both included.
+        aesthetic: what judges the look; None judges nothing.
+        duplicates: whether of videos that are the same all but one go.
+
+    Raises:
+        ValueError: if the durations are no range.
+        FileNotFoundError, ValueError, ConnectionError: of the aesthetic predictor, as `AestheticScorer`.
+    """
+
+    name = "select"
+    only_selects = True
+    reads_video = True
+
+    def __init__(
+        self,
+        min_duration: float = 40.0,
+        max_duration: float = 940.0,
+        aesthetic: AestheticOptions | None = None,
+        duplicates: bool = True,
+    ) -> None:
+        if not 0 <= min_duration <= max_duration < math.inf:
+            raise ValueError(f"expected durations 0 <= min <= max, got {min_duration} and {max_duration}")
+        self.min_duration, self.max_duration, self.duplicates = float(min_duration), float(max_duration), duplicates
+        self.aesthetic = aesthetic
+        self._scorer = AestheticScorer(aesthetic) if aesthetic else None
+        self.workers = min(4, os.cpu_count() or 1)  # our choice: decoding leaves Python's lock, demuxing does not
+
+    def settings(self) -> dict[str, Any]:
+        """See `Stage`."""
+        return {
+            "recipe": _RECIPE,
+            "min_duration": self.min_duration,
+            "max_duration": self.max_duration,
+            "signature": f"pHash of {SIGNATURE_FRAMES} frames",
+            "duplicates": {"bits": MOST_BITS, "seconds": MOST_SECONDS} if self.duplicates else None,
+            "aesthetic": self._scorer.settings() if self._scorer else None,
+        }
+
+    def work(self, source: Source, before: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
+        """What is known of the file.
+
+        Returns:
+            `digest`, SHA-256 of its bytes; `duration` in seconds, to the millisecond; `sampled_frames`, how many whole
+            seconds that is, at least 1; `signature`, see `duplicates`; `aesthetic`, the score or None.
+        """
+        _check_at_hand(source.path)
+        probed = _readable(source.path, probe_video)
+        if probed is not None:
+            self._check_duration(probed.duration_seconds)
+        video, signed, judged = _readable(source.path, self._read)
+        duration = self._check_duration(video.duration_seconds)
+        score = self._judge(judged)
+        return {
+            "digest": digest_of(source.path),
+            "duration": duration,
+            "sampled_frames": max(1, math.floor(duration)),
+            "signature": signature_of(signed),
+            "aesthetic": score,
+        }
+
+    def settle(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Rejected]:
+        """All but the first of videos that are the same."""
+        found = find_duplicates(results) if self.duplicates else {}
+        return {name: Rejected("duplicate", duplicate.reason) for name, duplicate in found.items()}
+
+    def _check_duration(self, seconds: float) -> float:
+        """The duration to the millisecond: sums of rounded stamps must not make 59.99999 of 60 s."""
+        duration = round(seconds, 3)
+        if duration < self.min_duration:
+            raise Rejected("too short", f"{duration:g} s, at least {self.min_duration:g} are wanted")
+        if duration > self.max_duration:
+            raise Rejected("too long", f"{duration:g} s, at most {self.max_duration:g} are wanted")
+        return duration
+
+    def _read(self, path: Path) -> tuple[Video, np.ndarray, np.ndarray]:
+        """The video, the frames of its signature and those to judge: uint8 [K, H, W, 3] each."""
+        signed = _fractions(SIGNATURE_FRAMES)
+        judged = _fractions(self.aesthetic.frames) if self.aesthetic else np.empty(0)
+        fractions, places = np.unique(np.concatenate([signed, judged]), return_inverse=True)
+        chosen = np.empty(0)
+
+        def choose(seconds: np.ndarray) -> np.ndarray:
+            nonlocal chosen
+            length = seconds[-1] * len(seconds) / (len(seconds) - 1)  # with the time that the last frame is shown
+            numbers = nearest(fractions * length, seconds)
+            chosen = seconds[numbers]
+            return numbers
+
+        video = read_frames(path, choose)
+        for warning in video.warnings:
+            logger.warning(warning)
+        astray = int((np.abs(video.frame_seconds - chosen) > ASTRAY_SECONDS).sum())
+        if astray > MOST_ASTRAY * len(fractions):
+            raise Rejected(
+                "damaged",
+                f"{astray} of {len(fractions)} sampled moments have no intact frame within {ASTRAY_SECONDS:g} s",
+            )
+        return video, video.frames[places[: len(signed)]], video.frames[places[len(signed) :]]
+
+    def _judge(self, frames: np.ndarray) -> float | None:
+        if self._scorer is None:
+            return None
+        try:
+            score = self._scorer.score(frames)
+        except ValueError as error:  # of the models, whatever the video
+            raise Stop(str(error)) from error
+        if score < self.aesthetic.threshold:
+            raise Rejected("aesthetic", f"score {score:.2f}, at least {self.aesthetic.threshold:g} is wanted")
+        return score
+
+
+def _fractions(count: int) -> np.ndarray:
+    """The middles of `count` equal parts of 0..1."""
+    return (np.arange(count) + 0.5) / count
+
+
+def _check_at_hand(path: Path) -> None:
+    """Check that the file can be opened: what is wrong with a disk, a network or a permission may pass.
+
+    Raises:
+        Failed: if it cannot.
+    """
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait
+            with open(path, "rb") as file:
+                file.read(1)
+    except OSError as error:
+        raise Failed(f"the file cannot be read: {error.strerror}") from error
+
+
+def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
+    """What `read` returns of a file that can be opened; what goes wrong in it is then the file's own fault.
+
+    Raises:
+        Rejected: if the file is no video that decodes.
+        Failed: if the memory does not suffice.
+    """
+    try:
+        return read(path)
+    except (Rejected, ImportError):
+        raise
+    except MemoryError as error:  # of a size that a broken header tells, or really too little
+        raise Failed(f"the memory does not suffice to decode it ({error})") from error
+    except Exception as error:  # FFmpeg's errors are of many kinds
+        what = str(error) if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"
+        what = what.removeprefix(f"{path}: ").replace(str(path), "the file")
+        raise Rejected("unreadable", what[:_REASON_LENGTH]) from error

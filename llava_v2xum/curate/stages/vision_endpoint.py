@@ -1,0 +1,102 @@
+"""Captions by a vision model behind an OpenAI-compatible endpoint, a frame a request.
+
+Shapes: k frames, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+
+from ..endpoint.endpoint import Endpoint
+from ..store.stage import Failed, NoResult, Rejected
+from ..store.store import Cost
+from .captioners import MAX_NEW_TOKENS, MAX_SIDE, clean_caption
+
+JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
+ATTEMPTS = 3  # our choice: answers for a frame, where they are empty
+
+
+class EndpointCaptioner:
+    """Captions of frames by an endpoint's model.
+
+    Args:
+        endpoint: whose `concurrency` is how many frames are under way at a time.
+        max_new_tokens: where a caption is cut off.
+        max_side: pixels of the longer side; larger frames are sent smaller.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, max_new_tokens: int = MAX_NEW_TOKENS, max_side: int = MAX_SIDE
+    ) -> None:
+        for what, number in {"max_new_tokens": max_new_tokens, "max_side": max_side}.items():
+            if number < 1:
+                raise ValueError(f"{what} must be at least 1, got {number}")
+        self.endpoint, self.max_new_tokens, self.max_side = endpoint, max_new_tokens, max_side
+        self.name = endpoint.model
+        self.frames_at_once = 1  # each answer is stored as it comes
+        self.in_flight = endpoint.concurrency
+
+    def settings(self) -> dict[str, Any]:
+        """As `Captioner`."""
+        return {
+            "captioner": self.name,
+            "max_new_tokens": self.max_new_tokens,
+            "max_side": self.max_side,
+            "endpoint": self.endpoint.settings(),
+        }
+
+    def caption(self, frames: np.ndarray, prompt: str) -> tuple[list[str], Cost]:
+        """As `Captioner`; calls are the endpoint's, tries included.
+
+        Raises:
+            Rejected: if the server's content filter takes a frame or its caption.
+            Failed: if the server gives no answer, or an empty one as often as it is asked.
+            Stop: as `Endpoint.chat`.
+        """
+        spent: list[Cost] = []
+        try:
+            captions = [self._caption(frame, prompt, spent) for frame in frames]
+        except NoResult as error:
+            error.cost = sum(spent, error.cost)
+            raise
+        return captions, sum(spent, Cost())
+
+    def _caption(self, frame: np.ndarray, prompt: str, spent: list[Cost]) -> str:
+        content = [
+            {"type": "text", "text": prompt},
+            {"type": "image_url", "image_url": {"url": data_url(frame, self.max_side)}},
+        ]
+        messages = [{"role": "user", "content": content}]
+        for attempt in range(1, ATTEMPTS + 1):
+            reply = self.endpoint.chat(messages, None, self.max_new_tokens)
+            spent.append(reply.cost)
+            if reply.problem is not None and "content filter" in reply.problem:
+                raise Rejected("caption", reply.problem)
+            caption = clean_caption(reply.text, finished=reply.problem is None)
+            if caption:
+                return caption
+            # the same question would get the same answer, from a model that always says what is likeliest
+            messages = [
+                messages[0],
+                {"role": "assistant", "content": "(no answer)"},
+                {"role": "user", "content": f"Answer {attempt} of {ATTEMPTS} was empty. Describe the frame in words."},
+            ]
+        raise Failed(f"no caption in {ATTEMPTS} answers: {reply.problem or 'the last has nothing to print'}")
+
+
+def data_url(frame: np.ndarray, max_side: int) -> str:
+    """A frame, uint8 [H, W, 3], as the URL of a JPEG whose longer side is at most `max_side` pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)  # keeps the aspect, and never enlarges
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""Published annotations -> instruction JSON -> samples and batches."""

@@ -1,0 +1,195 @@
+"""Instruction JSON -> token ids and labels -> batches, for LLaVA's trainer.
+
+Shapes: B batch, S text positions, T frames of one video, C feature width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from llava.constants import IGNORE_INDEX
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..features import FeatureFolder
+from ..model.packing import PackedDataset, check_attention
+from ..model.tokens import PieceCache, build_input_ids, tokenize_conversation
+from .entries import Entry, EntryChecker
+from .frame_sources import FrameSource, StoredFeatures, VideoFiles
+from .mixing import load_entries
+
+__all__ = ["VideoCollator", "VideoDataset", "build_input_ids", "make_data_module"]
+
+
+class VideoDataset(Dataset):
+    """Checked entries -> samples, which are made when they are asked for.
+
+    Args:
+        entries: those of an epoch (`mixing.load_entries`).
+        tokenizer: a `PieceCache`, the one that they were checked with.
+        source: where their videos come from.
+        num_frames: N.
+        conversation: a name in LLaVA's `conv_templates`.
+
+    Attributes:
+        lengths: positions of each sample with its frames, exact, for length-grouped batches and packing.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        tokenizer: PieceCache,
+        source: FrameSource,
+        num_frames: int,
+        conversation: str = "v1",
+    ) -> None:
+        self.entries = list(entries)
+        self.lengths = [entry.length for entry in self.entries]
+        self.tokenizer = tokenizer
+        self.source = source
+        self.num_frames = num_frames
+        self.conversation = conversation
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def modality_lengths(self) -> list[int]:
+        """The same: LLaVA marks text entries by a minus sign to keep them apart, which a video's batch need not."""
+        return self.lengths
+
+    def __getitem__(self, position: int) -> dict[str, Tensor | list[Tensor]]:
+        """One sample, with the same keys however many videos it has.
+
+        Returns:
+            input_ids and labels, int64 [S] each; videos, features [T, C] or pixels [T, 3, h, w] for each placeholder
+            in order; video_indices, int64 [T] for each, or None for one that is shown whole.
+
+        Raises:
+            ValueError: naming the entry and the file, if a video's frames cannot be had.
+        """
+        input_ids, labels = self.text_of(position)
+        videos, indices = self.videos_of(position)
+        return {"input_ids": input_ids, "labels": labels, "videos": videos, "video_indices": indices}
+
+    def text_of(self, position: int) -> tuple[Tensor, Tensor]:
+        """A sample's input_ids and labels, int64 [S] each."""
+        entry = self.entries[position]
+        try:
+            return tokenize_conversation(entry.turns, self.tokenizer, self.conversation)
+        except ValueError as error:
+            raise ValueError(f"entry {entry.id}: {error}") from error
+
+    def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor | None]]:
+        """A sample's videos and the indexes of their frames; see `__getitem__`."""
+        entry = self.entries[position]
+        try:
+            videos = [self.source.load(video, shown) for video, shown in zip(entry.videos, entry.frame_indices)]
+        except ValueError as error:
+            raise ValueError(f"entry {entry.id}: {error}") from error
+        return videos, [None if shown is None else torch.tensor(shown) for shown in entry.frame_indices]
+
+
+class VideoCollator:
+    """Pads samples on the right into a batch.
+
+    Args:
+        pad_token_id: what input_ids are padded with.
+    """
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, samples: Sequence[dict[str, Tensor | list[Tensor]]]) -> dict[str, Tensor | list[Tensor]]:
+        """Samples of `VideoDataset`, or rows of a `PackedDataset`, -> a batch.
+
+        Returns:
+            input_ids, labels, attention_mask, int64 [B, S] each; and unless all of it is text, the lists videos and
+            video_indices, one item for each placeholder in order.
+        """
+
+        def pad(rows: list[Tensor], value: int) -> Tensor:
+            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+        batch = {
+            "input_ids": pad([sample["input_ids"] for sample in samples], self.pad_token_id),
+            "labels": pad([sample["labels"] for sample in samples], IGNORE_INDEX),
+            "attention_mask": pad([sample.get("attention_mask", _ones(sample)) for sample in samples], 0),
+        }
+        videos = [video for sample in samples for video in sample["videos"]]
+        if videos:
+            batch["videos"] = videos
+            batch["video_indices"] = [indices for sample in samples for indices in sample["video_indices"]]
+        return batch
+
+
+def _ones(sample: dict[str, Tensor | list[Tensor]]) -> Tensor:
+    return torch.ones_like(sample["input_ids"])
+
+
+def frame_source(data_args, model) -> FrameSource:
+    """Where the run's videos come from: stored features, or files that the loader's workers decode.
+
+    Args:
+        data_args: `arguments.DataArguments`.
+        model: with its timeline bound, and for videos its tower loaded.
+
+    Raises:
+        ValueError: if neither folder was given or both, or the stored features are not what the model needs.
+    """
+    config = model.config
+    if (data_args.feature_folder is None) == (data_args.video_folder is None):
+        came = "neither" if data_args.feature_folder is None else "both"
+        raise ValueError(
+            "--feature_folder is needed, the folder of the videos' features, or --video_folder, that of the videos "
+            f"themselves; {came} came"
+        )
+    if data_args.feature_folder is not None:
+        description = config.describe_features(model.get_vision_tower())
+        return StoredFeatures(FeatureFolder(data_args.feature_folder, description), config.feature_shape)
+    tower = model.get_vision_tower()
+    return VideoFiles(
+        data_args.video_folder, config.timeline, tower.image_processor, config.image_aspect_ratio, tower.dtype
+    )
+
+
+def make_data_module(
+    tokenizer,
+    data_args,
+    model,
+    conversation: str = "v1",
+    output_dir: str | os.PathLike | None = None,
+    seed: int = 42,
+) -> dict:
+    """LLaVA's function of nearly this name, for the video type: every entry is read and checked here.
+
+    Args:
+        data_args: `arguments.DataArguments`.
+        model: with its timeline bound, and for `--video_folder` its tower loaded.
+        conversation: a name in LLaVA's `conv_templates`.
+        output_dir: where `rejected.jsonl` goes.
+        seed: the run's, for `--data_weights`.
+
+    Returns:
+        train_dataset, eval_dataset (None) and data_collator.
+
+    Raises:
+        ValueError: for missing flags and those that do not go together, files that cannot be read, and data that cannot
+            be learnt from.
+    """
+    if not data_args.data_path:
+        raise ValueError("--data_path is needed: the instruction JSON, one file or several")
+    config, pieces = model.config, PieceCache(tokenizer)
+    if data_args.pack:
+        check_attention(config)
+    source = frame_source(data_args, model)
+    checker = EntryChecker(
+        pieces, tokenizer.model_max_length, config.timeline, config.frame_positions, source, conversation
+    )
+    entries = load_entries(data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir)
+    dataset = VideoDataset(entries, pieces, source, config.num_frames, conversation)
+    if data_args.pack:
+        dataset = PackedDataset(dataset, config.frame_positions, tokenizer.model_max_length, seed)
+    return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer.pad_token_id)}

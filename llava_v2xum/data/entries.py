@@ -1,0 +1,204 @@
+"""An entry of instruction JSON -> what the data set needs of it, or the reason why it cannot be learnt from.
+
+An entry is Instruct-V2Xum's, with three optional keys of this project:
+
+    {"id": "v_1", "conversations": [{"from": "human", "value": "<video>\\n..."}, {"from": "gpt", "value": "..."}],
+     "meta": {"duration": 63.0, "token": {"<f0>": 5.0, ...}},     seconds of the `<fK>` in its turns
+     "num_frames": 100,                                           N of the indexes in its answers
+     "videos": ["v_1", "v_2"],                                    for several `<video>`; without it the id
+     "frame_indices": [0, 4, 8]}                                  show only these frames (a list for each video)
+
+Other keys are left alone, but for `image`: an entry for a still image is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from ..core.tasks import VIDEO_TOKEN
+from ..core.timeline import Timeline
+from ..model.tokens import PieceCache, locate_answers
+from .frame_sources import FrameSource
+
+_FRAME_TOKEN = re.compile(r"<f\d+>")
+_ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
+
+
+class EntryError(ValueError):
+    """Why an entry cannot be learnt from.
+
+    Args:
+        kind: a word or two, to count by.
+        reason: what was expected and what came.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry that has passed every check.
+
+    Args:
+        id: as in its file.
+        turns: the conversation, `<fK>` replaced by the indexes of their seconds.
+        videos: an id for each `<video>`.
+        frame_indices: for each video the indexes of the frames shown, or None for all N.
+        length: positions in the decoder, of text and frames.
+    """
+
+    id: str
+    turns: list[dict[str, str]]
+    videos: tuple[str, ...]
+    frame_indices: tuple[tuple[int, ...] | None, ...]
+    length: int
+
+
+@dataclass(frozen=True)
+class EntryChecker:
+    """What entries are checked against.
+
+    Args:
+        tokenizer: the model's.
+        max_length: the most positions that an entry with its frames may take.
+        timeline: of the model.
+        frame_positions: k + m, the positions that one frame takes.
+        source: where the videos come from.
+        conversation: a name in LLaVA's `conv_templates`.
+    """
+
+    tokenizer: PieceCache
+    max_length: int
+    timeline: Timeline
+    frame_positions: int
+    source: FrameSource
+    conversation: str = "v1"
+
+    def check(self, entry: dict) -> Entry:
+        """The entry as the data set needs it.
+
+        Raises:
+            EntryError: for the first thing that is wrong with it.
+        """
+        entry_id = _check_form(entry)
+        found = entry.get("num_frames", self.timeline.num_frames)
+        if found != self.timeline.num_frames:
+            raise EntryError(
+                "num_frames",
+                f"written for num_frames {found!r}, the model has {self.timeline.num_frames}: convert it again",
+            )
+        turns = with_frame_indexes(entry, self.timeline)
+        videos = _videos_of(entry, entry_id, turns)
+        frame_indices = _frame_indices_of(entry, len(videos), self.timeline.num_frames)
+        for video in videos:
+            problem = self.source.problem(video)
+            if problem is not None:
+                raise EntryError("missing video", problem)
+        length = self._length(turns, frame_indices)
+        return Entry(entry_id, turns, videos, frame_indices, length)
+
+    def _length(self, turns: list[dict[str, str]], frame_indices: tuple[tuple[int, ...] | None, ...]) -> int:
+        try:
+            input_ids, _ = locate_answers(turns, self.tokenizer, self.conversation)
+        except ValueError as error:
+            raise EntryError("conversation", str(error)) from error
+        text = len(input_ids) - len(frame_indices)
+        frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
+        length = text + frames * self.frame_positions
+        if length > self.max_length:  # LLaVA would cut the end of the answer without a word
+            raise EntryError(
+                "too long",
+                f"its {text} tokens of text and {frames} frames take {length} positions, expected at most "
+                f"{self.max_length} (--model_max_length)",
+            )
+        return length
+
+
+def _check_form(entry: dict) -> str:
+    """The entry's id; refuses what has not the form of an entry, or is one for still images."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), (str, int)):
+        raise EntryError("form", "expected an object with an id")
+    if "image" in entry:
+        raise EntryError("image", "an entry for a still image (key 'image'): this trainer learns from videos and text")
+    turns = entry.get("conversations")
+    whole = isinstance(turns, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str)
+        for turn in turns
+    )
+    if not whole:
+        raise EntryError("form", "expected conversations, a list of turns with from and value")
+    return str(entry["id"])
+
+
+def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
+    """The entry's conversation with each `<fK>` replaced by the index of its second.
+
+    Args:
+        entry: an entry of Instruct-V2Xum's JSON; one without `meta` is taken as it is.
+
+    Raises:
+        EntryError: if a `<fK>` has no second or the second lies outside the video.
+    """
+    meta = entry.get("meta") or {}
+    seconds = meta.get("token") or {} if isinstance(meta, dict) else None
+    if not isinstance(seconds, dict):
+        raise EntryError("timestamps", "expected meta with token, the seconds of its <fK>")
+    citations = {}
+    for token, second in seconds.items():
+        try:
+            second, duration = _number(second), _number(meta.get("duration"))
+            if duration < second <= duration + _ROUNDING_SECONDS:
+                second = duration
+            citations[token] = timeline.cite(timeline.index_at(second, duration))
+        except ValueError as error:
+            raise EntryError("timestamps", f"{token}: {error}") from error
+
+    def cite(match: re.Match) -> str:
+        if match.group() not in citations:
+            raise EntryError("timestamps", f"{match.group()} has no second in meta.token")
+        return citations[match.group()]
+
+    return [{"from": turn["from"], "value": _FRAME_TOKEN.sub(cite, turn["value"])} for turn in entry["conversations"]]
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"expected a second and a duration, finite numbers, got {value!r}")
+    return value
+
+
+def _videos_of(entry: dict, entry_id: str, turns: list[dict[str, str]]) -> tuple[str, ...]:
+    """The ids of the entry's videos, one for each placeholder."""
+    places = sum(turn["value"].count(VIDEO_TOKEN) for turn in turns)
+    videos = entry.get("videos", [entry_id] * min(places, 1))
+    if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
+        raise EntryError("videos", f"videos must be a list of ids, got {videos!r}")
+    if len(videos) != places:
+        raise EntryError(
+            "videos", f"expected as many videos as {VIDEO_TOKEN}, got {len(videos)} (key 'videos') for {places}"
+        )
+    return tuple(videos)
+
+
+def _frame_indices_of(entry: dict, num_videos: int, num_frames: int) -> tuple[tuple[int, ...] | None, ...]:
+    """For each video the indexes of the frames that the entry shows, or None for all."""
+    given = entry.get("frame_indices")
+    if given is None:
+        return (None,) * num_videos
+    lists = given if isinstance(given, list) and any(isinstance(shown, list) for shown in given) else [given]
+    if len(lists) != num_videos:
+        raise EntryError("frame_indices", f"frame_indices are for {len(lists)} videos, the entry has {num_videos}")
+    for shown in lists:
+        if shown is None:
+            continue
+        numbers = isinstance(shown, list) and shown and all(type(index) is int for index in shown)
+        if not numbers or shown != sorted(set(shown)) or shown[0] < 0 or shown[-1] >= num_frames:
+            raise EntryError(
+                "frame_indices",
+                f"frame_indices must be ascending indexes from 0 to {num_frames - 1}, got {shown}",
+            )
+    return tuple(None if shown is None else tuple(shown) for shown in lists)

@@ -1,0 +1,163 @@
+"""Files of instruction JSON -> the entries of an epoch: all checked first, then mixed by the weights of their files.
+
+A bad entry is left out and reported with its id and the reason; it is never mended, cut or replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..core.atomic import replacing
+from .entries import Entry, EntryChecker, EntryError
+
+logger = logging.getLogger(__name__)
+
+REJECTED = "rejected.jsonl"  # in the output folder
+_WARNED = 5  # bad entries named in the log; the file has them all
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A bad entry: its file, its place there (from 0), its id if it has one, and what is wrong with it."""
+
+    file: str
+    place: int
+    id: str | None
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        name = f"entry {self.place}" if self.id is None else f"entry {self.id}"
+        return f"{self.file}: {name}: {self.reason}"
+
+
+def read_json(path: str | os.PathLike) -> list:
+    """The list that an instruction JSON is.
+
+    Raises:
+        ValueError: naming the file, if it cannot be read or is no such list.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"--data_path: {path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: expected a non-empty JSON list of entries")
+    return entries
+
+
+def check_entries(path: str, checker: EntryChecker, strict: bool = False) -> tuple[list[Entry], list[Rejection]]:
+    """A file's good entries in its order, and its bad ones.
+
+    Raises:
+        ValueError: naming the file, if it is no instruction JSON; with `strict` for the first bad entry.
+    """
+    good, bad = [], []
+    quiet = None if is_main_process() else True  # None: where the output is a terminal
+    for place, entry in enumerate(tqdm(read_json(path), f"checking {Path(path).name}", disable=quiet, delay=2)):
+        try:
+            good.append(checker.check(entry))
+        except EntryError as error:
+            entry_id = entry.get("id") if isinstance(entry, dict) else None
+            rejection = Rejection(path, place, None if entry_id is None else str(entry_id), error.kind, str(error))
+            if strict:
+                raise ValueError(f"{rejection} (--strict)") from error
+            bad.append(rejection)
+    return good, bad
+
+
+def weigh(entries: Sequence[Entry], weight: float, seed: int | Sequence[int]) -> list[Entry]:
+    """The entries as often as the weight says: 2.5 is each twice, and a random half of them once more.
+
+    The half is drawn once, without replacement: the same for every epoch, process and resumed run of the seed.
+    """
+    whole = math.floor(weight)
+    count = round((weight - whole) * len(entries))
+    some = np.random.default_rng(seed).permutation(len(entries))[:count]
+    return list(entries) * whole + [entries[place] for place in sorted(some.tolist())]
+
+
+def load_entries(
+    data_path: Sequence[str],
+    checker: EntryChecker,
+    data_weights: Sequence[float] | None = None,
+    seed: int = 42,
+    strict: bool = False,
+    output_dir: str | os.PathLike | None = None,
+) -> list[Entry]:
+    """The entries of an epoch, of all files.
+
+    Args:
+        data_weights: for each file how often its entries are seen (`weigh`); 1 if None.
+        seed: of the run.
+        strict: stop at the first bad entry.
+        output_dir: where `rejected.jsonl` goes, one line for each bad entry; only the first process writes it.
+
+    Raises:
+        ValueError: for a file that is no instruction JSON, weights that do not fit, a bad entry if `strict`, and if
+            no entry is left.
+    """
+    weights = _check_weights(data_path, data_weights)
+    entries: list[Entry] = []
+    rejections: list[Rejection] = []
+    for number, (path, weight) in enumerate(zip(data_path, weights)):
+        good, bad = check_entries(path, checker, strict)
+        seen = weigh(good, weight, [seed, number])
+        logger.info("%s: %d entries, %d left out, %d seen in an epoch", path, len(good) + len(bad), len(bad), len(seen))
+        entries += seen
+        rejections += bad
+    if is_main_process():
+        _report(rejections, output_dir)
+    if not entries:
+        first = f"; the first: {rejections[0]}" if rejections else ""
+        raise ValueError(f"no entry is left to learn from: {len(rejections)} are bad{first}")
+    return entries
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of a run's processes, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_weights(data_path: Sequence[str], data_weights: Sequence[float] | None) -> Sequence[float]:
+    weights = [1.0] * len(data_path) if data_weights is None else data_weights
+    if len(weights) != len(data_path):
+        raise ValueError(f"--data_weights: expected one for each of {len(data_path)} files, got {len(weights)}")
+    for path, weight in zip(data_path, weights):
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"--data_weights: expected numbers from 0, got {weight} for {path}")
+    return weights
+
+
+def _report(rejections: list[Rejection], output_dir: str | os.PathLike | None) -> None:
+    """Name the first few in the log, write all to the output folder; of a former run nothing stays there."""
+    file = None if output_dir is None else Path(output_dir) / REJECTED
+    if not rejections:
+        if file is not None:
+            file.unlink(missing_ok=True)
+        return
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as part, part.open("w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in rejections)
+    for rejection in rejections[:_WARNED]:
+        logger.warning("left out: %s", rejection)
+    counts = Counter(rejection.kind for rejection in rejections).most_common()
+    logger.warning(
+        "%d entries are left out (%s)%s",
+        len(rejections),
+        ", ".join(f"{kind}: {count}" for kind, count in counts),
+        f"; all of them: {file}" if file is not None else "",
+    )

@@ -1,0 +1,207 @@
+"""The V2T column: text summaries against the annotated text.
+
+The reference rules:
+
+- "plain": the annotation's text, or its sentences joined by blanks.
+- "videoxum": what VideoXum's script scores against (jylins/videoxum): data/activitynet_dataset.py joins the sentences
+  with nothing between them, then pre_caption of data/utils.py lower-cases, writes a blank for each of the characters
+  . ! " ( ) * # : ; ~ and makes one blank of several. Its limit of words is 100,000 for the validation and the test set
+  (data/__init__.py), so nothing is cut. The script does nothing to the predictions beyond the tokenizer of COCO's
+  scores, and neither does this.
+
+Shapes: V videos, K additive statistics.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...core.annotations import Annotation, Span
+from ..formats.cases import Case
+from ..formats.predictions import PredictedSentence, Prediction
+from ..metrics.captions import caption_measures
+from ..metrics.dense import dense_measures
+from ..metrics.events import Event
+from ..metrics.measures import Measure
+from ..models.bertscores import BertScoreOptions, bertscore_measures
+
+Scored = tuple[list[Measure], tuple[str, ...]]
+REFERENCE_RULES = ("plain", "videoxum")
+_NOWHERE = (0.0, 0.0)  # a moment, which overlaps nothing
+_BY_FRAMES = "from the first index i to the last j of N that they cite, i / N to (j + 1) / N of the video"
+_DROPPED = re.compile(r"[.!\"()*#:;~]")
+
+
+def reference_text(annotation: Annotation, rule: str = "plain") -> str | None:
+    """The text that a summary of the video is scored against.
+
+    Args:
+        rule: "plain" or "videoxum", see the module's docstring.
+
+    Returns:
+        None where the annotation has no text; under "videoxum" it may be "" where nothing but punctuation is left.
+
+    Raises:
+        ValueError: if the rule is neither.
+    """
+    if rule not in REFERENCE_RULES:
+        raise ValueError(f"the reference rule must be one of {', '.join(REFERENCE_RULES)}, got {rule!r}")
+    sentences = [sentence.text for sentence in annotation.sentences]
+    if annotation.text is None and not sentences:
+        return None
+    if rule == "plain":
+        return annotation.text if annotation.text is not None else " ".join(text.strip() for text in sentences)
+    joined = "".join(sentences) if sentences else annotation.text
+    return re.sub(r"\s{2,}", " ", _DROPPED.sub(" ", joined.lower())).rstrip("\n").strip(" ")
+
+
+def predicted_text(prediction: Prediction | None) -> str | None:
+    """The text summary of a prediction: its text, or its sentences joined by blanks; None where it has neither."""
+    if prediction is None:
+        return None
+    if prediction.text is None and prediction.sentences is not None:
+        return " ".join(sentence.text.strip() for sentence in prediction.sentences if sentence.text.strip())
+    return prediction.text
+
+
+def v2t_rows(
+    cases: Sequence[Case],
+    *,
+    reference_rule: str = "plain",
+    tokenizer: str = "auto",
+    meteor: str | bool = "auto",
+    bertscore: BertScoreOptions | None = None,
+    dense: bool = False,
+    progress: Callable[[Sequence[str]], Iterable[str]] | None = None,
+) -> tuple[dict[str, list[Measure]], tuple[str, ...]]:
+    """Score the text summaries of V videos.
+
+    A video whose annotation has no text is NaN in every measure. One without a predicted text, or with an empty one,
+    is a miss. There is no row of people, because a video has one text, and none of random or uniform frames.
+
+    Args:
+        cases: [V].
+        reference_rule: "plain" or "videoxum".
+        tokenizer, meteor: as in `captions.caption_measures`.
+        bertscore: how to score BERTScore; None for not at all.
+        dense: whether to score the sentences' times too, where the annotations have them: a predicted sentence's
+            seconds, or where it has none, those of the frames that it cites.
+        progress: is handed the names of the parts and gives them back one by one, such as `tqdm.tqdm`.
+
+    Returns:
+        the rows: "system" alone, with the measures of `captions.caption_measures`, `bertscores.bertscore_measures` and
+        `dense.dense_measures`, empty where no prediction or no annotation has text; and the notes.
+
+    Raises:
+        ValueError: for an unknown rule or choice.
+        JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails.
+        MissingExtra: if a package that is needed is not installed.
+    """
+    wanted = {case.annotation.video_id: reference_text(case.annotation, reference_rule) for case in cases}
+    references = {video: [text] for video, text in wanted.items() if text is not None}
+    predicted = {case.annotation.video_id: predicted_text(case.prediction) for case in cases}
+    reason = _nothing_to_score(references, predicted)
+    if reason:
+        return {"system": []}, (reason,)
+    texts = {video: predicted[video] or "" for video in references}
+    notes = [f"reference texts by the rule {reference_rule}", *_left_out(references, predicted)]
+    there = np.array([video in references for video in wanted], bool)
+
+    parts: dict[str, Callable[[], Scored]] = {
+        "captions": lambda: _spread(caption_measures(texts, references, tokenizer=tokenizer, meteor=meteor), there)
+    }
+    if bertscore is not None:
+        parts["BERTScore"] = lambda: _spread(bertscore_measures(texts, references, bertscore), there)
+    if dense:
+        parts["dense captions"] = lambda: _dense(cases, tokenizer, meteor)
+    measures: list[Measure] = []
+    for part in progress(list(parts)) if progress else parts:
+        more, said = parts[part]()
+        measures += more
+        notes += said
+    return {"system": measures}, tuple(notes)
+
+
+def _nothing_to_score(references: dict, predicted: dict) -> str | None:
+    if not references:
+        return "no annotation has a text summary: V2T is not scored"
+    if all(text is None for text in predicted.values()):
+        return "no prediction has a text summary: V2T is not scored"
+    return None
+
+
+def _left_out(references: dict, predicted: dict) -> list[str]:
+    notes = []
+    if len(references) < len(predicted):
+        notes.append(f"{len(predicted) - len(references)} videos have no annotated text and are not scored in V2T")
+    missing = sum(predicted[video] is None for video in references)
+    if missing:
+        notes.append(f"{missing} of {len(references)} videos have no predicted text and score as misses in V2T")
+    return notes
+
+
+def _spread(scored: Scored, there: np.ndarray) -> Scored:
+    measures, notes = scored
+    return [_among_all(measure, there) for measure in measures], notes
+
+
+def _among_all(measure: Measure, there: np.ndarray) -> Measure:
+    """A measure of the videos that have a reference as one of all V, with NaN and no counts for the others."""
+    values = np.full(len(there), np.nan)
+    values[there] = measure.values
+    if measure.statistics is None:
+        return replace(measure, values=values)
+    statistics = np.zeros((len(there), measure.statistics.shape[1]))
+    statistics[there] = measure.statistics
+    return replace(measure, values=values, statistics=statistics)
+
+
+def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Scored:
+    references = [[one for one in case.annotation.sentences if one.segment is not None] for case in cases]
+    if not any(references):
+        return [], ("no annotation has sentences with seconds: dense captions are not scored",)
+    sentences = [_sentences(case.prediction) for case in cases]
+    spans = [[_span(one, case) for one in some] for some, case in zip(sentences, cases)]
+    told = [(one.start_seconds is not None, span) for some in zip(sentences, spans) for one, span in zip(*some)]
+    nowhere = sum(span is None for _, span in told)
+    if nowhere == len(told):
+        return [], ("no prediction has sentences with seconds or frames: dense captions are not scored",)
+    measures, notes = dense_measures(
+        [[Event(*(span or _NOWHERE), one.text) for one, span in zip(*some)] for some in zip(sentences, spans)],
+        [[Event(*one.segment, one.text) for one in some] for some in references],
+        tokenizer=tokenizer,
+        meteor=meteor,
+    )
+    by_frames = sum(not timed and span is not None for timed, span in told)
+    if by_frames:
+        notes += (f"{by_frames} of {len(told)} predicted sentences have no seconds: {_BY_FRAMES}",)
+    if nowhere:
+        notes += (f"{nowhere} of {len(told)} predicted sentences have neither seconds nor frames and overlap nothing",)
+    return measures, notes
+
+
+def _sentences(prediction: Prediction | None) -> tuple[PredictedSentence, ...]:
+    return () if prediction is None else prediction.sentences or ()
+
+
+def _span(sentence: PredictedSentence, case: Case) -> Span | None:
+    """The part of the video that a sentence tells of: its seconds, else from its first cited index to its last.
+
+    A label cites index round(t / D * N) for second t of D; read backwards, index i stands for i / N * D up to
+    (i + 1) / N * D. On the samples' clock, index k stands for second k up to k + 1.
+
+    Returns:
+        None where it has neither seconds nor frames.
+    """
+    if sentence.start_seconds is not None:
+        return sentence.start_seconds, sentence.end_seconds
+    duration = case.annotation.duration_seconds
+    if not sentence.frames or duration is None:
+        return None
+    step = duration / case.prediction.num_frames if case.prediction.clock == "prompts" else 1.0
+    first, last = sentence.frames[0], sentence.frames[-1]  # ascending
+    return min(first * step, duration), min((last + 1) * step, duration)

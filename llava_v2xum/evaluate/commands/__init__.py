@@ -1,0 +1,1 @@
+"""The evaluators' commands, each in a file of its own."""

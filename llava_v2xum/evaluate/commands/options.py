@@ -1,0 +1,218 @@
+"""The options of scoring, which the data sets' commands and `compare` share, and the settings that they make."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from ..columns.v2t import REFERENCE_RULES
+from ..formats.detect import ANNOTATIONS
+from ..formats.predictions import CLOCKS
+from ..formats.references import AUTO, REFERENCE_FORMATS
+from ..formats.registry import PREDICTION_FORMATS
+from ..metrics.baselines import SEEDS
+from ..metrics.captions import TOKENIZER_CHOICES
+from ..metrics.confidence import RESAMPLES
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What the commands know of a data set.
+
+    Args:
+        help: one line for people.
+        annotations: what `--annotations` takes, for people.
+        formats: those of `REFERENCE_FORMATS` that it takes, besides annotation JSON lines.
+        keyshots: whether it is scored in segments of original frames (TVSum, SumMe) instead of frames at 1 FPS.
+    """
+
+    help: str
+    annotations: str
+    formats: tuple[str, ...]
+    keyshots: bool = False
+
+
+DATASETS = {
+    "videoxum": DataSet("VideoXum: F1, correlations, captions, both together", "test_videoxum.json", ("videoxum",)),
+    "instruct-v2xum": DataSet(
+        "Instruct-V2Xum: the same, against one annotator", "its published JSON", ("instruct-v2xum",)
+    ),
+    "tvsum": DataSet(
+        "TVSum: correlations and keyshot F",
+        "eccv16_dataset_tvsum_*.h5, or ydata-tvsum50's .mat or .tsv",
+        ("eccv16", "tvsum"),
+        keyshots=True,
+    ),
+    "summe": DataSet(
+        "SumMe: correlations and keyshot F",
+        "eccv16_dataset_summe_*.h5, or its GT folder",
+        ("eccv16", "summe"),
+        keyshots=True,
+    ),
+    "activitynet-captions": DataSet(
+        "ActivityNet Captions: dense captions, captions, segments", "val_1.json", ("activitynet-captions",)
+    ),
+    "shapes": DataSet(
+        "rendered shapes, by `python -m llava_v2xum.shapes`",
+        "the folder, or its videoxum.json or instruct.json",
+        ("videoxum", "instruct-v2xum"),
+    ),
+}
+
+
+class BadOption(ValueError):
+    """An option that does not fit the others."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How predictions are scored; the fields are the options of the same names."""
+
+    dataset: str
+    annotations: Path
+    annotation_format: str = AUTO
+    prediction_format: str = AUTO
+    num_frames: int | None = None
+    clock: str | None = None
+    skip_missing: bool = False
+    seeds: int = SEEDS
+    resamples: int = RESAMPLES
+    seed: int = 0
+    reference_rule: str = "plain"
+    tokenizer: str = "auto"
+    no_meteor: bool = False
+    bertscore: str | None = None
+    dense: bool = False
+    videos: Path | None = None
+    clip: str | None = None
+    clip_weights: str | None = None
+    clip_cache: Path | None = None
+    clip_device: str | None = None
+    no_clip_baselines: bool = False
+    features: Path | None = None
+    importance: Path | None = None
+    progress: bool = field(default=True, compare=False)
+
+    def check_clip(self) -> None:
+        """Check the options about CLIP against each other.
+
+        Raises:
+            BadOption: naming the one that is of no use, or is missing.
+        """
+        if self.clip is not None:
+            if self.videos is None:
+                raise BadOption("--clip needs the video files: give their folder with --videos")
+            return
+        for name in ("videos", "clip_weights", "clip_cache", "clip_device", "no_clip_baselines"):
+            if getattr(self, name):
+                raise BadOption(f"--{name.replace('_', '-')} is of use with --clip MODEL alone")
+
+    @classmethod
+    def from_arguments(cls, dataset: str, args: argparse.Namespace) -> Settings:
+        """Those of the parsed command line."""
+        known = {one.name for one in fields(cls)} & vars(args).keys()
+        return cls(**{**{name: getattr(args, name) for name in known}, "dataset": dataset})
+
+
+def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) -> None:
+    """Add the options; those that the data set has no use for are left out.
+
+    Args:
+        dataset: a key of `DATASETS`; None for a command that takes any.
+    """
+    known = DATASETS.get(dataset)
+    form = "the data set's published file" if known is None else known.annotations
+    formats = REFERENCE_FORMATS if known is None else (ANNOTATIONS, *known.formats)
+    add = parser.add_argument
+    add("--annotations", type=Path, required=True, metavar="FILE", help=f"{form}; annotation JSON lines of "
+        "`python -m llava_v2xum.convert` are read too")  # fmt: skip
+    add("--annotation-format", choices=(AUTO, *formats), default=AUTO, metavar="F",
+        help=f"{AUTO} (default) or {', '.join(formats)}")  # fmt: skip
+    add("--prediction-format", choices=(AUTO, *PREDICTION_FORMATS), default=AUTO, metavar="F",
+        help=f"{AUTO} (default) or {', '.join(PREDICTION_FORMATS)}")  # fmt: skip
+    add("--num-frames", type=positive, metavar="N", help="N of predictions that do not tell it (such as 100)")
+    add("--clock", choices=CLOCKS, help="what a prediction's indexes count: temporal prompts of N, or the annotation's "
+        "own samples (by the file; score arrays count samples)")  # fmt: skip
+    add("--skip-missing", action="store_true", help="leave videos without a prediction out instead of scoring them as "
+        "misses; lifts the scores, and the report says so")  # fmt: skip
+    if known is not None:  # a comparison has no baselines, and always an interval
+        add("--seeds", type=positive, default=SEEDS, metavar="K", help="importances of the random row (%(default)s)")
+        add("--resamples", type=count, default=RESAMPLES, metavar="K", help="of the bootstrap; 0 for no intervals "
+            "(%(default)s)")  # fmt: skip
+    else:
+        add("--resamples", type=positive, default=RESAMPLES, metavar="K", help="of the bootstrap (%(default)s)")
+    add("--seed", type=count, default=0, metavar="K", help="of the bootstrap and of permutations (%(default)s)"
+        if known is None else "of the bootstrap (%(default)s)")  # fmt: skip
+    if known is None or not known.keyshots:
+        _add_text_options(parser.add_argument_group("text"))
+    _add_clip_options(parser.add_argument_group("CLIP"))
+    if known is None or known.keyshots:
+        group = parser.add_argument_group("keyshots")
+        group.add_argument("--features", type=Path, metavar="FILE", help="frame features (eccv16 .h5, or a folder of "
+            "ID.npy, [T, C] at the picks) to find change points by KTS where the annotations have none")  # fmt: skip
+        if dataset in (None, "tvsum"):
+            group.add_argument("--importance", type=Path, metavar="FILE", help="ydata-tvsum50's .mat or .tsv beside "
+                "the eccv16 file: each annotator's importance, which published correlations are against")  # fmt: skip
+
+
+def _add_text_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--reference-rule", choices=REFERENCE_RULES, default="plain", help="reference sentences joined as they are "
+        "(plain, default), or as VideoXum's script prepares them (videoxum)")  # fmt: skip
+    add("--tokenizer", choices=TOKENIZER_CHOICES, default="auto", help="auto: PTB where there is Java, else plain, and "
+        "the report says which (%(default)s)")  # fmt: skip
+    add("--no-meteor", action="store_true", help="leave METEOR out (it needs Java)")
+    add("--bertscore", metavar="MODEL", help="BERTScore by that model, a folder or name; "
+        'pip install "llava_v2xum[bertscore]"')  # fmt: skip
+    add("--dense", action="store_true", help="dense-caption scores of sentences with their times, or those of "
+        "the frames that they cite, and SODA")  # fmt: skip
+
+
+def _add_clip_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--videos", type=Path, metavar="DIR", help="the video files, named by their ids; CLIP reads their frames")
+    add("--clip", metavar="MODEL", help="F_CLIP, Cross-F_CLIP and VT-CLIPScore by this CLIP: a folder or hub name in "
+        "transformers' form, OpenAI's .pt, or an open_clip name with --clip-weights")  # fmt: skip
+    add("--clip-weights", metavar="W", help="open_clip's tag or a file")
+    add("--clip-cache", type=Path, metavar="FILE", help="where embeddings are kept (in --out)")
+    add("--clip-device", metavar="D", help="cpu, cuda, ... (a GPU where there is one)")
+    add("--no-clip-baselines", action="store_true", help="no F_CLIP of random, uniform and human: embeds only the "
+        "frames that the system and the annotators chose")  # fmt: skip
+
+
+def positive(value: str) -> int:
+    """A command line's positive integer."""
+    if not count(value):
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {value!r}")
+    return int(value)
+
+
+def count(value: str) -> int:
+    """A command line's integer of 0 or more."""
+    if not (value.isascii() and value.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected an integer of 0 or more, got {value!r}")
+    return int(value)
+
+
+def out_folder(value: str) -> Path:
+    """A command line's folder to write to, which may not be there yet; checked before hours of scoring."""
+    path = Path(value)
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, and {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"there is no permission to write in {there}")
+    return path
+
+
+def out_file(value: str) -> Path:
+    """A command line's file to write, in a folder that is there."""
+    path = Path(value)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, and {path} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path.parent}: no such folder")
+    out_folder(str(path.parent))
+    return path

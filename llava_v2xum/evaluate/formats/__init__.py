@@ -1,0 +1,1 @@
+"""Prediction and annotation files, read, told apart, written, and brought together."""

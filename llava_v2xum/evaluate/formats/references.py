@@ -1,0 +1,181 @@
+"""Annotations to score against: this project's annotation form, or any published format that `convert` reads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...core.annotations import Annotation, read_annotations
+from ...core.arrays import as_numbers
+from ...data.convert import READERS, Rejected, Settings, SourceError
+from ...data.convert.eccv16 import read_features
+from .detect import ANNOTATIONS, format_of
+from .score_files import arrays_in
+from .written import naming
+
+AUTO = "auto"
+REFERENCE_FORMATS: dict[str, str] = {
+    ANNOTATIONS: "annotation JSON lines of `python -m llava_v2xum.convert`",
+    **{name: reader.help for name, reader in READERS.items()},
+}
+
+
+@dataclass(frozen=True)
+class References:
+    """What an annotation file holds.
+
+    Args:
+        annotations: in the order of the file, no id twice.
+        form: of `REFERENCE_FORMATS`.
+        rejected: the items that give no annotation, and why.
+        clipped: video id -> how many of its time stamps (or frame lists) were moved to the video's ends.
+    """
+
+    annotations: list[Annotation]
+    form: str
+    rejected: list[Rejected] = field(default_factory=list)
+    clipped: dict[str, int] = field(default_factory=dict)
+
+
+def load_references(
+    path: str | os.PathLike[str], name: str = AUTO, tolerance_seconds: float = Settings().tolerance_seconds
+) -> References:
+    """Read an annotation file of any format.
+
+    Args:
+        path: a file; for SumMe its folder of MATLAB files.
+        name: of `REFERENCE_FORMATS`, or "auto" for `reference_format_of`.
+        tolerance_seconds: how far beyond a video's ends a time stamp may lie, as in convert's settings.
+
+    Raises:
+        ValueError: naming the file, if it is not of the format or no item is left; if the name is unknown.
+        OSError: if it cannot be read.
+        MissingExtra: if the format needs a package that is not installed.
+    """
+    path = Path(path)
+    name = reference_format_of(path) if name == AUTO else name
+    if name not in REFERENCE_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
+    if name == ANNOTATIONS:
+        found = References(list(read_annotations(path)), name)
+    else:
+        try:
+            found = _converted(path, name, tolerance_seconds)
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+    if not found.annotations:
+        first = f", the first of {len(found.rejected)} rejected: {found.rejected[0]}" if found.rejected else ""
+        raise ValueError(f"{path}: expected annotations, got none{first}")
+    return found
+
+
+def reference_format_of(path: Path) -> str:
+    """The format that an annotation file has, see `detect.format_of`."""
+    return format_of(path, ANNOTATIONS, REFERENCE_FORMATS, "--annotation-format")
+
+
+def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
+    found = References([], name)
+    known: set[str] = set()
+    for item in READERS[name].read(path, tolerance_seconds):
+        if isinstance(item, Rejected):
+            found.rejected.append(item)
+            continue
+        video_id = item.annotation.video_id
+        if video_id in known:
+            found.rejected.append(Rejected(video_id, item.place, "duplicate id: an earlier item has it too"))
+            continue
+        known.add(video_id)
+        found.annotations.append(item.annotation)
+        if item.clipped:
+            found.clipped[video_id] = item.clipped
+    return found
+
+
+def features_of(path: Path) -> dict[str, np.ndarray]:
+    """Features of each video's samples, float [T, C] by id, for change points where the annotations have none.
+
+    Args:
+        path: HDF5 with a group `ID` that has `features`, such as an eccv16 file, or a folder of `ID.npy`.
+
+    Raises:
+        ValueError, OSError: naming the file, and the video whose features are no [T, C]; if there are none at all.
+        MissingExtra: if h5py is needed and not installed.
+    """
+    if path.is_dir():
+        features = {}
+        for video_id, array in arrays_in(path):
+            with naming(path, video_id):
+                features[video_id] = as_numbers("features", array, 2)
+    else:
+        try:
+            features = dict(read_features(path))
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+    if not features:
+        raise ValueError(f"{path}: expected features by video id, got none")
+    return features
+
+
+def with_importance(annotations: Iterable[Annotation], source: Path) -> list[Annotation]:
+    """TVSum's eccv16 annotations with each annotator's importance, which that file has only the mean of.
+
+    Its `video_N` is the Nth video of TVSum's own files. The id that they have becomes the video's file name, so that
+    predictions may go by it (`named_as`).
+
+    Args:
+        source: ydata-tvsum50-anno.tsv or ydata-tvsum50.mat.
+
+    Raises:
+        ValueError, OSError: naming the file, if it is not one of these or a video cannot be read, which would shift the
+            others; naming the video, if there is no Nth one or it is of other frames or annotators.
+    """
+    found = load_references(source, "tvsum")
+    if found.rejected:
+        raise ValueError(f"{source}: every video must be read, because they go by their order: {found.rejected[0]}")
+    return [_with_importance(one, found.annotations, source) for one in annotations]
+
+
+def _with_importance(one: Annotation, given: Sequence[Annotation], source: Path) -> Annotation:
+    number = re.fullmatch(r"video_([1-9]\d*)", one.video_id)
+    if one.keyshots is None or number is None or int(number[1]) > len(given):
+        raise ValueError(f"{source}: has the videos video_1 to video_{len(given)}, got {one.video_id!r}")
+    same = given[int(number[1]) - 1]
+    if same.keyshots.picks != one.keyshots.picks:
+        ours, theirs = (f"{len(k.picks)} samples of {k.n_frames} frames" for k in (one.keyshots, same.keyshots))
+        raise ValueError(f"{source}: {same.video_id!r} has {theirs}, and {one.video_id!r}, which must be the same "
+            f"video by its number, has {ours}")  # fmt: skip
+    name = one.keyshots.video_name or same.video_id
+    try:
+        return replace(one, keyshots=replace(one.keyshots, scores=same.keyshots.scores, video_name=name))
+    except ValueError as error:
+        raise ValueError(f"{source}: video {one.video_id!r}: {error}") from error
+
+
+def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> list[Annotation]:
+    """The annotations under the ids that predictions have.
+
+    SumMe's eccv16 file calls a video `video_1` and tells its file's name, `Air_Force_One`, beside it; predictions may
+    go by either. An annotation whose id is not among the predictions, and whose file name is, gets that name as its id;
+    every other one stays as it is.
+
+    Raises:
+        ValueError: if two annotations would have one id.
+    """
+    wanted = set(video_ids)
+    renamed = []
+    for one in annotations:
+        file_name = one.keyshots and one.keyshots.video_name
+        by_name = file_name in wanted and one.video_id not in wanted
+        renamed.append(replace(one, video_id=file_name) if by_name else one)
+    known: set[str] = set()
+    for one in renamed:
+        if one.video_id in known:
+            raise ValueError(f"video {one.video_id!r}: two annotations go by this id or file name")
+        known.add(one.video_id)
+    return renamed

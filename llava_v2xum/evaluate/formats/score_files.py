@@ -1,0 +1,144 @@
+"""Importance scores as other systems keep them: one array a video, in JSON, a folder of .npy, or HDF5.
+
+A score belongs to a sample of the annotation (a frame at 1 FPS, or a pick), in order: the predictions have the clock
+"samples", and N is the number of scores, whatever the caller says of N. Whether it is that of the samples shows when
+they are scored.
+
+Writers leave out videos without importance. The files do not say what their scores count, so that what was written
+of N prompts is to be read with the clock "prompts".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.arrays import EXTRA, as_numbers, content_of, open_hdf5
+from ...core.atomic import replacing
+from ...core.extras import require
+from ...core.readers import load_object
+from .predictions import Prediction
+from .written import Written, check_any, naming, once
+
+_REASON = "no importance"
+_SCORE = "score"  # the data set in a video's group; pytorch-vsumm-reinforce's results have it
+
+
+def read_json(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+    """Read JSON `{id: [scores]}`.
+
+    Raises:
+        ValueError: naming the file and the video, for what is no list of finite numbers.
+        SourceError: naming the file, if it is no JSON object.
+    """
+    return _predictions(path, load_object(path, "scores by video id"))
+
+
+def read_folder(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+    """Read a folder of `ID.npy`, in the order of the names; other files are not read.
+
+    Raises:
+        ValueError: naming the folder and the video, for what is no array of finite numbers; if there is no .npy.
+    """
+    return _predictions(path, arrays_in(path))
+
+
+def read_h5(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+    """Read HDF5 with a data set a video, or a group a video with a data set `score`.
+
+    Raises:
+        ValueError: naming the file and the video, for what is no array of finite numbers, or a group without scores.
+        SourceError: naming the file, if it is no HDF5.
+    """
+    with open_hdf5(path) as file:
+        return _predictions(path, ((video_id, _dataset(path, video_id, item)) for video_id, item in file.items()))
+
+
+def write_json(path: Path, predictions: Iterable[Prediction]) -> Written:
+    """Write JSON `{id: [scores]}`, all or nothing.
+
+    Raises:
+        ValueError: if no video has importance.
+    """
+    scores, left_out = _scores(predictions)
+    with replacing(path) as part:
+        part.write_text(json.dumps({key: row.tolist() for key, row in scores.items()}) + "\n", encoding="utf-8")
+    return Written(len(scores), "videos", left_out, _REASON)
+
+
+def write_folder(path: Path, predictions: Iterable[Prediction]) -> Written:
+    """Write a folder of `ID.npy`, each whole or not at all; the folder is made if it is not there.
+
+    Raises:
+        ValueError: naming the video whose id is no file name; if no video has importance.
+    """
+    scores, left_out = _scores(predictions, "/\\\0")
+    path.mkdir(parents=True, exist_ok=True)
+    for video_id, row in scores.items():
+        with replacing(path / f"{video_id}.npy") as part:
+            np.save(part, row)
+    return Written(len(scores), "videos", left_out, _REASON)
+
+
+def write_h5(path: Path, predictions: Iterable[Prediction]) -> Written:
+    """Write HDF5 with `ID/score`, all or nothing.
+
+    Raises:
+        ValueError: naming the video whose id is no name in HDF5; if no video has importance.
+        MissingExtra: if h5py is not installed.
+    """
+    h5py = require("h5py", EXTRA)
+    scores, left_out = _scores(predictions, "/\0")
+    with replacing(path) as part, h5py.File(part, "w") as file:
+        for video_id, row in scores.items():
+            file[f"{video_id}/{_SCORE}"] = row
+    return Written(len(scores), "videos", left_out, _REASON)
+
+
+def _predictions(path: Path, items: Iterable[tuple[str, Any]]) -> dict[str, Prediction]:
+    predictions: dict[str, Prediction] = {}
+    for video_id, values in items:
+        with naming(path, once(path, video_id, predictions)):
+            scores = as_numbers("the scores", values, 1)
+            predictions[video_id] = Prediction(video_id, len(scores), importance=scores.astype(float), clock="samples")
+    if not predictions:
+        raise ValueError(f"{path}: expected scores by video id, got none")
+    return predictions
+
+
+def arrays_in(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of a folder of `ID.npy` by their ids, in the order of the names.
+
+    Raises:
+        ValueError: naming the folder if there are none, or the file that is no array.
+    """
+    files = sorted(file for file in folder.glob("*.npy") if not file.name.startswith("."))
+    if not files:
+        raise ValueError(f"{folder}: expected a folder of .npy files, one a video")
+    for file in files:
+        try:
+            yield file.stem, np.load(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{file}: expected an array of numbers in .npy ({error})") from error
+
+
+def _dataset(path: Path, video_id: str, item: Any) -> Any:
+    with naming(path, video_id):
+        if hasattr(item, "items") and _SCORE not in item:
+            raise ValueError(f"the group has no data set {_SCORE!r}")
+        return content_of(_SCORE, item[_SCORE] if hasattr(item, "items") else item)
+
+
+def _scores(predictions: Iterable[Prediction], forbidden: str = "") -> tuple[dict[str, np.ndarray], int]:
+    """The importance [N] of those that have one, and how many have none."""
+    predictions = list(predictions)
+    scores = {one.video_id: one.importance for one in predictions if one.importance is not None}
+    check_any(scores, len(predictions), _REASON)
+    for video_id in scores:
+        if set(video_id) & set(forbidden) or video_id in (".", ".."):
+            raise ValueError(f"video {video_id!r}: its id cannot be a name in this format")
+    return scores, len(predictions) - len(scores)

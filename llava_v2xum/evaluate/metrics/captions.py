@@ -1,0 +1,154 @@
+"""The caption scores of text summaries, as COCO's evaluation has them: BLEU, METEOR, ROUGE-L and CIDEr.
+
+With Java the figures equal those of pycocoevalcap's COCOEvalCap (PTB tokenizer, METEOR 1.5). Without it BLEU, ROUGE-L
+and CIDEr are computed on the tokens of a plain tokenizer and METEOR is absent; the notes say so.
+
+An empty prediction scores 0 in every metric and counts in the lengths that BLEU and METEOR sum: it is a miss.
+
+Shapes: V videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...core.checks import check_unicode
+from .java import JavaError, has_java
+from .measures import Measure
+from .meteor import meteor_measure
+from .ngrams import bleu_measures, cider_measure, rouge_measure
+from .tokenizers import TOKENIZER_CHOICES, choose_tokenizer, tokenize
+
+__all__ = ["TOKENIZER_CHOICES", "caption_measures", "caption_scores", "choose_meteor", "no_meteor", "token_measures"]
+_SHOWN = 3  # ids in a message
+_NOTES = {
+    "ptb": "text is tokenized by Stanford's PTB tokenizer with COCO's options and punctuation list",
+    "plain": "text is tokenized by this project's plain tokenizer, not PTB: figures differ from COCO's",
+}
+NO_CIDER = "CIDEr is absent: it is undefined for one video and for references without words"
+
+
+def caption_scores(
+    predictions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    *,
+    tokenizer: str = "auto",
+    meteor: str | bool = "auto",
+) -> dict[str, float]:
+    """BLEU-1 to 4, METEOR, ROUGE-L and CIDEr of predicted texts; see `caption_measures`, which takes the same.
+
+    Returns:
+        the figures by name: bleu_1 .. bleu_4, meteor, rouge_l, cider, as fractions (CIDEr is ten times a fraction).
+        meteor is not among them without Java, cider not where it is undefined.
+    """
+    measures, _ = caption_measures(predictions, references, tokenizer=tokenizer, meteor=meteor)
+    return {measure.name: measure.value for measure in measures}
+
+
+def caption_measures(
+    predictions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    *,
+    tokenizer: str = "auto",
+    meteor: str | bool = "auto",
+) -> tuple[list[Measure], tuple[str, ...]]:
+    """The caption scores with what an interval or a test needs, and what a reader must know about them.
+
+    Args:
+        predictions: [V] texts by id, without citations.
+        references: by the same ids, each with at least one text; their order is the order of the videos.
+        tokenizer: "ptb" (COCO's, needs Java), "plain", or "auto": the first where there is Java.
+        meteor: True, False, or "auto": where there is Java.
+
+    Returns:
+        measures in the order bleu_1 .. bleu_4, meteor, rouge_l, cider, without those that are absent; and the notes:
+        the tokenizer, what is absent and why, how many predictions are empty.
+
+    Raises:
+        ValueError: if the ids differ, an id has no reference, a text is no valid Unicode, or there is no video.
+        JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails.
+        MissingExtra: if pycocoevalcap is not installed.
+    """
+    _check(predictions, references)
+    tokenizer, with_meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
+    texts = [predictions[video] for video in references]
+    counts = [len(several) for several in references.values()]
+    tokens = tokenize(texts + [text for several in references.values() for text in several], tokenizer)
+    hypotheses, rest = tokens[: len(texts)], iter(tokens[len(texts) :])
+    measures = token_measures(hypotheses, [[next(rest) for _ in range(count)] for count in counts], with_meteor)
+    notes = [_NOTES[tokenizer]]
+    if not with_meteor:
+        notes.append(no_meteor(meteor))
+    if measures[-1].name != "cider":
+        notes.append(NO_CIDER)
+    empty = sum(not text for text in hypotheses)
+    if empty:
+        notes.append(f"{empty} of {len(hypotheses)} predicted texts hold no words and score 0")
+    return measures, tuple(notes)
+
+
+def token_measures(hypotheses: Sequence[str], references: Sequence[Sequence[str]], meteor: bool) -> list[Measure]:
+    """The caption scores of texts that are tokenized already.
+
+    Args:
+        hypotheses: [V], tokens joined by single blanks.
+        references: [V][at least one], the same.
+        meteor: whether to score METEOR.
+
+    Raises:
+        JavaError: if METEOR fails.
+        MissingExtra: if pycocoevalcap is not installed.
+    """
+    measures = bleu_measures(hypotheses, references)
+    if meteor:
+        measures.append(meteor_measure(hypotheses, references))
+    measures.append(rouge_measure(hypotheses, references))
+    cider = cider_measure(hypotheses, references)
+    return measures + ([] if cider is None else [cider])
+
+
+def choose_meteor(meteor: str | bool) -> bool:
+    """Whether METEOR is scored: True, False, or "auto" for where there is Java.
+
+    Raises:
+        ValueError: for another value.
+        JavaError: if it is True and there is no Java that runs.
+    """
+    if meteor not in ("auto", True, False):
+        raise ValueError(f"meteor must be 'auto', True or False, got {meteor!r}")
+    if meteor is True and not has_java():
+        raise JavaError(
+            "METEOR 1.5 needs Java, and there is no `java` on the PATH that runs: install a Java runtime "
+            "(Debian and Ubuntu: apt-get install default-jre-headless), or go without METEOR"
+        )
+    return has_java() if meteor == "auto" else bool(meteor)
+
+
+def no_meteor(meteor: str | bool) -> str:
+    """Why METEOR is absent, by what was asked for: "auto" leaves it out for want of Java alone."""
+    return f"METEOR is absent: {'it needs Java' if meteor == 'auto' else 'it was switched off'}"
+
+
+def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+    apart = {
+        "predictions without a reference": predictions.keys() - references.keys(),
+        "references without a prediction": references.keys() - predictions.keys(),
+        "ids with an empty list of references": {video for video, several in references.items() if not len(several)},
+    }
+    for what, ids in apart.items():
+        if ids:
+            shown = ", ".join(map(repr, sorted(ids, key=str)[:_SHOWN]))
+            raise ValueError(f"{len(ids)} {what}: {shown}{', ...' if len(ids) > _SHOWN else ''}")
+    if not references:
+        raise ValueError("expected at least one video, got none")
+    for video, several in references.items():
+        if isinstance(several, str):
+            raise ValueError(f"the references of {video!r} must be a list of texts, got one text")
+        for text in (predictions[video], *several):
+            _check_text(video, text)
+
+
+def _check_text(video: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{video!r}: expected text, got {text!r}")
+    check_unicode(repr(video), text)

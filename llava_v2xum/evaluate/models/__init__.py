@@ -1,0 +1,1 @@
+"""Models that judge: CLIP, BERTScore's encoder, and the scorers of quality."""

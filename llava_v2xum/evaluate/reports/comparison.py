@@ -1,0 +1,164 @@
+"""Two systems on the same videos, measure by measure: difference, interval, and p before and after correction.
+
+Testing many measures at once finds differences by chance; the last column is Holm's correction over all measures of
+the table (Holm 1979), the one to read unless a single measure was named beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.atomic import replacing
+from ..metrics.confidence import LEVEL, PERMUTATIONS, RESAMPLES, Paired, holm, paired
+from ..metrics.measures import Measure
+from .layouts import ABSENT, Column, column, markdown_grid, ordered_columns, text_grid, wrapped
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every measure that both systems have.
+
+    Args:
+        a, b: what the systems are called.
+        pairs: one for each measure, in the order of the tables.
+        corrected: [pairs], Holm's p over all of them.
+        left_out: measures that only one of the two has.
+        videos: how many were compared.
+        notes: what a reader must know of how they were scored, one line each.
+    """
+
+    a: str
+    b: str
+    pairs: tuple[Paired, ...]
+    corrected: tuple[float, ...]
+    left_out: tuple[str, ...]
+    videos: int
+    level: float = LEVEL
+    notes: tuple[str, ...] = ()
+
+
+def compare_rows(
+    a_measures: Sequence[Measure],
+    b_measures: Sequence[Measure],
+    a: str = "a",
+    b: str = "b",
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    level: float = LEVEL,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Compare two systems' measures over the same videos, in the same order.
+
+    Args:
+        a_measures, b_measures: the `system` rows of two prediction files scored alike.
+        a, b: what the systems are called.
+        notes: what a reader must know of how they were scored.
+
+    Raises:
+        ValueError: if they share no measure, or a shared one is not over the same videos (`confidence.paired`).
+    """
+    ours, theirs = ({measure.name: measure for measure in measures} for measures in (a_measures, b_measures))
+    shared = [one.key for one in ordered_columns(key for key in ours if key in theirs)]
+    if not shared:
+        raise ValueError(f"{a} and {b} have no measure in common: {sorted(ours)} and {sorted(theirs)}")
+    pairs = tuple(paired(ours[key], theirs[key], resamples, permutations, seed, level) for key in shared)
+    return Comparison(
+        a=a,
+        b=b,
+        pairs=pairs,
+        corrected=tuple(holm(np.array([pair.p for pair in pairs])).tolist()),
+        left_out=tuple(sorted(set(ours) ^ set(theirs))),
+        videos=len(ours[shared[0]].values),
+        level=level,
+        notes=tuple(notes),
+    )
+
+
+def format_comparison(comparison: Comparison, markdown: bool = False) -> str:
+    """The table and what must be said under it, for a terminal or as Markdown."""
+    percent = f"{comparison.level * 100:g} %"
+    head = ["measure", comparison.a, comparison.b, "difference", f"{percent} interval", "p", "p (Holm)", "videos"]
+    grid = [head]
+    for pair, corrected in zip(comparison.pairs, comparison.corrected):
+        shown = column(pair.name)
+        interval = ABSENT if math.isnan(pair.low) else f"[{_signed(shown, pair.low)}, {_signed(shown, pair.high)}]"
+        grid.append(
+            [
+                pair.name,
+                shown.text(pair.a),
+                shown.text(pair.b),
+                _signed(shown, pair.difference),
+                interval,
+                _p(pair.p),
+                _p(corrected),
+                str(pair.videos),
+            ]
+        )
+    notes = [
+        f"difference: {comparison.a} - {comparison.b}; interval: paired bootstrap over videos; "
+        "p: two-sided, the two systems swapped video by video at random",
+        f"p (Holm): corrected for testing {len(comparison.pairs)} measures at once",
+    ]
+    if comparison.left_out:
+        notes.append(f"left out, because only one of the two has them: {', '.join(comparison.left_out)}")
+    notes += comparison.notes
+    if markdown:
+        title = f"# {comparison.a} against {comparison.b} on {comparison.videos} videos"
+        return "\n".join([title, "", markdown_grid(grid), "", *(f"- {note}" for note in notes)]) + "\n"
+    return "\n".join([text_grid(grid), *wrapped(notes)])
+
+
+def comparison_record(comparison: Comparison) -> dict[str, Any]:
+    """The JSON object: numbers as fractions at full precision, null where there is none."""
+    pairs = [
+        {**asdict(pair), "p_holm": corrected} for pair, corrected in zip(comparison.pairs, comparison.corrected)
+    ]
+    return {
+        "a": comparison.a,
+        "b": comparison.b,
+        "videos": comparison.videos,
+        "level": comparison.level,
+        "left_out": list(comparison.left_out),
+        "notes": list(comparison.notes),
+        "measures": [{key: _null(value) for key, value in pair.items()} for pair in pairs],
+    }
+
+
+def write_comparison(comparison: Comparison, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write `compare.json` and `compare.md`, each whole or not at all; returns their paths.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = json.dumps(comparison_record(comparison), ensure_ascii=False, indent=1, allow_nan=False)
+    texts = {"compare.json": record + "\n", "compare.md": format_comparison(comparison, markdown=True)}
+    for name, text in texts.items():
+        with replacing(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def _signed(shown: Column, value: float) -> str:
+    text = shown.text(value)
+    return text if text == ABSENT or text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return ABSENT
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _null(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

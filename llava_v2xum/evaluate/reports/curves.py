@@ -1,0 +1,71 @@
+"""The pictures that a report comes with: the spread of its scores, and its best and worst videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...core.annotations import Annotation
+from ..columns.v2v import annotator_masks, system_at_samples
+from ..formats.cases import Case
+from ..metrics.clocks import second_times
+from .layouts import column
+from .plots import VideoCurve, plot_scores, plot_videos
+from .report import main_columns
+from .scores import Report
+
+SHOWN = 3  # videos at either end
+RANKED_BY = ("spearman", "spearman_per_annotator", "spearman_summary", "f1", "keyshot_f1_avg")  # the table's first
+
+
+def draw_figures(report: Report, cases: Sequence[Case], folder: Path) -> list[Path]:
+    """Draw what the report has figures for; returns the pictures' paths.
+
+    `scores.png` has a histogram for each measure of the table. `best_and_worst.png` has importance and selected frames
+    against the annotators, for the videos of the highest and the lowest scores among those that were predicted.
+    """
+    drawn = []
+    if any(np.isfinite(values).any() for values in report.per_video.values()):
+        drawn.append(plot_scores(report, folder / "scores.png"))
+    shown = [one.key for one in main_columns(report)]
+    ranks = [key for key in RANKED_BY if key in report.per_video]
+    key = next((key for key in ranks if key in shown), ranks[0] if ranks else None)
+    if key is not None:
+        curves = _curves(report, cases, key)
+        if curves:
+            title = f"{report.system} on {report.dataset}: best and worst videos by {column(key).heading}"
+            drawn.append(plot_videos(curves, folder / "best_and_worst.png", title))
+    return drawn
+
+
+def _curves(report: Report, cases: Sequence[Case], key: str) -> list[VideoCurve]:
+    values = np.array(report.per_video[key])
+    predicted = [number for number, case in enumerate(cases) if case.prediction is not None]
+    ranked = sorted((number for number in predicted if np.isfinite(values[number])), key=lambda number: -values[number])
+    ends = ranked[:SHOWN] + ranked[SHOWN:][-SHOWN:]
+    return [_curve(report, cases[number], number, key) for number in ends]
+
+
+def _curve(report: Report, case: Case, number: int, key: str) -> VideoCurve:
+    people, times, duration = _samples(case.annotation)
+    importance, selected = system_at_samples(case.prediction, times, duration)
+    shown = [one for one in dict.fromkeys((key, "f1", "keyshot_f1_avg")) if one in report.per_video]
+    label = ", ".join(f"{column(one).heading} {column(one).text(report.per_video[one][number])}" for one in shown)
+    return VideoCurve(case.annotation.video_id, people, importance, selected, label)
+
+
+def _samples(annotation: Annotation) -> tuple[np.ndarray, np.ndarray, float]:
+    """What annotators selected [A, T] (or how important they found it, 0..1), the samples' times [T], the duration."""
+    keyshots = annotation.keyshots
+    if keyshots is None:
+        people = annotator_masks(annotation)
+        return people, second_times(people.shape[1], annotation.duration_seconds), annotation.duration_seconds
+    times = np.array(keyshots.picks)
+    if len(keyshots.user_summaries):
+        people = keyshots.user_summary()[:, times]
+    else:
+        people = np.array(keyshots.scores if keyshots.scores is not None else [keyshots.mean_scores])
+        people = people / max(people.max(), 1e-12)
+    return people, times.astype(float), keyshots.n_frames

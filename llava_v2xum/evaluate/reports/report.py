@@ -1,0 +1,188 @@
+"""The files and tables that show a report: `report.json`, `report.md`, `per_video.csv`, and text for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.atomic import replacing
+from .layouts import (
+    WIDTH,
+    Column,
+    column,
+    group_cells,
+    layout,
+    markdown_grid,
+    ordered_columns,
+    ordered_rows,
+    text_grid,
+    wrapped,
+)
+from .scores import REPORT_JSON, Report, Score, make_report, read_report, to_record
+
+__all__ = [
+    "Report",
+    "Score",
+    "fact_text",
+    "format_markdown",
+    "format_table",
+    "main_columns",
+    "make_report",
+    "measure_notes",
+    "read_report",
+    "row_name",
+    "to_record",
+    "write_report",
+]
+
+REPORT_MARKDOWN, PER_VIDEO = "report.md", "per_video.csv"
+
+
+def write_report(report: Report, folder: str | os.PathLike[str], figures: Sequence[str] = ()) -> list[Path]:
+    """Write `report.json`, `report.md` and `per_video.csv`, each whole or not at all.
+
+    Args:
+        folder: made if it is missing.
+        figures: names of pictures in the same folder that the Markdown page shows.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        OSError: if a file cannot be written.
+        TypeError: if a fact is nothing that JSON can hold.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = json.dumps(to_record(report), ensure_ascii=False, indent=1, allow_nan=False)
+    texts = {REPORT_JSON: record + "\n", REPORT_MARKDOWN: format_markdown(report, figures)}
+    for name, text in texts.items():
+        with replacing(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+    with replacing(folder / PER_VIDEO) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video_id", *report.per_video])
+        for number, video_id in enumerate(report.video_ids):
+            values = (values[number] for values in report.per_video.values())
+            writer.writerow([video_id, *("" if math.isnan(value) else repr(value) for value in values)])
+    return [folder / name for name in (REPORT_JSON, REPORT_MARKDOWN, PER_VIDEO)]
+
+
+def main_columns(report: Report) -> tuple[Column, ...]:
+    """The columns of the data set's table; for a data set without a layout, every measure."""
+    try:
+        return layout(report.dataset)
+    except ValueError:
+        return tuple(ordered_columns(report.keys))
+
+
+def row_name(report: Report, row: str) -> str:
+    """What a row is called: the system by its name, the baselines by theirs."""
+    return report.system if row == "system" else row
+
+
+def format_table(report: Report) -> str:
+    """How it was scored, the data set's table, and every measure with its interval, as plain text for a terminal."""
+    columns = main_columns(report)
+    grid = [["", *group_cells(columns)], [report.dataset, *(shown.heading for shown in columns)]]
+    grid += [[row_name(report, row), *_cells(report, row, columns)] for row in ordered_rows(report.rows)]
+    facts = "; ".join(f"{key}: {fact_text(value)}" for key, value in report.facts.items())
+    lines = [*textwrap.wrap(facts, WIDTH), "", text_grid(grid, rule_after=2)]
+    lines += wrapped(_table_notes(report, columns) + measure_notes(report, ["system"]))
+    return "\n".join([*lines, "", text_grid(_measure_grid(report))])
+
+
+def format_markdown(report: Report, figures: Sequence[str] = ()) -> str:
+    """The page `report.md`: header, the data set's table, every measure, what a reader must know, figures."""
+    columns = main_columns(report)
+    head = ["", *(f"{shown.group}: {shown.heading}" if shown.group else shown.heading for shown in columns)]
+    grid = [[row_name(report, row), *_cells(report, row, columns, True)] for row in ordered_rows(report.rows)]
+    facts = [["scored", ""], *([str(key), fact_text(value)] for key, value in report.facts.items())]
+    parts = [f"# {report.system} on {report.dataset}", markdown_grid(facts, text_columns=(0, 1))]
+    parts += ["## Results", markdown_grid([head, *grid])]
+    parts.append("\n".join(f"- {note}" for note in _table_notes(report, columns)))
+    parts += ["## All measures", markdown_grid(_measure_grid(report, about=True), text_columns=(0, -1))]
+    noted = [f"- {note}" for note in measure_notes(report, list(report.rows))]
+    parts += ["\n".join(noted), *(f"![{Path(name).stem}]({name})" for name in figures)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cells(report: Report, row: str, columns: Sequence[Column], intervals: bool = False) -> list[str]:
+    scores = [report.score(row, shown.key) or Score(math.nan) for shown in columns]
+    return [
+        shown.text(score.value, *((score.low, score.high) if intervals else ()))
+        for shown, score in zip(columns, scores)
+    ]
+
+
+def _measure_grid(report: Report, about: bool = False) -> list[list[str]]:
+    """Every measure on a line of its own: the system's figure with its interval, then the other rows'."""
+    rows = ordered_rows(report.rows)
+    grid = [["measure", *(row_name(report, row) for row in rows), *(["what"] if about else [])]]
+    for shown in ordered_columns(report.keys):
+        cells = [_cells(report, row, [shown], row == "system" or about)[0] for row in rows]
+        grid.append([shown.key, *cells, *([shown.about] if about else [])])
+    return grid
+
+
+def fact_text(value: Any) -> str:
+    """A fact of the header as people read it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {fact_text(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(fact_text, value))
+    return str(value)
+
+
+def _table_notes(report: Report, columns: Sequence[Column]) -> list[str]:
+    """What the main table leaves to say: intervals, why a system's cell is empty, the run's own notes."""
+    notes = []
+    if report.level is not None and len(report.video_ids) > 1:
+        notes.append(f"[low, high]: {report.level * 100:g} % bootstrap interval over {len(report.video_ids)} videos")
+    reasons = []
+    for shown in columns:
+        score = report.score("system", shown.key)
+        if score is None:
+            reasons.append((report.absent.get(shown.key, "not computed"), shown.heading))
+        elif math.isnan(score.value):
+            reasons.append(("no video can be scored", shown.heading))
+    return notes + _said_once(reasons) + list(report.notes)
+
+
+def measure_notes(report: Report, rows: Sequence[str], columns: Iterable[Column] | None = None) -> list[str]:
+    """The notes of figures, each once, with the measures that it is about; of one baseline alone, with its name.
+
+    Args:
+        rows: whose figures.
+        columns: the measures; every one if None.
+    """
+    keys = None if columns is None else {shown.key for shown in columns}
+    about: dict[str, dict[str, list[str]]] = {}  # note -> row -> headings
+    for row in ordered_rows(rows):
+        for key, score in report.rows[row].items():
+            for note in score.notes if keys is None or key in keys else ():
+                about.setdefault(note, {}).setdefault(row, []).append(column(key).heading)
+    lines = []
+    for note, by_row in about.items():
+        headings = ", ".join(dict.fromkeys(heading for found in by_row.values() for heading in found))
+        row, *others = by_row
+        if row != "system" and not others:
+            headings = row if len(by_row[row]) == len(report.rows[row]) else f"{row}, {headings}"
+        lines.append(f"{headings}: {note}")
+    return lines
+
+
+def _said_once(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """(note, what it is about) -> one line a note, with everything that it is about."""
+    about: dict[str, dict[str, None]] = {}
+    for note, subject in notes:
+        about.setdefault(note, {})[subject] = None
+    return [f"{', '.join(subjects)}: {note}" for note, subjects in about.items()]

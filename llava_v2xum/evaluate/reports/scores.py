@@ -1,0 +1,200 @@
+"""Every figure of one prediction file with its interval: made from the measures, written as JSON and read back.
+
+`report.json` has these keys (numbers at full precision; null where there is no figure):
+
+| key | type | what |
+| --- | --- | --- |
+| `format` | 1 | this schema |
+| `dataset` | text | `videoxum`, `instruct-v2xum`, `shapes`, `tvsum`, `summe`, `activitynet-captions` |
+| `system` | text | what the system is called in tables |
+| `facts` | object of text, numbers, booleans, lists | how it was scored: files, videos missing, rules, versions |
+| `notes` | [text] | what a reader of the table must know |
+| `level` | number or null | what the intervals hold, 0.95; null without intervals |
+| `rows` | {row: {measure: {`value`, `low`, `high`, `notes`}}} | the rows `system`, `random`, `uniform`, `human` |
+| `absent` | {measure: text} | measures that could not be computed for the system, and why |
+| `video_ids` | [V] text | in the order of the annotations |
+| `per_video` | {measure: [V] number or null} | the system's value on each video; null where nothing can be scored |
+
+Values are fractions (correlations from -1 to 1, CIDEr as pycocoevalcap gives it); tables scale them (`layouts`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..metrics.confidence import LEVEL, RESAMPLES, bootstrap_counts, interval
+from ..metrics.measures import Measure
+from .layouts import ordered_columns
+
+FORMAT = 1
+REPORT_JSON = "report.json"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure and its interval; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was scored, how, and what came out; the fields are those of the module's schema."""
+
+    dataset: str
+    system: str
+    facts: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, Score]]
+    video_ids: tuple[str, ...]
+    per_video: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    level: float | None = LEVEL
+
+    def score(self, row: str, key: str) -> Score | None:
+        """A figure, or None where the row does not have it."""
+        return self.rows.get(row, {}).get(key)
+
+    @property
+    def keys(self) -> list[str]:
+        """Every measure of any row, in the order of the tables."""
+        return [shown.key for shown in ordered_columns(key for row in self.rows.values() for key in row)]
+
+
+def make_report(
+    dataset: str,
+    system: str,
+    rows: Mapping[str, Sequence[Measure]],
+    video_ids: Sequence[str],
+    facts: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    absent: Mapping[str, str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Report:
+    """Compute every figure and its bootstrap interval.
+
+    Args:
+        rows: the measures of each row over the same V videos; `system` is one of them.
+        video_ids: [V], in the order of the measures' values.
+        facts: how it was scored, for the header.
+        absent: measures that the system has no figure for, and why.
+        resamples: of the bootstrap; 0 for no intervals.
+
+    Raises:
+        ValueError: if there is no row `system`, a measure comes twice in a row or is of another number of videos.
+    """
+    if "system" not in rows:
+        raise ValueError(f"expected a row named system, got {', '.join(rows) or 'none'}")
+    counts = bootstrap_counts(len(video_ids), resamples, seed)
+    scores = {row: _scores(row, measures, counts, level) for row, measures in rows.items()}
+    notes = list(notes)
+    if len(video_ids) < 2 and resamples:
+        notes.append("no intervals: they need two videos or more")
+    return Report(
+        dataset=dataset,
+        system=system,
+        facts={**facts, "bootstrap": {"resamples": resamples, "seed": seed}} if resamples else dict(facts),
+        rows=scores,
+        video_ids=tuple(video_ids),
+        per_video={measure.name: tuple(measure.values.tolist()) for measure in rows["system"]},
+        absent=dict(absent or {}),
+        notes=tuple(notes),
+        level=level if resamples else None,
+    )
+
+
+def _scores(row: str, measures: Sequence[Measure], counts: np.ndarray, level: float) -> dict[str, Score]:
+    scores: dict[str, Score] = {}
+    for measure in measures:
+        if measure.name in scores:
+            raise ValueError(f"row {row}: the measure {measure.name} comes twice")
+        if len(measure.values) != counts.shape[1]:
+            raise ValueError(
+                f"row {row}: {measure.name}: expected {counts.shape[1]} videos, got {len(measure.values)}"
+            )
+        scores[measure.name] = Score(measure.value, *interval(measure, counts, level), measure.notes)
+    return scores
+
+
+def to_record(report: Report) -> dict[str, Any]:
+    """The JSON object of the module's schema."""
+    return {
+        "format": FORMAT,
+        "dataset": report.dataset,
+        "system": report.system,
+        "facts": dict(report.facts),
+        "notes": list(report.notes),
+        "level": report.level,
+        "rows": {
+            row: {
+                key: {"value": _null(s.value), "low": _null(s.low), "high": _null(s.high), "notes": list(s.notes)}
+                for key, s in scores.items()
+            }
+            for row, scores in report.rows.items()
+        },
+        "absent": dict(report.absent),
+        "video_ids": list(report.video_ids),
+        "per_video": {key: [_null(value) for value in values] for key, values in report.per_video.items()},
+    }
+
+
+def read_report(path: str | os.PathLike[str]) -> Report:
+    """Read a report back, from `report.json` or the folder that holds it.
+
+    Raises:
+        ValueError: naming the file, if it is no report of this format.
+        OSError: if it cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / REPORT_JSON
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a JSON file ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected a report with format {FORMAT}")
+    texts = {key: record.get(key) for key in ("dataset", "system")}
+    if not all(isinstance(text, str) for text in texts.values()) or not isinstance(record.get("facts"), dict):
+        raise ValueError(f"{path}: not a report: dataset and system must be text and facts an object, got {texts}")
+    try:
+        return Report(
+            dataset=record["dataset"],
+            system=record["system"],
+            facts=record["facts"],
+            rows={
+                row: {
+                    key: Score(*(_number(s[part]) for part in ("value", "low", "high")), tuple(s["notes"]))
+                    for key, s in scores.items()
+                }
+                for row, scores in record["rows"].items()
+            },
+            video_ids=tuple(record["video_ids"]),
+            per_video={key: tuple(map(_number, values)) for key, values in record["per_video"].items()},
+            absent=record["absent"],
+            notes=tuple(record["notes"]),
+            level=record["level"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a report: {type(error).__name__} {error}") from error
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

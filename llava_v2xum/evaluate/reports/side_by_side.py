@@ -1,0 +1,199 @@
+"""Several reports side by side with published rows.
+
+Published rows lie in `published.json`, and in files of the same form that a user adds:
+
+| key | type | what |
+| --- | --- | --- |
+| `format` | 1 | this form |
+| `sources` | {name: {`title`, `where`, `read`}} | what was copied from, where it is, and how it was read |
+| `rows[]` | `dataset`, `system`, `source`, `table`, `protocol`, `values` | `values` is {measure: number as printed} |
+| `not_shipped[]` | `what`, `datasets`, `reason` | rows that a reader would look for here, and why they are not |
+
+Numbers are as the source prints them, in the scale of `layouts` (F1 and caption scores in percent points). Keys are the
+measures' names, so that a row stands only under columns that are computed alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.annotations import is_number
+from .layouts import (
+    ABSENT,
+    LAYOUTS,
+    Column,
+    group_cells,
+    layout,
+    markdown_grid,
+    ordered_columns,
+    ordered_rows,
+    said_by,
+    text_grid,
+    wrapped,
+)
+from .report import fact_text, measure_notes
+from .scores import Report
+
+PUBLISHED = Path(__file__).with_name("published.json")
+_SOURCE_KEYS = {"title", "where", "read"}
+_ROW_KEYS = {"dataset", "system", "source", "table", "protocol", "values"}
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One published row: its values as printed, and the line under the table that says where they come from."""
+
+    dataset: str
+    system: str
+    values: dict[str, float]
+    reference: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published rows, and lines that say which are not here: (data sets, line)."""
+
+    rows: tuple[PublishedRow, ...]
+    not_shipped: tuple[tuple[tuple[str, ...], str], ...] = ()
+
+
+def read_published(*paths: str | os.PathLike[str]) -> Published:
+    """Read the rows that ship with the package and those of further files.
+
+    Raises:
+        ValueError: naming the file and row, for what the form does not allow.
+        OSError: if a file cannot be read.
+    """
+    rows: list[PublishedRow] = []
+    absent: list[tuple[tuple[str, ...], str]] = []
+    for path in (PUBLISHED, *map(Path, paths)):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: expected a JSON file ({error})") from error
+        if not isinstance(record, dict) or record.get("format") != 1:
+            raise ValueError(f"{path}: expected published rows with format 1")
+        try:
+            sources = _sources(record, path)
+            rows += [_row(row, sources, f"{path}: row {number}") for number, row in enumerate(record.get("rows", []))]
+            absent += [(tuple(a["datasets"]), f"{a['what']}: {a['reason']}") for a in record.get("not_shipped", [])]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: not of the form of published rows: {type(error).__name__} {error}") from error
+    return Published(tuple(rows), tuple(absent))
+
+
+def _sources(record: dict[str, Any], path: Path) -> dict[str, dict[str, str]]:
+    sources = record.get("sources", {})
+    for name, source in sources.items():
+        if set(source) != _SOURCE_KEYS:
+            raise ValueError(f"{path}: source {name}: expected {', '.join(sorted(_SOURCE_KEYS))}, got {source}")
+    return sources
+
+
+def _row(record: Any, sources: dict[str, dict[str, str]], where: str) -> PublishedRow:
+    if not isinstance(record, dict) or set(record) != _ROW_KEYS:
+        got = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
+        raise ValueError(f"{where}: expected the keys {', '.join(sorted(_ROW_KEYS))}, got {got}")
+    if record["source"] not in sources:
+        raise ValueError(f"{where}: the source {record['source']!r} is not among the file's sources")
+    if not isinstance(record["values"], dict) or not record["values"]:
+        raise ValueError(f"{where}: expected values, a number for each measure, got {record['values']!r}")
+    for key, value in record["values"].items():
+        if not is_number(value):
+            raise ValueError(f"{where}: {key} must be a number as printed, got {value!r}")
+    source = sources[record["source"]]
+    where = f"{source['where']} ({source['read']})"
+    reference = f"{source['title']}, {record['table']}: {where}. Protocol: {record['protocol']}"
+    return PublishedRow(record["dataset"], record["system"], record["values"], reference)
+
+
+def side_by_side(reports: Sequence[Report], published: Published, markdown: bool = False) -> str:
+    """One table a data set: published rows with their sources, then the reports' rows.
+
+    Under it stand the sources, how the reports' ways of scoring differ, what a reader must know about their figures
+    (another tokenizer, another protocol than the published rows'), and what is not here.
+
+    Args:
+        reports: of any data sets; their order is that of the rows.
+        markdown: tables for a page instead of for a terminal.
+
+    Raises:
+        ValueError: if there is no report.
+    """
+    if not reports:
+        raise ValueError("expected one report or more")
+    datasets = dict.fromkeys([name for name in LAYOUTS if any(r.dataset == name for r in reports)])
+    datasets.update(dict.fromkeys(report.dataset for report in reports))
+    return "\n\n".join(_dataset(name, reports, published, markdown) for name in datasets)
+
+
+def _dataset(dataset: str, reports: Sequence[Report], published: Published, markdown: bool) -> str:
+    reports = [report for report in reports if report.dataset == dataset]
+    rows = [row for row in published.rows if row.dataset == dataset]
+    columns = _columns(dataset, reports, rows)
+    references = list(dict.fromkeys(row.reference for row in rows))
+    body = [[f"{row.system} [{references.index(row.reference) + 1}]", *_as_printed(row, columns)] for row in rows]
+    body += _report_rows(reports, columns)
+    notes = [f"[{number}] {reference}" for number, reference in enumerate(references, 1)]
+    notes += _differences(reports)
+    notes += said_by(_labels(reports), [[*measure_notes(one, ["system"], columns), *one.notes] for one in reports])
+    notes += [f"not here: {line}" for datasets, line in published.not_shipped if dataset in datasets]
+    if markdown:
+        head = [dataset, *(f"{one.group}: {one.heading}" if one.group else one.heading for one in columns)]
+        lines = [f"## {dataset}", "", markdown_grid([head, *body])]
+        return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
+    head = [["", *group_cells(columns)], [dataset, *(one.heading for one in columns)]]
+    return "\n".join([text_grid([*head, *body], rule_after=2), *wrapped(notes)])
+
+
+def _columns(dataset: str, reports: Sequence[Report], rows: Sequence[PublishedRow]) -> list[Column]:
+    """The data set's layout and what published rows have beyond it, without columns that nobody fills."""
+    own = [key for report in reports for row in report.rows.values() for key in row]
+    theirs = [key for row in rows for key in row.values]
+    shown = [one.key for one in layout(dataset)] if dataset in LAYOUTS else own
+    return [one for one in ordered_columns([*shown, *theirs]) if one.key in {*own, *theirs}]
+
+
+def _as_printed(row: PublishedRow, columns: Sequence[Column]) -> list[str]:
+    return [f"{row.values[one.key]:.{one.decimals}f}" if one.key in row.values else ABSENT for one in columns]
+
+
+def _labels(reports: Sequence[Report]) -> list[str]:
+    """The systems' names; a name that comes again gets its number."""
+    names = [report.system for report in reports]
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    return [name if count == 0 else f"{name} ({count + 1})" for name, count in zip(names, before)]
+
+
+def _report_rows(reports: Sequence[Report], columns: Sequence[Column]) -> list[list[str]]:
+    """Each baseline once where the reports agree on it, else once a report; then the systems."""
+    labels = _labels(reports)
+    cells: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for report, label in zip(reports, labels):
+        for row, scores in report.rows.items():
+            line = tuple(one.text(scores[one.key].value) if one.key in scores else ABSENT for one in columns)
+            cells.setdefault(row, {}).setdefault(line, []).append(label)
+    systems = [[label, *line] for line, owners in cells.pop("system", {}).items() for label in owners]
+    body = [
+        [row if len(cells[row]) == 1 else f"{row} ({', '.join(owners)})", *line]
+        for row in ordered_rows(cells)
+        for line, owners in cells[row].items()
+    ]
+    return body + sorted(systems, key=lambda line: labels.index(line[0]))
+
+
+def _differences(reports: Sequence[Report]) -> Iterator[str]:
+    """One line for each fact in which the reports differ: other rules, other files, missing videos."""
+    labels = _labels(reports)
+    for key in dict.fromkeys(key for report in reports for key in report.facts):
+        said = [fact_text(report.facts[key]) if key in report.facts else "not said" for report in reports]
+        if len(set(said)) > 1:
+            yield f"{key}: " + "; ".join(f"{label}: {text}" for label, text in zip(labels, said))
+    ids = {report.video_ids for report in reports}
+    if len(ids) > 1:
+        yield "the reports are not over the same videos"

@@ -1,0 +1,174 @@
+"""A video's features on the way to the decoder: read, resized and encoded here, or taken from a feature folder.
+
+Shapes: N frames, n frames of a part, m visual tokens of a frame, C feature width, H, W, h, w pixels.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.timeline import Timeline
+from ..media.helper import Helper
+from ..media.reading import Request, read, read_parts
+from ..media.video import Video
+from . import FeatureFolder, FrameEncoder, file_source, resize
+
+
+@dataclass
+class ReadVideo:
+    """A video that has been read.
+
+    Attributes:
+        video: `frames` holds thumbnails, or nothing.
+        pixels: its frames as the tower takes them, uint8 [n, 3, h, w] a part; empty once there are features.
+        features: [N, C] or [N, m, C], or None before the tower has seen the pixels.
+    """
+
+    video: Video
+    pixels: list[Tensor]
+    features: Tensor | None = None
+
+
+class VideoFeatures:
+    """Reads and encodes videos; threads may share one.
+
+    Args:
+        encoder: the tower and what its features are.
+        timeline: says which frames stand for a video.
+        shape: of a video's features, (N, C) or (N, m, C).
+        folder: where features are taken from, and those that are missing put; None for nowhere.
+        thumbnails: whether small frames are kept, for pictures.
+        seconds: where to add up `seconds`, with a default of 0; None begins anew.
+        resize_apart: whether helpers resize too: they then load torch, which takes seconds, and this process's threads
+            keep out of the decoder's way. None does so where the tower is on a GPU.
+
+    Attributes:
+        seconds: by part, added up over threads: "read" (decoding and resizing) and "encode".
+    """
+
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        timeline: Timeline,
+        shape: tuple[int, ...],
+        folder: FeatureFolder | None = None,
+        thumbnails: bool = True,
+        seconds: dict[str, float] | None = None,
+        resize_apart: bool | None = None,
+    ) -> None:
+        encoder.load()
+        self.encoder = encoder
+        self.timeline = timeline
+        self.shape = tuple(shape)
+        self.folder = folder
+        self.thumbnails = thumbnails
+        self.seconds = defaultdict(float) if seconds is None else seconds
+        self.resize_apart = self.on_gpu if resize_apart is None else resize_apart
+        self._lock = threading.Lock()  # of the folder and the seconds
+        self._tower_lock = threading.Lock()
+
+    def read(self, path: Path, helper: Helper | None = None) -> ReadVideo:
+        """Read a video; of one whose features are stored nothing is decoded, unless thumbnails are wanted.
+
+        Args:
+            helper: the process that decodes; None decodes in this one.
+
+        Raises:
+            VideoError: naming the file, if it cannot be read.
+            ValueError: if its stored features are no good.
+            HelperStartError: if the process cannot start.
+        """
+        with self._timed("read"):
+            known = self._stored_source(path)
+            part = self.encoder.batch_size if known is None else 0
+            # only of a file that was read before without a warning do the packets tell everything
+            probe = known is not None and bool(known.get("intact")) and not self.thumbnails
+            request = Request(path, self.timeline, part, self.thumbnails, probe)
+            video, pixels = self._read(request, helper)
+            if probe and video.total_frames != known["total_frames"]:
+                video, pixels = self._read(Request(path, self.timeline, part, self.thumbnails), helper)
+            features = None if known is None else self._load(path, file_source(path, video.total_frames))
+        return ReadVideo(video, pixels, features)
+
+    def encode(self, made: ReadVideo) -> ReadVideo:
+        """Give a video its features, if it has none yet; one thread at a time has the tower.
+
+        Raises:
+            ValueError: if the folder cannot hold the features.
+        """
+        if made.features is not None:
+            return made
+        with self._tower_lock, self._timed("encode"):
+            features = torch.cat([self.encoder.encode(part) for part in made.pixels])
+            if self.folder is not None:
+                features = self._save(made.video, features)
+        made.pixels, made.features = [], features
+        return made
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the tower is on one."""
+        return self.encoder.tower.device.type == "cuda"
+
+    def _stored_source(self, path: Path) -> dict | None:
+        """What is known of the file that the stored features were made of ({} for nothing); None without features."""
+        if self.folder is None or not path.is_file():  # reading says what is wrong with it
+            return None
+        with self._lock:
+            if not self.folder.holds(path.stem, self.shape, file_source(path)):
+                return None
+            return self.folder.sources.get(path.stem) or {}
+
+    def _load(self, path: Path, source: dict) -> Tensor:
+        with self._lock:
+            stored = self.folder.load(path.stem, self.shape, source)
+        return torch.from_numpy(stored.astype(np.float16))
+
+    def _save(self, video: Video, features: Tensor) -> Tensor:
+        stored = features.float().cpu().numpy()
+        with self._lock:
+            source = file_source(video.path, video.total_frames, not video.warnings)
+            self.folder.save(video.path.stem, stored, source)
+        # taken in float16 also this first time, so that a second run answers the same
+        return torch.from_numpy(stored.astype(np.float16))
+
+    def _read(self, request: Request, helper: Helper | None) -> tuple[Video, list[Tensor]]:
+        """The video, and its frames as uint8 [n, 3, h, w]."""
+        how = self.encoder.tower.image_processor, self.encoder.aspect_ratio
+        if self.resize_apart and helper is not None and request.part:
+            return read(request, self._pinned, helper, _resized_parts, how)
+        return read(request, lambda frames: self._pinned(resize(frames, *how)), helper)
+
+    def _pinned(self, pixels: np.ndarray | Tensor) -> Tensor:
+        """Pixels where a GPU can fetch them while it works."""
+        pixels = torch.as_tensor(pixels)
+        if not self.on_gpu:
+            return pixels
+        with torch.cuda.device(self.encoder.tower.device):  # else it would open the first GPU's context too
+            return pixels.pin_memory()
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[part] += time.perf_counter() - start
+
+
+def _resized_parts(request: Request, image_processor, aspect_ratio: str | None) -> Iterator[Video | np.ndarray]:
+    """`read_parts` with the parts as the tower takes them, uint8 [n, 3, h, w]; runs in a helper."""
+    torch.set_num_threads(1)  # the helpers share the cores
+    for part in read_parts(request):
+        yield part if isinstance(part, Video) else resize(part, image_processor, aspect_ratio).numpy()

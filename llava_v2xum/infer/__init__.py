@@ -1,0 +1,1 @@
+"""Videos in, summaries out: the Summarizer, its engine, and the command, on one machine or many."""

@@ -1,0 +1,130 @@
+"""The arguments of `python -m llava_v2xum.infer`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..core.command_line import Parser
+from ..core.tasks import ALL, TASKS
+from ..media.processes import MOST_WORKERS
+from .ray.summarizer import add_ray_options
+from .results import FILE_NAME, FILE_NAMES
+
+EXAMPLES = """examples:
+  python -m llava_v2xum.infer clip.mp4
+      a summary by the demo checkpoint, which knows only rendered shapes
+  python -m llava_v2xum.infer videos/ --model-path ./v2xum-7b --task text --output-dir out
+      a text summary of every video in a folder; started again after a kill, it goes on
+  python -m llava_v2xum.infer videos/ --model-path ./v2xum-7b --task all --output-dir out
+      all three summaries of each, in out/video, out/text and out/both, as three runs would write them
+  torchrun --nproc_per_node 8 -m llava_v2xum.infer videos/ --model-path ./v2xum-7b --output-dir out
+      on eight GPUs; also: deepspeed --hostfile HOSTS --module llava_v2xum.infer videos/ ..., on many machines that
+      share the folders
+  python -m llava_v2xum.infer a.mp4 --model-path checkpoints/v2xumllm-vicuna-v1-5-7b-stage2-e2 \\
+      --model-base lmsys/vicuna-7b-v1.5 --vision-tower checkpoints/clip/ViT-L-14.pt \\
+      --pretrain-mm-mlp-adapter checkpoints/llava-vicuna-v1-5-7b-stage1/mm_projector.bin
+      the released V2Xum-LLM
+
+exit status: 0 all summarized; 1 some of several videos failed; 2 none could be summarized, or bad arguments
+"""
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="python -m llava_v2xum.infer",
+        description="Summarize videos: key frames, a text summary, or both.",
+        epilog=EXAMPLES,
+    )
+    add = parser.add_argument
+    add("videos", nargs="+", metavar="VIDEO", help="video files, or folders of them")
+    add("--task", choices=(*TASKS, ALL), default="both", help=f"key frames, text, or both (default); {ALL}: the three, "
+        "each in a folder of its own")  # fmt: skip
+    add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (summaries)")
+    add("--format", default=",".join(FILE_NAMES), help="files to write for each video, comma-separated (%(default)s)")
+    add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
+    add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already")
+    add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")
+    add("--version", action="version", version=__version__)
+    _add_model(parser.add_argument_group("model"))
+    _add_answer(parser.add_argument_group("answer"))
+    _add_speed(parser.add_argument_group("speed (no answer depends on it)"))
+    add_ray_options(parser)
+    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
+    return parser
+
+
+def loading_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What loads a Summarizer, of this process or by Ray: the arguments beside its path and device."""
+    return {
+        "model_base": args.model_base,
+        "pretrain_mm_mlp_adapter": args.pretrain_mm_mlp_adapter,
+        "vision_tower": args.vision_tower,
+        "dtype": args.dtype,
+        "load_8bit": args.load_8bit,
+        "load_4bit": args.load_4bit,
+        "conversation": args.conv_mode,
+        "feature_folder": args.features,
+        "draft_table": args.draft_table,
+    }
+
+
+def _add_model(group) -> None:
+    add = group.add_argument
+    add("--model-path", help="checkpoint folder or hub name: this plugin's, LLaVA-1.5's or the released "
+        "V2Xum-LLM's (default: the demo that ships with the package)")  # fmt: skip
+    add("--model-base", help="the base model of a LoRA checkpoint")
+    add("--pretrain-mm-mlp-adapter", metavar="FILE", help="the projector, where it is a file of its own")
+    add("--vision-tower", help="vision tower, where the checkpoint's own path does not hold here")
+    add("--conv-mode", default="v2xum", help="conversation template (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (%(default)s: a GPU for each process)")
+    add("--dtype", default="auto", help="auto, float32, bfloat16, float16 (%(default)s)")
+    add("--load-8bit", action="store_true", help="the decoder's weights in 8 bits (bitsandbytes); changes answers")
+    add("--load-4bit", action="store_true", help="the decoder's weights in 4 bits (bitsandbytes); changes answers")
+
+
+def _add_answer(group) -> None:
+    add = group.add_argument
+    add("--temperature", type=float, default=0.0, help="0 is greedy (default); above it, sampled")
+    add("--seed", type=int, default=0, help="for a temperature above 0 (%(default)s)")
+    add("--max-new-tokens", type=int, default=1024, help="where an answer is cut off (%(default)s)")
+
+
+def _add_speed(group) -> None:
+    add = group.add_argument
+    add("--batch-size", type=int, default=8, help="answers in the making at a time (%(default)s)")
+    add("--workers", type=int, help="processes that read videos, and half as many that draw; 0 does it all in the main "
+        f"one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
+    add("--no-drafts", action="store_true", help="one token a pass, instead of checking several likely ones")
+    add("--max-draft", type=int, metavar="N", help="tokens that are checked at most (default: by the device)")
+    add("--compile", action="store_true", help="compile the decoder's passes first, and on CUDA record them as graphs: "
+        "for many videos and a large model; takes some seconds for each of a few shapes")  # fmt: skip
+    add("--draft-table", type=Path, metavar="FILE", help="keep what answers teach about the next ones from run to run")
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    args.formats = [name.strip() for name in args.format.split(",") if name.strip()]
+    unknown = [name for name in args.formats if name not in FILE_NAMES]
+    if unknown:
+        parser.error(f"--format takes {', '.join(FILE_NAMES)}, got {', '.join(unknown)}")
+    for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("workers", 0), ("max_draft", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    if args.temperature < 0:
+        parser.error(f"--temperature must not be negative, got {args.temperature}")
+    if args.load_8bit and args.load_4bit:
+        parser.error("--load-8bit and --load-4bit: give one of them")
+    if args.compile and (args.load_8bit or args.load_4bit):
+        parser.error("--compile takes weights as they are, not in 8 or 4 bits")
+    if args.compile and args.temperature:
+        parser.error("--compile makes greedy passes, for --temperature 0 alone")
+    if args.draft_table is not None and not args.draft_table.absolute().parent.is_dir():
+        parser.error(f"--draft-table: no such folder: {args.draft_table.parent}")
+    args.tasks = TASKS if args.task == ALL else (args.task,)
+    return args

@@ -1,0 +1,1 @@
+"""`--engine ray`: the same stages as a Ray Data pipeline."""

@@ -1,0 +1,171 @@
+"""What the stages of `--engine ray` have in common: rows, their states, and what all workers are told.
+
+A row is one video: its path, its state and the seconds that each stage took. The state is what the last stage made of
+it, pickled, so that Ray's blocks hold bytes and nothing that it would convert. What goes wrong becomes the state too:
+Ray sees no exception, and every row comes back.
+
+Shapes: N frames, m visual tokens of a frame, C feature width.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.timeline import Timeline
+from ...features import FeatureFolder, FrameEncoder
+from ...features.video_features import VideoFeatures
+from ..engine import EngineStats
+from ..video_summary import VideoSummary
+
+MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three times
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The video cannot be summarized; the others can."""
+
+    error: ValueError
+
+
+class StageError(RuntimeError):
+    """An error that nobody foresaw in a worker, with the traceback from there."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The stage cannot work at all: the run ends with this error."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Made:
+    """The last state.
+
+    Attributes:
+        summary: as `Summarizer.summarize` returns it.
+        process: which one made it.
+        stats: of that process's engine so far.
+    """
+
+    summary: VideoSummary | dict[str, VideoSummary]
+    process: str
+    stats: EngineStats
+
+
+class Register:
+    """An actor that outlives the stages' processes, and counts what they must not count for themselves."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._members = 0
+
+    def begin(self, stage: str, path: str) -> int:
+        """How often that stage has begun the video, this time included."""
+        count = self._attempts[stage, path] = self._attempts.get((stage, path), 0) + 1
+        return count
+
+    def begun_again(self) -> int:
+        """How often a stage has begun a video that it had begun before."""
+        return sum(self._attempts.values()) - len(self._attempts)
+
+    def enlist(self) -> int:
+        """A number that no other process of this run has."""
+        self._members += 1
+        return self._members - 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the stages have in common; made where the run is started, and sent to every worker.
+
+    Attributes:
+        model: arguments of `Summarizer.from_pretrained`, with a device that torch has in the workers.
+        model_name: what the records call it.
+        note: what people are to know about it, or None.
+        image_processor, aspect_ratio, batch_size: how the tower takes frames (`FrameEncoder`).
+        description, shape: of the features, (N, C) or (N, m, C).
+        num_frames: N.
+        feature_folder: where features are kept, or None.
+        thumbnails: whether small frames are wanted.
+        threads: of torch on a CPU in an encoding or generating process; None leaves them.
+        register: a handle of the `Register`; None where there is only one process.
+    """
+
+    model: dict
+    model_name: str
+    note: str | None
+    image_processor: Any
+    aspect_ratio: str | None
+    batch_size: int
+    description: dict
+    shape: tuple[int, ...]
+    num_frames: int
+    feature_folder: str | None
+    thumbnails: bool = True
+    threads: int | None = None
+    register: Any = None
+
+    def features(self, encoder: FrameEncoder, folder: FeatureFolder | None) -> VideoFeatures:
+        """What reads and encodes with that tower."""
+        digits = max(2, len(str(self.num_frames - 1)))
+        timeline = Timeline(self.num_frames, f"[{{:0{digits}d}}]")  # the template does not matter for sampling
+        return VideoFeatures(encoder, timeline, self.shape, folder, self.thumbnails)
+
+    def folder(self, rank: int) -> FeatureFolder | None:
+        """The feature folder, for a process that writes as that rank."""
+        return None if self.feature_folder is None else FeatureFolder(self.feature_folder, self.description, rank)
+
+
+class Stage:
+    """A row in, a row out; subclasses say what becomes of a video in `work`."""
+
+    name = ""  # what the stage does with a video: for messages, and the row's key of its seconds
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def work(self, path: Path, state: Any) -> Any:
+        """The video's next state.
+
+        Raises:
+            ValueError: if this video cannot be done; whatever else it raises ends the run.
+        """
+        raise NotImplementedError
+
+    def __call__(self, row: dict) -> dict:
+        """Do the work, unless an earlier stage failed."""
+        path, state, start = row["path"], pickle.loads(row["state"]), time.perf_counter()
+        if not isinstance(state, (Failed, Broken)):
+            try:
+                self._begin(path)
+                state = self.work(Path(path), state)
+            except ValueError as error:
+                state = Failed(portable(error))
+            except Exception as error:
+                state = Broken(portable(error))
+        return {**row, "state": pickle.dumps(state, protocol=5), self.name: time.perf_counter() - start}
+
+    def _begin(self, path: str) -> None:
+        """Refuse a video that keeps ending this stage's process: Ray by itself would try it for ever."""
+        if self.plan.register is None:
+            return
+        import ray
+
+        if ray.get(self.plan.register.begin.remote(self.name, path)) > MAX_ATTEMPTS:
+            raise ValueError(f"{path}: the process that was to {self.name} it was ended {MAX_ATTEMPTS} times")
+
+
+def portable(error: Exception) -> Exception:
+    """The error itself if it is one that tells people what to change and can be sent; else one with its traceback."""
+    if isinstance(error, (ValueError, OSError, ImportError)):
+        try:
+            return pickle.loads(pickle.dumps(error))
+        except Exception:
+            return ValueError(str(error))
+    return StageError("".join(traceback.format_exception(error)))

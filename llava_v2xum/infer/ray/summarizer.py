@@ -1,0 +1,250 @@
+"""`--engine ray`: the stages of a run as a Ray Data pipeline, on this machine or on a cluster.
+
+    paths --> Read (tasks) --> Encode (actors with the tower) --> Generate (actors with the model) --> the caller
+
+One video is one block, so a stage takes the next as soon as it is ready, and what a dead process had in hand is all
+that is done again. Summaries come in the order in which they are done; the caller alone writes them. Importing this
+module loads neither Ray nor torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...core.tasks import ALL, TASKS, query_for
+from ...media.processes import Rank
+from .cluster import Layout, RaySettings, cluster, require_ray
+
+if TYPE_CHECKING:
+    from ..engine import EngineStats
+    from ..video_summary import VideoSummary
+    from .rows import Plan
+    from .stages import Options
+
+logger = logging.getLogger(__name__)
+
+
+def add_ray_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and what goes with it; `settings_of` reads them."""
+    group = parser.add_argument_group(
+        "Ray (--engine ray)",
+        "Videos, checkpoints and --features must lie under the same paths on every machine of the cluster, and this "
+        "package must be installed there; only this machine writes to --output-dir. Summaries come in no fixed order.",
+    )
+    add = group.add_argument
+    add("--engine", choices=("process", "ray"), default="process",
+        help="this process, or a Ray Data pipeline, which takes the extra [ray] (%(default)s)")  # fmt: skip
+    add("--ray-address", metavar="ADDRESS", help="join the cluster there, such as auto or HOST:6379 (default: start "
+        "one on this machine)")  # fmt: skip
+    add("--ray-actors", type=int, metavar="N", help="processes with the model (default: what the GPUs hold, else 1)")
+    add("--ray-gpus", type=float, metavar="X", help="GPUs of each, at most 1; 0.5 lets two share one (default: 1 where "
+        "the cluster has any)")  # fmt: skip
+    add("--ray-encoders", type=int, default=1, metavar="N", help="processes with the vision tower; on GPUs they run "
+        "beside the models (%(default)s)")  # fmt: skip
+    add("--ray-readers", type=int, metavar="N", help="videos read at a time (default: one a CPU of the cluster)")
+
+
+def settings_of(args: argparse.Namespace) -> RaySettings:
+    """The settings that the options of `add_ray_options` ask for.
+
+    Raises:
+        ValueError: naming an option that is out of range.
+    """
+    for name in ("ray_actors", "ray_encoders", "ray_readers"):
+        number = getattr(args, name)
+        if number is not None and number < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {number}")
+    if args.ray_gpus is not None and not 0 < args.ray_gpus <= 1:
+        raise ValueError(f"--ray-gpus must be above 0 and at most 1, got {args.ray_gpus:g}")
+    return RaySettings(args.ray_address, args.ray_actors, args.ray_gpus, args.ray_encoders, args.ray_readers)
+
+
+class RaySummarizer:
+    """A `Summarizer` whose work other processes do; summaries come in the order in which they are done.
+
+    Ray runs while summaries are taken. A process of it that dies is started again, and its videos are given out again.
+
+    Args:
+        settings: how the work is spread.
+        model_path, conversation, feature_folder, draft_table, load_arguments: as for `Summarizer.from_pretrained`;
+            every process with the model loads it by them. The draft table is read only.
+
+    Attributes:
+        note, stats, seconds: as a `Summarizer` has them; the stats are added up over the processes.
+
+    Raises:
+        MissingExtra: if Ray is not installed.
+        FileNotFoundError, ValueError: naming the file, if the tower or the feature folder is not what it must be.
+    """
+
+    def __init__(
+        self,
+        settings: RaySettings = RaySettings(),  # noqa: B008 (frozen)
+        model_path: str | os.PathLike | None = None,
+        *,
+        feature_folder: str | os.PathLike | None = None,
+        **arguments,
+    ) -> None:
+        if (ranks := Rank.from_environment().world_size) > 1:
+            raise ValueError(f"--engine ray starts its processes itself: expected one process, got {ranks}")
+        self.ray = require_ray()
+        self.settings = settings
+        self.plan = _plan({"model_path": model_path, **arguments}, feature_folder)
+        self.note = self.plan.note
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._stats: dict[str, EngineStats] = {}  # of every process that has answered
+
+    @property
+    def stats(self) -> EngineStats:
+        """Of the decoders, over all processes."""
+        from ..engine import EngineStats
+
+        return sum(self._stats.values(), EngineStats())
+
+    def save_draft_table(self, path: str | os.PathLike) -> None:
+        """Say that there is none: what is learnt ends with the processes."""
+        logger.warning("%s: --engine ray reads a draft table and does not add to it", path)
+
+    def summarize_many(
+        self,
+        paths: Iterable[str | os.PathLike],
+        task: str = "both",
+        *,
+        on_error: Callable[[Path, ValueError], None] | None = None,
+        workers: int | None = None,
+        thumbnails: bool = True,
+        **options,
+    ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
+        """The summary of every video that has one, each once; see `Summarizer.summarize_many`.
+
+        Args:
+            paths: each video once.
+            workers: not used here; `RaySettings.readers` is.
+            options: how to answer (`stages.Options`); every process with the model has `batch_size` rows.
+
+        Raises:
+            ConnectionError: if there is no cluster at the address.
+            ValueError: if the cluster has not the GPUs that are asked for, or the task is none.
+            ValueError, OSError, ImportError: as loading the model raises.
+            StageError: for any other error in a stage, with its traceback.
+            VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
+        """
+        for path, made in self.outcomes([Path(os.path.abspath(path)) for path in paths], task, thumbnails, **options):
+            if not isinstance(made, ValueError):
+                yield made
+            elif on_error is None:
+                raise made
+            else:
+                on_error(path, made)
+
+    def outcomes(
+        self, todo: Sequence[Path], task: str, thumbnails: bool, **options
+    ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | ValueError]]:
+        """Every video's path with its summary or with why there is none; see `summarize_many`."""
+        from .rows import Broken, Failed, Register
+        from .stages import Options
+
+        options = Options(**options)
+        for name in TASKS if task == ALL else (task,):
+            query_for(name)  # refuses what is no task
+        if not todo:
+            return
+        ray = self.ray
+        with cluster(ray, self.settings) as resources:
+            layout = Layout.of(self.settings, resources, self.plan.model.get("device", "auto"), len(todo))
+            register = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Register).remote()
+            model = {**self.plan.model, "device": layout.device}
+            plan = replace(self.plan, register=register, model=model, threads=layout.threads, thumbnails=thumbnails)
+            waiting = {str(path): path for path in todo}
+            for row in _rows(ray, layout, plan, task, options, list(waiting)):
+                for part in ("read", "encode"):
+                    self.seconds[part] += row.get(part) or 0.0
+                state = pickle.loads(row["state"])
+                if isinstance(state, Broken):
+                    raise state.error
+                if isinstance(state, Failed):
+                    yield waiting.pop(row["path"]), state.error
+                    continue
+                self._stats[state.process] = state.stats
+                yield waiting.pop(row["path"]), state.summary
+            for path in waiting.values():
+                yield path, ValueError(f"{path}: lost: Ray could not bring it through the stages (its log tells why)")
+            if again := ray.get(register.begun_again.remote()):
+                logger.warning("%d times a video was begun again, because a process was lost", again)
+
+
+def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
+    """What all stages need to know; only the tower is loaded for it."""
+    from ...features import FeatureFolder
+    from ...features.checkpoint_files import CONFIG, read_json
+    from ..summarizer import DEMO_CHECKPOINT
+    from ..video_summary import model_name
+    from .rows import Plan
+    from .stages import tower_of
+
+    name = model_name(model["model_path"])
+    for key in ("model_path", "model_base", "pretrain_mm_mlp_adapter", "vision_tower", "draft_table"):
+        if model.get(key) is not None and os.path.exists(model[key]):  # else a hub name
+            model[key] = os.path.abspath(model[key])
+    encoder = tower_of(**{**model, "device": "cpu"})
+    if feature_folder is not None:
+        feature_folder = os.path.abspath(feature_folder)
+        FeatureFolder(feature_folder, encoder.description)  # refuses those of another model
+    config = Path(model["model_path"] or DEMO_CHECKPOINT) / CONFIG
+    num_frames = encoder.description["num_frames"]
+    return Plan(
+        model=model,
+        model_name=name,
+        note=read_json(config).get("checkpoint_note") if config.is_file() else None,
+        image_processor=encoder.tower.image_processor,
+        aspect_ratio=encoder.aspect_ratio,
+        batch_size=encoder.batch_size,
+        description=encoder.description,
+        shape=encoder.feature.shape(num_frames, encoder.tower.hidden_size),
+        num_frames=num_frames,
+        feature_folder=feature_folder,
+    )
+
+
+def _rows(ray, layout: Layout, plan: Plan, task: str, options: Options, paths: list[str]) -> Iterator[dict]:
+    """The row of each video as it comes out of the last stage; one that Ray gives up does not come."""
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    from . import stages
+
+    read, encode, generate = stages.STAGES
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # one lost video must not end the run
+    items = [{"path": path, "state": pickle.dumps(None)} for path in paths]
+    videos = (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .map(read(plan).__call__, compute=TaskPoolStrategy(size=layout.readers), num_cpus=1)
+        .map(
+            encode,
+            fn_constructor_kwargs={"plan": plan},
+            compute=ActorPoolStrategy(size=layout.encoders, max_tasks_in_flight_per_actor=2),
+            **layout.resources_of_encoders,
+        )
+        .map(
+            generate,
+            fn_constructor_kwargs={"plan": plan, "task": task, "options": options},
+            compute=ActorPoolStrategy(
+                size=layout.actors,
+                max_concurrent_calls_per_actor=options.batch_size + 2,  # one is at hand when a row becomes free
+                max_tasks_in_flight_per_actor=options.batch_size + 4,
+                enable_true_multi_threading=True,
+            ),
+            **layout.resources_of_actors,
+        )
+    )
+    for table in videos.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from table.to_pylist()

@@ -1,0 +1,171 @@
+"""The output folder of a run: `summaries.jsonl`, one record a line, and a folder of files for each video.
+
+Several processes (ranks) may fill one folder: each appends to a file of its own, `summaries.rankR.jsonl`, whose lines
+say when they were written beside the record; `merge` moves them all into `summaries.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.atomic import replacing
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "summaries.jsonl"
+FILE_NAMES = {  # by format, in a video's folder
+    "json": "summary.json",
+    "sheet": "keyframes.png",
+    "plot": "importance.png",
+    "clip": "summary.mp4",
+}
+_OF_RANK = re.compile(r"summaries\.rank\d+\.jsonl")
+_KEYS = ("video_id", "video", "task", "model", "frames")
+
+
+class ResultFolder:
+    """Appends records and knows which videos are done, also after a kill.
+
+    What a run of several processes left unmerged is read too, and merged first by a process that is alone.
+
+    Args:
+        path: the output folder; made if it is not there.
+        fresh: forget what is done, and do every video again (earlier lines stay; the last one counts).
+        rank: of this process among those that fill the folder.
+        world_size: how many those are.
+
+    Raises:
+        ValueError: naming the line, if `summaries.jsonl` holds something else than records.
+        NotADirectoryError: if the path is a file.
+    """
+
+    def __init__(self, path: str | os.PathLike, fresh: bool = False, rank: int = 0, world_size: int = 1) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"{self.path}: the output folder is a file")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.is_alone = world_size == 1
+        self.merged = self.path / FILE_NAME
+        self.file = self.merged if self.is_alone else self.path / f"summaries.rank{rank:02d}.jsonl"
+        self.fresh = fresh
+        self._cut_torn_line()
+        if self.is_alone:
+            self.merge()
+        records = [record for _, record in _read(self.merged)]
+        records += [record for _, record in sorted(self._of_ranks(), key=lambda pair: pair[0])]
+        self._last = {record["video_id"]: record for record in records}  # whose files a folder holds now
+
+    def _cut_torn_line(self) -> None:
+        """Take off what a kill left half written at the end of the own file; nobody else writes to it."""
+        if not self.file.exists():
+            return
+        data = self.file.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            logger.warning("%s: its last line was left half written; that video is done again", self.file)
+            with open(self.file, "r+b") as file:
+                file.truncate(whole)
+
+    def _of_ranks(self) -> list[tuple[float, dict]]:
+        """The records that wait in the ranks' files, each with when it was written."""
+        return [pair for file in self._rank_files() for pair in _read(file)]
+
+    def _rank_files(self) -> list[Path]:
+        return sorted(path for path in self.path.iterdir() if _OF_RANK.fullmatch(path.name))
+
+    def merge(self, order: Iterable[Path] = ()) -> None:
+        """Move the records of the ranks' files into `summaries.jsonl`; a kill leaves them in one place or in both.
+
+        To be called when no other process writes.
+
+        Args:
+            order: of the videos, as one process would have written them.
+        """
+        files = self._rank_files()
+        if not files:
+            return
+        place = {str(path): number for number, path in enumerate(order)}
+        kept = [line for line, _ in _lines(self.merged)]
+        last = {record["video_id"]: record for _, record in _read(self.merged)}
+        waiting = sorted(self._of_ranks(), key=lambda pair: (place.get(pair[1]["video"], len(place)), pair[0]))
+        for _, record in waiting:
+            if last.get(record["video_id"]) != record:  # else a merge that was killed has moved it already
+                kept.append(_line_of(record))
+                last[record["video_id"]] = record
+        with replacing(self.merged) as part, open(part, "wb") as writer:
+            writer.writelines(kept)
+            writer.flush()
+            os.fsync(writer.fileno())
+        for file in files:
+            file.unlink()
+
+    def is_done(self, video: Path, task: str, model: str, formats: Iterable[str]) -> bool:
+        """Whether the video's folder holds what that task and model give, in all of the formats.
+
+        Raises:
+            ValueError: if the folder holds another video's files.
+        """
+        last = self._last.get(video.stem)
+        if last is None:
+            return False
+        if last["video"] != str(video):
+            raise ValueError(
+                f"{video}: {self.folder_of(video.stem)} holds the summary of {last['video']}; "
+                "give another output folder"
+            )
+        if self.fresh or (last["task"], last["model"]) != (task, model):
+            return False
+        wanted = [name for name in formats if name != "clip" or last["frames"]]  # nothing cited, no clip
+        return all((self.folder_of(video.stem) / FILE_NAMES[name]).exists() for name in wanted)
+
+    def folder_of(self, video_id: str) -> Path:
+        """Where that video's files go."""
+        return self.path / video_id
+
+    def append(self, record: dict) -> None:
+        """Add a record; it is on disk when this returns."""
+        line = _line_of(record if self.is_alone else {"saved": round(time.time(), 3), "record": record})
+        with open(self.file, "ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._last[record["video_id"]] = record
+
+
+def _line_of(value: dict) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+def _lines(file: Path) -> list[tuple[bytes, str]]:
+    """The whole lines of a file, each with its name; another process may be writing one more."""
+    if not file.exists():
+        return []
+    data = file.read_bytes()
+    lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
+    return [(line + b"\n", f"{file}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _read(file: Path) -> list[tuple[float, dict]]:
+    """The records of a file with when they were written, which `summaries.jsonl` does not say (0).
+
+    Raises:
+        ValueError: naming the line that is none.
+    """
+    found = []
+    for line, name in _lines(file):
+        try:
+            record, saved = json.loads(line), 0.0
+            if file.name != FILE_NAME:
+                record, saved = record["record"], float(record["saved"])
+            for key in _KEYS:
+                record[key]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{name}: expected a summary record in JSON ({error})") from error
+        found.append((saved, record))
+    return found

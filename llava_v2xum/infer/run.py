@@ -1,0 +1,237 @@
+"""`python -m llava_v2xum.infer VIDEO ...`: progress, messages, exit status; its arguments are in options.py."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ..core.tasks import ALL
+from ..media.helper import HelperStartError
+from ..media.processes import Rank
+from ..media.render import format_for_people
+from ..media.video import VideoError, find_videos
+from .options import loading_of, parse_arguments
+from .progress import Progress, format_stats, say
+from .results import FILE_NAME, ResultFolder
+from .writing import Writers
+
+
+class Run:
+    """One run of the command: what failed, and how it tells people."""
+
+    def __init__(self, args: argparse.Namespace, rank: Rank = Rank()) -> None:  # noqa: B008 (frozen)
+        self.args = args
+        self.rank = rank
+        self.failed = 0
+        self.done = 0
+        self.results: dict[str, ResultFolder] = {}
+
+    def fail(self, message: str) -> None:
+        """Report a video that cannot be summarized."""
+        self.failed += 1
+        say(f"error: {self.rank.name}{message}")
+
+    def find(self) -> list[Path]:
+        """The videos that the arguments name, by their absolute paths, alike in every rank.
+
+        A path that names none counts as failed, in rank 0.
+        """
+        fail = self.fail if self.rank.rank == 0 else (lambda message: None)
+        found: dict[Path, None] = {}
+        for path in self.args.videos:
+            try:
+                found.update(dict.fromkeys(Path(os.path.abspath(video)) for video in find_videos([path])))
+            except VideoError as error:
+                fail(str(error))
+        by_id: dict[str, Path] = {}
+        for path in found:
+            first = by_id.setdefault(path.stem, path)
+            if first != path:
+                fail(f"{path}: {first} has the same id {path.stem!r}; give it another --output-dir")
+            elif path.stem == FILE_NAME:
+                fail(f"{path}: its id is the name of the file of all summaries; give the video another name")
+                del by_id[path.stem]
+            elif os.fsencode(path) != str(path).encode(errors="replace"):
+                fail(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it")
+                del by_id[path.stem]
+        return list(by_id.values())
+
+    def open_results(self) -> None:
+        """Open the output folder, or that of each task."""
+        args = self.args
+        for task in args.tasks:
+            folder = args.output_dir / task if args.task == ALL else args.output_dir
+            self.results[task] = ResultFolder(folder, args.overwrite, self.rank.rank, self.rank.world_size)
+
+    def still_to_do(self, videos: list[Path], model: str) -> dict[Path, list[str]]:
+        """The videos whose files are not all there, each with the tasks that it lacks."""
+        todo, done = {}, 0
+        for path in videos:
+            try:
+                tasks = [
+                    task
+                    for task, results in self.results.items()
+                    if not results.is_done(path, task, model, self.args.formats)
+                ]
+            except ValueError as error:
+                self.fail(str(error))
+                continue
+            if tasks:
+                todo[path] = tasks
+            else:
+                done += 1
+        if done:
+            say(f"{self.rank.name}{done} of {len(videos)} videos are done already ({self.args.output_dir})")
+        self.done += done
+        return todo
+
+    def summarize(self, videos: list[Path]) -> None:
+        """Summarize and write this rank's share; each video's files come before its line in `summaries.jsonl`."""
+        args = self.args
+        self.open_results()
+        share = videos[self.rank.rank :: self.rank.world_size]
+        if not share:
+            return
+        from .summarizer import model_name
+
+        todo = self.still_to_do(share, model_name(args.model_path))
+        if not todo:
+            return
+        summarizer = self.load()
+        workers = self.rank.default_workers() if args.workers is None else args.workers
+        drawing = min((workers + 1) // 2, len(todo) - 1)  # for one video it would take as long to start
+        try:
+            with Progress(len(todo), self.rank) as progress, Writers(drawing) as writers:
+                self.run(summarizer, todo, workers, writers, progress)
+        finally:
+            if args.draft_table is not None and self.rank.rank == 0:
+                summarizer.save_draft_table(args.draft_table)
+        if args.stats:
+            say(f"{self.rank.name}{format_stats(summarizer.stats, summarizer.seconds)}")
+
+    def load(self):
+        """The Summarizer that the arguments ask for."""
+        if self.args.engine == "ray":
+            from .ray.summarizer import RaySummarizer, settings_of
+
+            args = self.args
+            summarizer = RaySummarizer(settings_of(args), args.model_path, device=args.device, **loading_of(args))
+            if summarizer.note:
+                say(f"note: {summarizer.note}")
+            return summarizer
+        from .summarizer import Summarizer
+
+        args, device = self.args, self.rank.device(self.args.device)
+        number = device.removeprefix("cuda:")
+        if number.isdigit():
+            import torch
+
+            if int(number) < torch.cuda.device_count():  # else loading says what is wrong
+                torch.cuda.set_device(device)  # else some allocations would open every rank's context on GPU 0 too
+        summarizer = Summarizer.from_pretrained(
+            args.model_path, device=device, rank=self.rank.rank, **loading_of(args)
+        )
+        if summarizer.note and self.rank.rank == 0:
+            say(f"note: {summarizer.note}")
+        return summarizer
+
+    def run(self, summarizer, todo: dict[Path, list[str]], workers: int, writers: Writers, progress: Progress) -> None:
+        """Summarize the videos, and write each in its turn."""
+        args = self.args
+
+        def leave_out(path: Path, error: ValueError) -> None:
+            self.fail(str(error))
+            progress.advance(path)
+
+        many = summarizer.summarize_many(
+            todo,
+            args.task,
+            batch_size=args.batch_size,
+            max_new_tokens=args.max_new_tokens,
+            temperature=args.temperature,
+            seed=args.seed,
+            on_error=leave_out,
+            workers=workers,
+            thumbnails="sheet" in args.formats,
+            drafts=not args.no_drafts,
+            max_draft=args.max_draft,
+            compile=args.compile,
+        )
+        with closing(many):  # after an error too the reading ends here, before anything is told
+            for made in many:
+                summaries = made if args.task == ALL else {args.task: made}
+                path = Path(next(iter(summaries.values())).record["video"])
+                for warning in next(iter(summaries.values())).warnings:
+                    say(f"warning: {warning}")
+                for task in todo[path]:
+                    folder = self.results[task].folder_of(path.stem)
+                    one, last = summaries[task], task == todo[path][-1]
+                    done = writers.add((one.record, last), one.record, one.thumbnails, folder, args.formats)
+                    self.note(done, progress)
+        self.note(writers.finish(), progress)
+
+    def note(self, written: Iterable[tuple[tuple[dict, bool], list[str]]], progress: Progress) -> None:
+        """Note summaries whose files are there: each record, and whether it is its video's last one."""
+        for (record, last), warnings in written:
+            for warning in warnings:
+                say(f"warning: {warning}")
+            self.results[record["task"]].append(record)
+            say(format_for_people(record) + "\n", sys.stdout)
+            if last:
+                self.done += 1
+                progress.advance(Path(record["video"]))
+
+    def merge(self, videos: list[Path]) -> None:
+        """Put the ranks' records together."""
+        for results in self.results.values():
+            results.merge(videos)
+
+    def tell(self) -> None:
+        """Say how it went."""
+        total, name, args = self.failed + self.done, self.rank.name, self.args
+        if self.failed:
+            say(f"{name}{self.failed} of {total} videos could not be summarized")
+        elif total > 1:
+            say(f"{name}{total} videos summarized: {args.output_dir / ('' if args.task == ALL else FILE_NAME)}")
+        if self.rank.world_size > 1 and not self.rank.has_launcher:  # nobody knows when all have come
+            say(f"{name}the records of all ranks come into {FILE_NAME} when the same command runs in one process")
+
+    @property
+    def status(self) -> int:
+        if not self.failed:
+            return 0
+        return 1 if self.done else 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    return run_command(parse_arguments(arguments))
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Summarize what the arguments ask for.
+
+    Returns:
+        The exit status: 0, 1 (some of several videos failed), 2, or 130 (interrupted).
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    rank = Rank.from_environment()
+    run = Run(args, rank)
+    videos = run.find()
+    try:
+        if videos:
+            run.summarize(videos)
+        run.tell()
+        rank.wait_for_all(first=lambda: run.merge(videos))
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on where it stopped")
+        return 130
+    except (ValueError, OSError, ImportError, HelperStartError) as error:  # the model, the folders, a helper
+        say(f"error: {rank.name}{error}")
+        return 1 if run.done else 2
+    return run.status

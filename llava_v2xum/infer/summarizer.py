@@ -1,0 +1,251 @@
+"""The Summarizer: video files in, summaries out. `python -m llava_v2xum.infer VIDEO` is its command line (run.py)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ..core.tasks import ALL, TASKS, query_for
+from ..data.dataset import build_input_ids
+from ..features import FeatureFolder, FrameEncoder
+from ..features.video_features import ReadVideo, VideoFeatures
+from ..media.helper import Helper
+from ..media.processes import Rank
+from ..media.read_ahead import Line, Ticket, in_turn
+from ..media.reading import thumbnails
+from ..media.video import Video
+from ..model.checkpoint import load_pretrained
+from ..model.plugin import CONVERSATION
+from .drafting import NgramTable, drafter_for
+from .engine import Answer, Engine, EngineStats, Job
+from .video_summary import VideoSummary, model_name, record_of, versions
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["DEMO_CHECKPOINT", "Summarizer", "VideoSummary", "model_name", "record_of", "thumbnails", "versions"]
+
+DEMO_CHECKPOINT = Path(__file__).parents[1] / "shapes" / "checkpoint"
+
+
+class Summarizer:
+    """Summarizes videos with one model.
+
+    Args:
+        tokenizer, model, frame_encoder: as `load_pretrained` returns them.
+        name: what the records call the model.
+        conversation: the conversation template, a name in LLaVA's `conv_templates`.
+        feature_folder: a folder to take frame features from, and to put in those that are not there yet.
+        draft_table: a file with what earlier answers taught about how answers go on, if it is there; it changes
+            none, only how fast they come (`save_draft_table`).
+        rank: this process's number among those that write to the feature folder at the same time.
+
+    Attributes:
+        stats: of the decoder, over all that was summarized so far.
+        seconds: by part, likewise: "read" and "encode", added up over threads, and "wait", when the decoder had no
+            video to work on and waited for one.
+    """
+
+    def __init__(
+        self,
+        tokenizer,
+        model,
+        frame_encoder: FrameEncoder,
+        name: str,
+        conversation: str = CONVERSATION,
+        feature_folder: str | os.PathLike | None = None,
+        draft_table: str | os.PathLike | None = None,
+        rank: int = 0,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.model = model
+        self.frame_encoder = frame_encoder
+        self.name = name
+        self.conversation = conversation
+        self.timeline = model.config.timeline
+        self.note = getattr(model.config, "checkpoint_note", None)
+        self.features = FeatureFolder(feature_folder, frame_encoder.description, rank) if feature_folder else None
+        is_there = draft_table is not None and Path(draft_table).exists()
+        learnt = NgramTable.load(draft_table, tokenizer, self.timeline) if is_there else None
+        try:
+            self.drafter = drafter_for(tokenizer, self.timeline, learnt)
+        except ValueError as error:  # it writes several digits as one token: the answers are right, a pass a token
+            logger.warning("answers are not drafted: %s", error)
+            self.drafter = None
+        self.stats = EngineStats()
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_path: str | os.PathLike | None = None,
+        *,
+        conversation: str = CONVERSATION,
+        feature_folder: str | os.PathLike | None = None,
+        draft_table: str | os.PathLike | None = None,
+        rank: int = 0,
+        **load_arguments,
+    ) -> Summarizer:
+        """Load a model (`load_pretrained` takes the other arguments).
+
+        Args:
+            model_path: None is the demo checkpoint that ships with the package; it knows only rendered shapes.
+        """
+        loaded = load_pretrained(str(model_path or DEMO_CHECKPOINT), **load_arguments)
+        return cls(*loaded, model_name(model_path), conversation, feature_folder, draft_table, rank)
+
+    def save_draft_table(self, path: str | os.PathLike) -> None:
+        """Write what the answers so far have taught, for another Summarizer's `draft_table`.
+
+        Raises:
+            ValueError: if answers are not drafted, because the tokenizer does not write a digit a token.
+        """
+        if self.drafter is None:
+            raise ValueError(f"{path}: there is no draft table to save: answers of this tokenizer are not drafted")
+        self.drafter.table.save(path)
+
+    def summarize(
+        self, path: str | os.PathLike, task: str = "both", **options
+    ) -> VideoSummary | dict[str, VideoSummary]:
+        """Summarize one video; see `summarize_many`.
+
+        Raises:
+            VideoError: naming the file, if it cannot be read.
+        """
+        return next(self.summarize_many([path], task, **{"workers": 0, **options}))
+
+    def summarize_many(
+        self,
+        paths: Iterable[str | os.PathLike],
+        task: str = "both",
+        *,
+        batch_size: int = 8,
+        max_new_tokens: int = 1024,
+        temperature: float = 0.0,
+        seed: int = 0,
+        on_error: Callable[[Path, ValueError], None] | None = None,
+        workers: int | None = None,
+        thumbnails: bool = True,
+        drafts: bool = True,
+        max_draft: int | None = None,
+        compile: bool = False,
+    ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
+        """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
+
+        No answer depends on its neighbours or on drafts: exactly so in float32; in 16 bits a batch may round otherwise
+        than one video alone, and a near tie between two tokens fall the other way. However many paths there are, only
+        some ahead of the decoder are read, and only so many summaries wait for an older one.
+
+        Args:
+            task: "video", "text" or "both"; or "all", for the three of each video at the price of little more than one.
+            batch_size: answers in the making at a time; of "all", each video has three.
+            max_new_tokens: where an answer is cut off (a problem is listed then).
+            temperature: 0 is greedy; above it answers are sampled.
+            seed: of the sampling; together with the video's name it decides the answer.
+            on_error: called for a video that cannot be read or whose stored features are no good, which is then left
+                out; without it the error is raised.
+            workers: processes that read, so that a file on which the decoder crashes costs that file alone; 0 reads in
+                this one, without a thread. None is one for each core, at most 16.
+            thumbnails: whether summaries come with frames, for `save` to draw. Without, a video whose features are
+                stored need not be decoded.
+            drafts: check several likely tokens in one pass.
+            max_draft: how many at most; None leaves it to the engine.
+            compile: compile the decoder's passes first (greedy answers only); see `Engine`.
+
+        Yields:
+            The summary; of "all" a dict of the three by task, in the order of `tasks.TASKS`.
+
+        Raises:
+            ValueError: if the task is none of these, a number is out of range, or the model cannot be compiled.
+            VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        tasks = TASKS if task == ALL else (task,)
+        prompts = tuple(build_input_ids(self.tokenizer, query_for(name), self.conversation) for name in tasks)
+        run = self.runner(batch_size, max_new_tokens, temperature, drafts, max_draft, compile)
+        videos = VideoFeatures(
+            self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
+        )
+        kept: dict[Ticket, Video] = {}
+
+        def job_of(ticket: Ticket, made: ReadVideo) -> Job:
+            made = videos.encode(made)
+            kept[ticket] = made.video
+            return Job(ticket, prompts, made.features, seed_of(ticket.path, seed))
+
+        for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, batch_size):
+            if isinstance(outcome, ValueError):
+                if on_error is None:
+                    raise outcome
+                on_error(ticket.path, outcome)
+                continue
+            video = kept.pop(ticket)
+            made = {name: self._summary_of(video, name, answer) for name, answer in zip(tasks, outcome)}
+            yield made if task == ALL else made[task]
+
+    def _in_turn(self, paths, videos: VideoFeatures, run, job_of, workers: int | None, rows: int):
+        threads = Rank.from_environment().default_workers() if workers is None else workers
+        ahead = threads + rows  # our choice: all rows may become free at once
+        # our choice: one runaway answer does not hold up the others before they are as much shorter
+        window = max(4 * rows, ahead + rows)
+        line = Line(map(Path, paths), lambda: _Reader(videos, threads > 0), threads, ahead, window)
+        try:
+            yield from in_turn(line, run, job_of)
+        finally:
+            line.close()
+            self.seconds["wait"] += line.waited_seconds
+
+    def runner(
+        self,
+        batch_size: int = 8,
+        max_new_tokens: int = 1024,
+        temperature: float = 0.0,
+        drafts: bool = True,
+        max_draft: int | None = None,
+        compile: bool = False,
+    ) -> Callable[[Iterable[Job | None]], Iterator[tuple[Ticket, list[Answer]]]]:
+        """What takes jobs, whose keys are tickets, and gives answers as `Engine.run` does; see `summarize_many`.
+
+        They are counted in `stats`.
+        """
+        engine = Engine(
+            self.model,
+            self.tokenizer,
+            rows=batch_size,
+            max_new_tokens=max_new_tokens,
+            drafter=self.drafter if drafts else None,
+            max_draft=max_draft,
+            compile=compile,
+            temperature=temperature,
+        )
+        engine.stats = self.stats
+        return engine.run
+
+    def _summary_of(self, video: Video, task: str, answer: Answer) -> VideoSummary:
+        summary, record = record_of(video, task, answer, self.timeline, self.name)
+        return VideoSummary(summary, record, video.frames, video.warnings)
+
+
+def seed_of(path: Path, seed: int) -> int:
+    """The seed of a video's sampled answers: by its name, so that none depends on which videos are at work."""
+    return zlib.crc32(f"{seed} {path.stem}".encode())
+
+
+class _Reader:
+    """What reads for one thread of a `Line`; on a GPU it encodes too, beside the decoder."""
+
+    def __init__(self, videos: VideoFeatures, isolated: bool) -> None:
+        self.videos = videos
+        self.helper = Helper() if isolated else None
+
+    def __call__(self, path: Path) -> ReadVideo:
+        made = self.videos.read(path, self.helper)
+        return self.videos.encode(made) if self.helper is not None and self.videos.on_gpu else made
+
+    def close(self) -> None:
+        if self.helper is not None:
+            self.helper.close()

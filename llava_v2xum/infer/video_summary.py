@@ -1,0 +1,77 @@
+"""A summary of one video: the parsed answer, its record, and what its pictures are drawn from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..core.summary import Summary, parse_answer
+from ..core.timeline import Timeline
+from ..media.render import FILE_NAMES, make_record, write_outputs
+from ..media.video import Video
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """A video's summary with all that its files are made of.
+
+    Attributes:
+        summary: the parsed answer.
+        record: what `summary.json` holds.
+        thumbnails: uint8 [N, h, w, 3], the frames, made small; [0, ...] where none were wanted.
+        warnings: what was wrong with the file and did not stop it from being read.
+    """
+
+    summary: Summary
+    record: dict
+    thumbnails: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+    def save(self, directory: str | os.PathLike, formats: Iterable[str] = tuple(FILE_NAMES)) -> list[Path]:
+        """Write its files (`render.write_outputs`)."""
+        return write_outputs(self.record, self.thumbnails, self.record["video"], directory, tuple(formats))
+
+
+def record_of(video: Video, task: str, answer, timeline: Timeline, model: str) -> tuple[Summary, dict]:
+    """The parsed answer about a video, and the record of it (`render.make_record`).
+
+    Args:
+        video: its frames are not looked at.
+        answer: an `engine.Answer`.
+        model: what the record calls the model.
+    """
+    summary = parse_answer(answer.text, timeline.num_frames, task, timeline.digits)
+    if not answer.finished:
+        problem = f"the answer was cut off after {len(answer.token_ids)} tokens (max_new_tokens)"
+        summary = replace(summary, problems=(*summary.problems, problem))
+    return summary, make_record(
+        summary,
+        video_id=video.path.stem,
+        video=video.path,
+        duration_seconds=video.duration_seconds,
+        fps=video.fps,
+        frame_seconds=video.frame_seconds.tolist(),
+        task=task,
+        answer=answer.text,
+        importance=None if answer.importance is None else answer.importance.tolist(),
+        model=model,
+        versions=versions(),
+    )
+
+
+def model_name(model_path: str | os.PathLike | None) -> str:
+    """What the records call the model of that path; None is the demo."""
+    return "llava_v2xum shapes demo" if model_path is None else str(model_path)
+
+
+def versions() -> dict[str, str]:
+    """The versions that an answer depends on."""
+    import torch
+    import transformers
+
+    return {"llava_v2xum": __version__, "torch": torch.__version__, "transformers": transformers.__version__}

@@ -1,0 +1,106 @@
+"""The files of summaries, drawn in processes beside the one with the model; loads no torch."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..media.cut import ClipError
+from ..media.helper import Helper, HelperError
+from ..media.render import FILE_NAMES, write_outputs
+from ..media.video import VideoError
+
+_DRAWN = {"sheet", "plot", "clip"}  # what costs more than sending it to another process
+
+
+def write_files(record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]) -> Iterator[str]:
+    """Write a summary's files (`render.write_outputs`); without the clip, where the source gives none.
+
+    Yields:
+        Warnings.
+    """
+    try:
+        write_outputs(record, thumbnails, record["video"], folder, formats)
+    except (ClipError, VideoError) as error:  # frames could be read, but the clip cannot be cut from the source
+        yield from _write_without_clip(record, thumbnails, folder, formats, str(error))
+
+
+def _write_without_clip(record: dict, thumbnails, folder: Path, formats: Sequence[str], reason: str) -> Iterator[str]:
+    yield f"{reason}; the summary is kept without a clip"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE_NAMES["clip"]).unlink(missing_ok=True)  # of an earlier answer
+    others = [name for name in formats if name != "clip"]
+    write_outputs(record, thumbnails, record["video"], folder, others)
+
+
+class Writers(AbstractContextManager):
+    """Write the files of several summaries at a time, and tell of each, in their order, when they are there.
+
+    Args:
+        processes: that draw; 0 writes at once in this one.
+        most: summaries that wait for their files at a time, with the frames that are drawn.
+    """
+
+    def __init__(self, processes: int, most: int = 8) -> None:
+        self.most = most
+        self._threads = ThreadPoolExecutor(processes) if processes else None
+        self._own = threading.local()
+        self._helpers: list[Helper] = []
+        self._pending: deque[tuple[Any, Future]] = deque()
+
+    def add(
+        self, key: Any, record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]
+    ) -> Iterator[tuple[Any, list[str]]]:
+        """Have a summary's files written.
+
+        Yields:
+            The keys of those that are there now, each with its warnings; it waits if too many are not.
+
+        Raises:
+            OSError, ImportError, ValueError: what writing raised, of this one or one before.
+        """
+        if self._threads is None or not _DRAWN & set(formats):
+            done: Future = Future()
+            done.set_result(list(write_files(record, thumbnails, folder, formats)))
+            self._pending.append((key, done))
+        else:
+            call = self._threads.submit(self._draw, record, thumbnails, folder, formats)
+            self._pending.append((key, call))
+        yield from self._settled(self.most)
+
+    def finish(self) -> Iterator[tuple[Any, list[str]]]:
+        """Those that are still to come."""
+        yield from self._settled(0)
+
+    def _settled(self, most: int) -> Iterator[tuple[Any, list[str]]]:
+        while self._pending and (len(self._pending) > most or self._pending[0][1].done()):
+            key, call = self._pending.popleft()
+            yield key, call.result()
+
+    def _draw(self, record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]) -> list[str]:
+        if not hasattr(self._own, "helper"):
+            self._own.helper = Helper()
+            self._helpers.append(self._own.helper)
+        helper = self._own.helper
+        try:
+            return list(helper.call(write_files, record, thumbnails, folder, formats))
+        except HelperError as error:
+            if "clip" not in formats:
+                raise OSError(f"{folder}: its files could not be drawn: {error}") from error
+            # a decoder that crashes in the source's middle, which the frames that were read did not need
+            reason = f"{record['video']}: {error}"
+            return list(helper.call(_write_without_clip, record, thumbnails, folder, formats, reason))
+
+    def __exit__(self, *_) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for helper in self._helpers:
+                helper.close()
+            self._threads.shutdown(wait=True)

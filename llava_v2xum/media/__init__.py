@@ -1,0 +1,1 @@
+"""Files <-> frames: videos read and cut, summaries drawn and written."""

@@ -1,0 +1,317 @@
+"""A video file -> N frames and their seconds. The choice of decoder hides behind `read_video` and `read_frames`.
+
+A file is read in two passes. The first only demuxes: it numbers the packets by presentation time, which costs
+no decoding. The second decodes what the sampled frames need: from the key frame before each, without the
+frames that nothing refers to. Where that does not give every sampled frame intact (damage, packets without
+time stamps, packets that show no picture), the whole file is decoded once to learn which frames there are,
+and once more to take the sampled ones.
+
+Shapes: N frames, H height, W width (of the upright picture). Times are seconds since the file's first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from ..core.timeline import Timeline
+from .demux import Frames, Packets, VideoError, decode, orientation, scan
+
+__all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "probe_video", "read_frames", "read_video"]
+
+VIDEO_EXTENSIONS = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+MIN_FRAMES = 2  # a single picture has nothing to choose key frames from
+_GAP_SECONDS = 0.5  # our choice: what is lost in a shorter pause hardly shifts the N frames
+
+
+@dataclass(frozen=True)
+class Video:
+    """N frames that stand for a video.
+
+    Args:
+        path: the file.
+        frames: uint8 [N, H, W, 3], RGB, upright.
+        frame_indices: int64 [N], each frame's number in the file, in presentation order.
+        frame_seconds: float64 [N], each frame's presentation time since the file's first frame.
+        duration_seconds: from the first frame to the end of the last one that decodes.
+        fps: frames a second; the mean where the rate varies.
+        total_frames: how many frames the file has, up to the last one that decodes.
+        warnings: what was wrong with the file and did not stop it from being read; each names the file.
+    """
+
+    path: Path
+    frames: np.ndarray
+    frame_indices: np.ndarray
+    frame_seconds: np.ndarray
+    duration_seconds: float
+    fps: float
+    total_frames: int
+    warnings: tuple[str, ...] = ()
+
+
+def read_video(path: str | Path, timeline: Timeline = Timeline()) -> Video:  # noqa: B008 (frozen)
+    """Read the N frames that stand for a video, sampled as `timeline.sample` says; see `read_frames`.
+
+    Raises:
+        VideoError: as `read_frames`.
+    """
+    return read_frames(path, lambda seconds: timeline.sample(len(seconds)))
+
+
+def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) -> Video:
+    """Read chosen frames of a video: the package's one decode function.
+
+    Only the chosen frames are held in memory. A rotation flag of 90, 180 or 270 degrees (or a mirrored picture) is
+    applied; any other leaves the frames as stored, with a warning. Of a file that is cut off, the part that decodes
+    is chosen from; a chosen frame that is damaged gives way to the nearest intact one, as `frame_indices` and
+    `frame_seconds` then tell. Both add a warning.
+
+    Args:
+        choose: the seconds of all frames, float64 [F], ascending from 0 -> the numbers of the wanted frames, int64 [N],
+            in any order; called again where a first reading shows that the file has other frames than it announces.
+
+    Raises:
+        VideoError: if the path is missing, is a folder, is empty or may not be read; if the file is no
+            video, has sound only, or lacks its index (an mp4 without its `moov` box); if fewer than two
+            frames decode.
+    """
+    path = Path(path)
+    _check_file(path)
+    packets = scan(path)
+    frames = packets.frames()
+    pictures, indices = None, None
+    if frames is not None:
+        _check_count(path, frames, packets)
+        indices = choose(_times(path, packets, frames)[0])
+        pictures = _collect(path, frames, indices, packets.ranges_for(frames, indices))
+    warnings = []
+    if pictures is None:
+        frames = _decode_all(path, frames)
+        _check_count(path, frames, packets)
+        indices, replaced = _nearest_intact(choose(_times(path, packets, frames)[0][: frames.total]), frames.intact)
+        damaged = int((~frames.intact[: frames.total]).sum())
+        if damaged:
+            warnings.append(
+                f"{path}: damaged: {damaged} of {frames.total} frames do not decode intact; for {replaced} "
+                f"of the {len(indices)} sampled frames the nearest intact one is taken"
+            )
+        pictures = _collect(path, frames, indices, None)
+    if pictures is None:
+        raise VideoError(f"{path}: corrupt: decoding it twice did not give the same frames")
+    seconds, fps, duration = _times(path, packets, frames)
+    warnings += _shortfalls(path, packets, frames, fps, duration)
+    warnings += _gaps(path, packets, seconds) + pictures.warnings
+    return Video(
+        path, pictures.frames, indices, seconds[indices], duration, fps, frames.total, tuple(warnings)
+    )
+
+
+def probe_video(path: str | Path, timeline: Timeline = Timeline()) -> Video | None:  # noqa: B008 (frozen)
+    """What `read_video` says of a file, without its frames and without decoding; None where only decoding can tell.
+
+    Damage inside of packets stays unseen: it is for files that have been read before without a warning.
+
+    Raises:
+        VideoError: if the path is missing, is a folder, is empty or may not be read, or the file is no video.
+    """
+    path = Path(path)
+    _check_file(path)
+    packets = scan(path)
+    frames = packets.frames()
+    if frames is None or packets.is_cut_off or frames.total < MIN_FRAMES:
+        return None
+    seconds, fps, duration = _times(path, packets, frames)
+    indices = timeline.sample(len(seconds))
+    none = np.empty((0, 0, 0, 3), dtype=np.uint8)
+    warnings = tuple(_gaps(path, packets, seconds))
+    return Video(path, none, indices, seconds[indices], duration, fps, frames.total, warnings)
+
+
+def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The video files that the paths name: files as they are, of folders the video files directly in them.
+
+    In a folder a video is what has a known extension and is not hidden; they come sorted by name. Folders
+    within folders are left out (an output folder's own clips may lie there). A file named twice comes once.
+
+    Raises:
+        VideoError: if a path is missing, or a folder cannot be listed or holds no video.
+    """
+    found: dict[Path, None] = {}
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(path)
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise VideoError(f"{path}: cannot be looked up: {error.strerror or error}") from error
+        if not is_folder:
+            if not is_there:
+                raise VideoError(f"{path}: no such file or folder")
+            found[path] = None
+            continue
+        try:
+            entries = sorted(path.iterdir())
+        except OSError as error:
+            raise VideoError(f"{path}: the folder cannot be listed: {error.strerror}") from error
+        videos = [
+            entry
+            for entry in entries
+            if entry.suffix.lower() in VIDEO_EXTENSIONS and not entry.name.startswith(".") and entry.is_file()
+        ]
+        if not videos:
+            raise VideoError(
+                f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_EXTENSIONS))})"
+            )
+        found.update(dict.fromkeys(videos))
+    return list(found)
+
+
+@dataclass
+class _Pictures:
+    """The sampled frames, uint8 [N, H, W, 3], and what was odd about their orientation."""
+
+    frames: np.ndarray
+    warnings: list[str]
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is not a readable file that holds something."""
+    try:
+        if path.is_dir():
+            raise VideoError(f"{path}: is a folder, expected a video file")
+        if not path.exists():
+            raise VideoError(f"{path}: no such file")
+        if not path.is_file():
+            raise VideoError(f"{path}: is not a regular file, expected a video file")
+        with open(path, "rb") as file:
+            first = file.read(1)
+    except PermissionError as error:
+        raise VideoError(f"{path}: no permission to read the file") from error
+    except OSError as error:
+        raise VideoError(f"{path}: the file cannot be read: {error.strerror or error}") from error
+    if not first:
+        raise VideoError(f"{path}: the file is empty (0 bytes)")
+
+
+def _collect(
+    path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple[int, int]] | None
+) -> _Pictures | None:
+    """Decode the frames `indices`, upright; None where not all of them come out intact."""
+    slots: dict[int, list[int]] = {}
+    for slot, index in enumerate(indices.tolist()):
+        slots.setdefault(frames.names[index], []).append(slot)
+    by_stamp = frames.packets is not None
+    wanted = set(slots) if ranges is not None else None
+    pictures, turn, warnings = None, None, []
+    # PyAV 19's own one lives as long as its thread, and in a forked process waits for threads that are not there
+    convert = VideoReformatter()
+    for place, frame in enumerate(decode(path, ranges, wanted)):
+        name = frame.pts if by_stamp else place
+        if name not in slots:
+            continue
+        if frame.is_corrupt:
+            if ranges is not None:
+                return None
+            continue
+        if pictures is None:
+            width, height = frame.width, frame.height
+            turn, odd = orientation(frame)
+            warnings = [f"{path}: {odd}; the frames are taken as stored"] if odd else []
+        # Where the picture size changes within the file, the first one counts.
+        picture = turn(convert.reformat(frame, width, height, "rgb24").to_ndarray())
+        if pictures is None:
+            pictures = np.empty((len(indices), *picture.shape), dtype=np.uint8)
+        for slot in slots.pop(name):
+            pictures[slot] = picture
+    return None if slots else _Pictures(pictures, warnings)
+
+
+def _decode_all(path: Path, known: Frames | None) -> Frames:
+    """Decode the whole file once to learn which frames it has and which of them are intact."""
+    errors: list[Exception] = []
+    decoded = [(frame.pts, not frame.is_corrupt) for frame in decode(path, None, errors=errors)]
+    intact = np.array([whole for _, whole in decoded], dtype=bool)
+    if known is not None and (errors or not intact.all()):
+        good = {stamp for stamp, whole in decoded if whole}
+        known.intact = np.array([name in good for name in known.names], dtype=bool)
+        return known
+    # Nothing is damaged: the packets do not tell the frames (some show none, or lack time stamps).
+    stamps = [stamp for stamp, _ in decoded]
+    rising = None not in stamps and all(earlier < later for earlier, later in pairwise(stamps))
+    return Frames(list(range(len(decoded))), stamps if rising else None, intact)
+
+
+def _check_count(path: Path, frames: Frames, packets: Packets) -> None:
+    """Refuse a file of which fewer than two frames decode."""
+    intact, announced = int(frames.intact.sum()), max(packets.header_frames, len(packets.stamps))
+    if intact >= MIN_FRAMES:
+        return
+    if not announced:
+        raise VideoError(f"{path}: the video has zero length: it holds no frames")
+    if intact == announced:
+        raise VideoError(f"{path}: the video has {intact} frame, at least {MIN_FRAMES} are needed")
+    raise VideoError(
+        f"{path}: the file is corrupt or cut off: {intact} of {announced} frames can be decoded, "
+        f"at least {MIN_FRAMES} are needed"
+    )
+
+
+def _nearest_intact(indices: np.ndarray, intact: np.ndarray) -> tuple[np.ndarray, int]:
+    """Frame numbers int64 [N] with the nearest intact frame for each damaged one, and how many those are."""
+    numbers = np.flatnonzero(intact)
+    after = np.minimum(np.searchsorted(numbers, indices), len(numbers) - 1)
+    before = np.maximum(after - 1, 0)
+    is_before = np.abs(numbers[before] - indices) < np.abs(numbers[after] - indices)
+    nearest = numbers[np.where(is_before, before, after)].astype(np.int64)
+    return nearest, int((nearest != indices).sum())
+
+
+def _times(path: Path, packets: Packets, frames: Frames) -> tuple[np.ndarray, float, float]:
+    """The second of every frame, float64 [frames], the frames a second and the duration in seconds."""
+    count = len(frames.names)
+    measured, seconds = 0.0, None
+    if frames.stamps is not None:
+        seconds = (np.array(frames.stamps, dtype=np.float64) - frames.stamps[0]) * packets.time_base
+        measured = (count - 1) / float(seconds[-1])
+    # The header's rate is exact where the rate is constant; stamps may be rounded (Matroska: milliseconds).
+    is_constant = packets.rate and (not measured or abs(packets.rate / measured - 1) < 0.01)
+    fps = packets.rate if is_constant else measured
+    if not fps:
+        raise VideoError(f"{path}: the video has neither time stamps nor a frame rate")
+    if seconds is None:
+        seconds = np.arange(count) / fps
+    last = frames.total - 1
+    lasts = packets.durations[frames.packets[last]] * packets.time_base if frames.packets else 0.0
+    return seconds, fps, float(seconds[last]) + (lasts or 1 / fps)
+
+
+def _gaps(path: Path, packets: Packets, seconds: np.ndarray) -> list[str]:
+    """A warning where frames seem to be lost in the middle: fewer than the header's rate, and a long pause.
+
+    A varying frame rate alone does not warn: its header gives the mean.
+    """
+    steps = np.diff(seconds)
+    longest = int(np.argmax(steps))
+    is_complete = packets.rate * float(seconds[-1]) < 1.02 * len(steps)
+    if is_complete or steps[longest] < max(_GAP_SECONDS, 5 / packets.rate):
+        return []
+    start, end = seconds[longest : longest + 2]
+    return [f"{path}: holds no frame from second {start:.1f} to {end:.1f}: it may be damaged there"]
+
+
+def _shortfalls(path: Path, packets: Packets, frames: Frames, fps: float, duration: float) -> list[str]:
+    """A warning where the file announces more than decodes at its end."""
+    announced = packets.announced_seconds
+    if not packets.is_cut_off:
+        if frames.total == len(frames.names):
+            return []
+        announced = max(announced, duration + (len(frames.names) - frames.total) / fps)
+    text = f"cut off: {duration:.1f} of the announced {announced:.1f} seconds could be decoded"
+    return [f"{path}: {text}; the frames are sampled over that part"]

@@ -1,0 +1,107 @@
+"""A LoRA adapter, checked against its decoder and merged into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import warnings
+from pathlib import Path
+
+from torch import Tensor
+
+from ...features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, read_json, read_tensors
+from ..modeling import LlavaV2XumForCausalLM
+
+logger = logging.getLogger(__name__)
+
+_LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+
+
+def merge_adapter(model: LlavaV2XumForCausalLM, folder: Path, base: Path) -> LlavaV2XumForCausalLM:
+    """The model, whose decoder is that of `base`, with the adapter of `folder` merged into its weights.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the adapter's file, if it is missing, damaged or for another decoder.
+    """
+    import peft
+
+    config = _lora_config(folder, base)
+    file = next((folder / name for name in ADAPTER_NAMES if (folder / name).is_file()), None)
+    if file is None:
+        raise FileNotFoundError(
+            f"{folder}: expected {' or '.join(ADAPTER_NAMES)} beside {ADAPTER_CONFIG}, found neither"
+        )
+    adapter = dict(read_tensors(file))
+    _check_shapes(adapter, model, file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for names that it renames
+            wrapped = peft.get_peft_model(model, config)
+            expected = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+            _check_names(adapter, expected, file)
+            peft.set_peft_model_state_dict(wrapped, adapter)
+            return wrapped.merge_and_unload()
+    except RuntimeError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _lora_config(folder: Path, base: Path):
+    """The adapter's config, without the fields that the installed peft does not know and that are off."""
+    import peft
+
+    file = folder / ADAPTER_CONFIG
+    fields = read_json(file)
+    if fields.get("peft_type") != "LORA":
+        raise ValueError(f"{file}: expected peft_type 'LORA', got {fields.get('peft_type')!r}")
+    known = {field.name for field in dataclasses.fields(peft.LoraConfig) if field.init}
+    # written by newer releases of peft beside every adapter, used or not
+    harmless = {"peft_version", "qalora_group_size", "monteclora_config"}
+    unknown = [key for key, value in fields.items() if key not in known | harmless and value]
+    if unknown:
+        raise ValueError(f"{file}: this release of peft ({peft.__version__}) does not know {', '.join(unknown)}")
+    made_for = Path(fields.get("base_model_name_or_path") or base).name
+    if made_for not in str(base):  # of a hub name the folder is a cache that has the name in its path
+        logger.warning(
+            "%s: the adapter was made for %s, and is merged into %s: its shapes fit, whether the weights are the same "
+            "nothing here can tell", file, made_for, base,
+        )  # fmt: skip
+    fields = {key: value for key, value in fields.items() if key in known}
+    fields.update(inference_mode=True, base_model_name_or_path=None)  # found before; peft warns of another name
+    return peft.LoraConfig(**fields)
+
+
+def _check_shapes(adapter: dict[str, Tensor], model: LlavaV2XumForCausalLM, file: Path) -> None:
+    """A low-rank pair [r, in], [out, r] must fit a weight [out, in] of the decoder."""
+    weights = dict(model.named_parameters())
+    for name, tensor in adapter.items():
+        match = _LORA_WEIGHT.fullmatch(name)
+        if not match:
+            continue
+        path, side = match.groups()
+        weight = weights.get(f"{path}.weight")
+        if weight is None:
+            raise ValueError(f"{file}: {name}: expected an adapter for this decoder, which has no {path}")
+        size = weight.shape[1] if side == "A" else weight.shape[0]
+        got = tensor.shape[1] if side == "A" else tensor.shape[0]
+        if size != got:
+            raise ValueError(
+                f"{file}: {name}: expected an adapter for a weight of shape {list(weight.shape)} (the base's {path}), "
+                f"got shape {list(tensor.shape)}"
+            )
+
+
+def _check_names(adapter: dict[str, Tensor], expected: dict[str, Tensor], file: Path) -> None:
+    missing, unknown = sorted(set(expected) - set(adapter)), sorted(set(adapter) - set(expected))
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}"
+        raise ValueError(
+            f"{file}: expected the {len(expected)} weights that {ADAPTER_CONFIG} asks for of this base, got "
+            f"{len(adapter)}: it {what}"
+        )
+    for name, tensor in expected.items():
+        if adapter[name].shape != tensor.shape:
+            raise ValueError(
+                f"{file}: {name}: expected shape {list(tensor.shape)} ({ADAPTER_CONFIG}), "
+                f"got {list(adapter[name].shape)}"
+            )

@@ -1,0 +1,299 @@
+"""Mends that let LLaVA 1.2.2, written for transformers 4.37, run on later releases. Each says which and why."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from .releases import tell_of_untested_release
+
+
+def mend_llava() -> None:
+    """Put back the one name that LLaVA imports from `transformers.trainer` and 4.53 and later no longer have there."""
+    tell_of_untested_release()
+    import torch
+    import transformers.trainer
+
+    # used by `llava.train.llava_trainer` to leave norms out of weight decay; what 4.37 had in it for a Llama
+    if not hasattr(transformers.trainer, "ALL_LAYERNORM_LAYERS"):
+        from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+        transformers.trainer.ALL_LAYERNORM_LAYERS = [torch.nn.LayerNorm, LlamaRMSNorm]
+
+
+def mend_cache_name(model_class: type) -> None:
+    """Let a model class of LLaVA's, which says `past_key_values`, run on transformers that say `cache`.
+
+    5.24 renamed the argument of every model's forward and of generation, and 5.40 takes the old name away. Calling it
+    again changes nothing, and neither does calling it under an older transformers.
+
+    Args:
+        model_class: such as `LlavaLlamaForCausalLM`, with transformers' class as its first base.
+    """
+    base, *others = model_class.__bases__
+    if "cache" not in inspect.signature(base.forward).parameters:
+        return
+
+    class Below(base):
+        """Stands between LLaVA's class and transformers', and takes the calls that LLaVA's makes upwards."""
+
+        def forward(self, *args, past_key_values=None, **kwargs):
+            return super().forward(*args, cache=past_key_values, **kwargs)
+
+        def prepare_inputs_for_generation(self, *args, past_key_values=None, **kwargs):
+            return super().prepare_inputs_for_generation(*args, cache=past_key_values, **kwargs)
+
+    Below.__name__ = base.__name__
+    model_class.__bases__ = (Below, *others)
+    for name in ("forward", "prepare_inputs_for_generation"):
+        setattr(model_class, name, _called_with_cache(getattr(model_class, name)))
+
+
+def _called_with_cache(method: Callable) -> Callable:
+    """A method of LLaVA's that takes `past_key_values`, as transformers 5.24 calls it."""
+
+    @functools.wraps(method)
+    def renamed(self, *args, **kwargs):
+        if "cache" in kwargs:
+            kwargs["past_key_values"] = kwargs.pop("cache")
+        return method(self, *args, **kwargs)
+
+    return renamed
+
+
+def mend_tokenizer(tokenizer) -> None:
+    """Make a LLaMA tokenizer of transformers 5 give the ids that sentencepiece gives. Calling it again changes nothing.
+
+    5.0 builds LLaMA's tokenizer on `Metaspace`, which puts no `▁` before a text that begins with a blank;
+    sentencepiece and 4.37 always put one. Left alone under 4.37, and where the tokenizer is no such one.
+
+    Args:
+        tokenizer: legacy ones (`▁` before every piece between special tokens) end up exactly as in 4.37; others
+            (`▁` before the first piece only) do but for a blank straight after a special token inside a text.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    metaspace = backend.pre_tokenizer
+    if not isinstance(metaspace, pre_tokenizers.Metaspace) or metaspace.split or metaspace.prepend_scheme == "never":
+        return
+    if metaspace.prepend_scheme == "always":  # legacy: what 4.37's own fast class is made of
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        backend.pre_tokenizer = None
+    elif backend.normalizer is None:  # one blank more where there is one, as Metaspace takes the first for its own
+        backend.normalizer = normalizers.Replace(Regex(r"\A(?=[ ▁])"), " ")
+
+
+def mended_gather(gather: Callable) -> Callable:
+    """LLaVA's `maybe_zero_3`, which its LoRA and projector checkpoints go through, where deepspeed is not installed.
+
+    LLaVA imports deepspeed there whether or not it is in use; without it no parameter is sharded.
+    """
+    if importlib.util.find_spec("deepspeed") is not None:
+        return gather
+    return lambda param, ignore_status=False, name=None: param.detach().cpu().clone()
+
+
+def mended_other_weights(gather_others: Callable) -> Callable:
+    """LLaVA's `get_peft_state_non_lora_maybe_zero_3`, which leaves a frozen projector out of what a LoRA run saves.
+
+    The base has none, so that such a checkpoint could not be loaded.
+
+    Args:
+        gather_others: LLaVA's function: (name, parameter) pairs -> the trained ones that are no LoRA weights.
+    """
+
+    def gather_with_projector(named_params: Iterable[tuple], require_grad_only: bool = True) -> dict:
+        named = list(named_params)
+        found = gather_others(named, require_grad_only)
+        frozen = [(name, param) for name, param in named if "mm_projector" in name and name not in found]
+        return {**found, **gather_others(frozen, False)}
+
+    return gather_with_projector
+
+
+def mended_final_save(save: Callable) -> Callable:
+    """LLaVA's `safe_save_model_for_hf_trainer`, which under DeepSpeed asks for CUDA even where there is none."""
+
+    def safe_save_model_for_hf_trainer(trainer, output_dir: str) -> None:
+        import torch
+
+        projector_alone = getattr(trainer.args, "tune_mm_mlp_adapter", False)
+        if trainer.is_deepspeed_enabled and not projector_alone and not torch.cuda.is_available():
+            trainer.save_model(output_dir)
+        else:
+            save(trainer, output_dir)
+
+    return safe_save_model_for_hf_trainer
+
+
+def _zero3_settings():
+    """transformers' module that knows whether ZeRO-3 is on, or None where it is off."""
+    if importlib.util.find_spec("deepspeed") is None:
+        return None
+    from transformers.integrations import deepspeed as integration
+
+    return integration if integration.is_deepspeed_zero3_enabled() else None
+
+
+def join_processes() -> None:
+    """Tell DeepSpeed of the process group before ZeRO-3 partitions a model as it is built.
+
+    With `--use_cpu`, accelerate starts torch's group alone, and DeepSpeed takes the world for one process.
+    """
+    if _zero3_settings() is not None:
+        import deepspeed
+
+        if not deepspeed.comm.is_initialized():
+            deepspeed.init_distributed(auto_mpi_discovery=False)
+
+
+@contextlib.contextmanager
+def without_partitioning() -> Iterator[None]:
+    """While it is open, transformers builds models whole under ZeRO-3; DeepSpeed's engine partitions them later.
+
+    LLaVA and `features.clip_tower` copy weights into the vision tower once it is built, which a partitioned one does
+    not take. Does nothing outside of ZeRO-3.
+    """
+    integration = _zero3_settings()
+    if integration is None:
+        yield
+        return
+    config = integration._hf_deepspeed_config_weak_ref()
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration.set_hf_deepspeed_config(config)
+
+
+@contextlib.contextmanager
+def gathered(parameters: Iterable) -> Iterator[None]:
+    """While it is open, parameters that ZeRO-3 has partitioned are whole; what every process writes is kept."""
+    parameters = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
+    if not parameters:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
+        yield
+
+
+@contextlib.contextmanager
+def own_precision() -> Iterator[None]:
+    """While it is open, a run's precision is its own: transformers sets accelerate's in the environment and leaves it.
+
+    A later run of the same process, in float32, would compute in bf16.
+    """
+    name = "ACCELERATE_MIXED_PRECISION"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def mended_model_kwargs(kwargs: dict) -> dict:
+    """What LLaVA's `train()` gives to `from_pretrained`, as the installed transformers takes it.
+
+    `load_in_4bit` and `load_in_8bit` stand beside the same settings in `quantization_config`, which transformers 5
+    refuses. A `torch_dtype` of None meant float32 in 4.37, and means the file's own dtype, float16 for Vicuna, since.
+    """
+    import torch
+
+    kwargs = dict(kwargs)
+    if kwargs.get("quantization_config") is not None:
+        kwargs.pop("load_in_4bit", None)
+        kwargs.pop("load_in_8bit", None)
+    if kwargs.get("torch_dtype") is None:
+        kwargs["torch_dtype"] = torch.float32
+    return kwargs
+
+
+def mended_arguments(arguments: Sequence[str], known: Iterable[str]) -> list[str]:
+    """LLaVA's command lines under transformers 5, which renamed three flags of theirs.
+
+    Args:
+        arguments: the command line.
+        known: the names of the training arguments that the installed transformers has.
+    """
+    known = set(known)
+    if "activation_checkpointing" in known:
+        known.discard("gradient_checkpointing")  # 5.23 still takes it, with a warning
+    renamed = {
+        "warmup_ratio": "warmup_steps",  # below 1, steps are a ratio
+        "evaluation_strategy": "eval_strategy",
+        "gradient_checkpointing": "activation_checkpointing",
+    }
+    mended = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        name = flag[2:].replace("-", "_") if flag.startswith("--") else ""
+        if name in renamed and name not in known:
+            flag = f"--{renamed[name]}"
+        mended.append(flag + equals + value)
+    return mended
+
+
+def samples_in_whole_steps(samples: int, per_batch: int, accumulated: int) -> int:
+    """How many of an epoch's samples to train on, so that a run can be taken up in its later epochs.
+
+    Before 5.0 the batches that an epoch has left over from its last whole step count towards the next epoch's first
+    one, which a resumed run knows nothing of: it would go on at another place of the data.
+
+    Args:
+        per_batch: samples of one batch of all processes.
+        accumulated: batches of one step.
+
+    Returns:
+        All of them from 5.0 on, which makes a step of what is left over, and for data of less than a step.
+    """
+    import transformers
+
+    batches = -(-samples // per_batch)
+    if "tokenizer" not in inspect.signature(transformers.Trainer.__init__).parameters or batches < accumulated:
+        return samples
+    return min(samples, batches // accumulated * accumulated * per_batch)
+
+
+def mended_trainer(trainer_class: type) -> type:
+    """LLaVA's trainer as the installed transformers can call it; the class itself under 4.37.
+
+    Args:
+        trainer_class: `llava.train.llava_trainer.LLaVATrainer`.
+    """
+    import transformers
+
+    signature = inspect.signature(transformers.Trainer.__init__).parameters
+    if "tokenizer" in signature:
+        return trainer_class
+
+    class Below(transformers.Trainer):
+        """Stands between LLaVA's trainer and transformers', and takes the calls that LLaVA's makes upwards."""
+
+        def _save_checkpoint(self, model, trial, metrics=None):  # 4.46 dropped metrics
+            super()._save_checkpoint(model, trial)
+
+    class MendedTrainer(trainer_class, Below):
+        """Stands above LLaVA's trainer, and takes the calls that transformers makes."""
+
+        def __init__(self, *args, tokenizer=None, **kwargs):  # 5.0 renamed the argument
+            super().__init__(*args, processing_class=tokenizer, **kwargs)
+
+        def _get_train_sampler(self, train_dataset=None):  # 4.50 hands the data set in
+            return super()._get_train_sampler()
+
+        def create_optimizer(self, model=None):  # 5.0 hands the model in
+            return super().create_optimizer()
+
+    MendedTrainer.__name__ = trainer_class.__name__
+    return MendedTrainer

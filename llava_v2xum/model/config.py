@@ -1,0 +1,75 @@
+"""LLaVA's config, and what a checkpoint must remember of its timeline and its frames.
+
+Shapes: N frames of a video, k ids of a temporal prompt, m visual tokens of a frame, C feature width.
+"""
+
+from __future__ import annotations
+
+from llava.model.language_model.llava_llama import LlavaConfig
+
+from ..core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
+from ..features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, describe
+
+
+class LlavaV2XumConfig(LlavaConfig):
+    """LLaVA's config and what a checkpoint must remember of its timeline.
+
+    Attributes:
+        temporal_prompt_template: see `timeline.Timeline`.
+        num_frames: N.
+        temporal_prompt_ids: [N][k] token ids of the temporal prompts, set by `bind_timeline`.
+        temporal_prompts: whether the decoder reads them before the frames (without them it is the paper's ablation).
+        frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features), "class_token" (the same tower)
+            or "clip_embedding" (the released V2Xum-LLM's CLIP image embedding).
+        frame_tokens: m, the visual tokens of a frame.
+        frame_tower: where the CLIP of "clip_embedding" comes from: a file, or a folder or hub name.
+    """
+
+    model_type = "llava_v2xum"
+    temporal_prompt_template = DEFAULT_TEMPLATE
+    num_frames = DEFAULT_NUM_FRAMES
+    temporal_prompt_ids = None
+    temporal_prompts = True
+    frame_feature = PATCH_MEAN
+    frame_tokens = 1
+    frame_tower = None
+
+    @property
+    def timeline(self) -> Timeline:
+        """The timeline that the checkpoint was made for."""
+        return Timeline(self.num_frames, self.temporal_prompt_template)
+
+    @property
+    def feature(self) -> FrameFeature:
+        """What a frame becomes."""
+        return FrameFeature(self.frame_feature, self.frame_tokens)
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of a whole video's features: (N, C) or (N, m, C)."""
+        return self.feature.shape(self.num_frames, self.mm_hidden_size)
+
+    @property
+    def frame_positions(self) -> int:
+        """k + m, the positions that one frame takes in the decoder; known once the timeline is bound."""
+        return len(self.temporal_prompt_ids[0]) + self.frame_tokens
+
+    def prompt_ids(self, tokenizer) -> list[list[int]]:
+        """[N][k] token ids before the frames: those of the temporal prompts, or none at all.
+
+        Raises:
+            ValueError: if the prompts do not all give the same number of ids.
+        """
+        ids = temporal_prompt_ids(tokenizer, self.timeline)
+        return ids if self.temporal_prompts else [[] for _ in ids]
+
+    def describe_features(self, tower=None) -> dict:
+        """What stored frame features must have in common with the model that takes them.
+
+        Args:
+            tower: the model's; where it is loaded it is known by its weights, else by its name.
+        """
+        name = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
+        layer, ratio = getattr(self, "mm_vision_select_layer", None), getattr(self, "image_aspect_ratio", None)
+        width = getattr(self, "mm_hidden_size", None)
+        return describe(self.feature, name, layer, ratio, self.num_frames, width, tower)

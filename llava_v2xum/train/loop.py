@@ -1,0 +1,275 @@
+"""LLaVA's own `train()` with the video type: `python -m llava_v2xum.train --model_name_or_path ... --data_path ...`.
+
+LLaVA builds model, data and trainer from names in its training module; `video_type()` hands it ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import inspect
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ..model.compat import (
+    gathered,
+    join_processes,
+    mend_llava,
+    mended_arguments,
+    mended_final_save,
+    mended_gather,
+    mended_model_kwargs,
+    mended_other_weights,
+    own_precision,
+    without_partitioning,
+)
+from .launch import UsageError, as_arguments, check_arguments, given_values
+
+mend_llava()
+import llava.train.llava_trainer as llava_trainer  # noqa: E402  (only importable after the mend)
+import llava.train.train as llava_train  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+from ..data.dataset import make_data_module  # noqa: E402
+from ..features import CLIP_EMBEDDING  # noqa: E402
+from ..features.checkpoint_files import CONFIG, read_json, read_tensors  # noqa: E402
+from ..features.clip_tower import load_clip_tower  # noqa: E402
+from ..features.settings import DEFAULT_TOWER  # noqa: E402
+from ..model.config import LlavaV2XumConfig  # noqa: E402
+from ..model.modeling import LlavaV2XumForCausalLM  # noqa: E402
+from ..model.plugin import register  # noqa: E402
+from .arguments import DataArguments, ModelArguments, TrainingArguments  # noqa: E402
+from .trainer import make_trainer_class  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+_KEPT_FROM_BASE = ("mm_projector_type", "mm_vision_select_layer", "mm_vision_select_feature", "image_aspect_ratio")
+
+
+class _ModelMaker:
+    """Stands for the model and trainer classes in LLaVA's `train()`; keeps what it made of them.
+
+    Args:
+        asked: the model's arguments.
+    """
+
+    def __init__(self, asked: ModelArguments) -> None:
+        self.asked = asked
+        self.model: LlavaV2XumForCausalLM | None = None
+        self.tokenizer = None
+        self.trainer = None
+
+    def from_pretrained(self, name: str, **kwargs) -> LlavaV2XumForCausalLM:
+        join_processes()
+        try:
+            config = LlavaV2XumConfig.from_pretrained(name, cache_dir=kwargs.get("cache_dir"))
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(f"--model_name_or_path: {name}: expected a decoder's folder or name ({reason})") from error
+        if config.frame_feature == CLIP_EMBEDDING:
+            vars(config).pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
+        elif getattr(config, "mm_vision_tower", None):
+            config.mm_vision_tower = self.asked.vision_tower  # a checkpoint that holds its tower names it by its place
+            config.mm_vision_select_layer = self.asked.mm_vision_select_layer  # which LLaVA would only note
+        self.model = LlavaV2XumForCausalLM.from_pretrained(name, config=config, **mended_model_kwargs(kwargs))
+        self.model.choose_feature(self.asked)
+        inner = self.model.get_model()
+        stock = inner.initialize_vision_modules
+        inner.initialize_vision_modules = lambda **given: _initialize_vision(self.model, stock, **given)
+        return self.model
+
+    def trainer_class(self, *args, **kwargs):
+        self.trainer = make_trainer_class(llava_trainer.LLaVATrainer)(*args, **kwargs)
+        return self.trainer
+
+    def data_module(self, tokenizer, data_args: DataArguments) -> dict:
+        """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
+        self.tokenizer = tokenizer
+        if self.model.config.frame_feature != CLIP_EMBEDDING:
+            load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
+        asked = self.asked
+        try:
+            return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
+        except ValueError as error:  # of the user's files, and says which
+            raise UsageError(str(error)) from error
+
+
+def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArguments, fsdp=None) -> None:
+    """LLaVA's `initialize_vision_modules`, with the projector's file checked against the projector that it is for.
+
+    Raises:
+        UsageError: naming the file, if it holds no projector or one of another shape; or for another type of
+            projector than the base has.
+    """
+    had_projector = getattr(model.get_model(), "mm_projector", None) is not None
+    wanted, own = model_args.mm_projector_type, getattr(model.config, "mm_projector_type", "linear")
+    if had_projector and wanted != own:  # LLaVA would keep the base's, and save a config that says otherwise
+        raise UsageError(f"--mm_projector_type: the base has a projector, expected its type {own}, got {wanted}")
+    file, model_args.pretrain_mm_mlp_adapter = model_args.pretrain_mm_mlp_adapter, None
+    with without_partitioning():
+        stock(model_args=model_args, fsdp=fsdp)
+    model_args.pretrain_mm_mlp_adapter = file
+    if file is not None:
+        _load_projector(model.get_model().mm_projector, Path(file))
+    elif not had_projector:
+        logger.warning("no --pretrain_mm_mlp_adapter, and the base has no projector: it starts from random weights")
+
+
+def _load_projector(projector, file: Path) -> None:
+    stored = {name.split("mm_projector.")[1]: tensor for name, tensor in read_tensors(file) if "mm_projector." in name}
+    with gathered(projector.parameters()):
+        expected = {name: list(tensor.shape) for name, tensor in projector.state_dict().items()}
+        found = {name: list(tensor.shape) for name, tensor in stored.items()}
+        if found != expected:
+            raise UsageError(
+                f"--pretrain_mm_mlp_adapter: {file}: expected a projector of shapes {expected} (--mm_projector_type, "
+                f"tower and decoder), got {found or 'a file without one'}"
+            )
+        projector.load_state_dict(stored)
+
+
+@contextlib.contextmanager
+def video_type(asked: ModelArguments) -> Iterator[_ModelMaker]:
+    """While it is open, `llava.train.train.train()` trains the video type; afterwards LLaVA is as before.
+
+    Args:
+        asked: the model's arguments, as they are known before LLaVA reads them.
+    """
+    register()
+    maker = _ModelMaker(asked)
+    ours = {
+        "LlavaLlamaForCausalLM": maker,
+        "make_supervised_data_module": maker.data_module,
+        "ModelArguments": ModelArguments,
+        "DataArguments": DataArguments,
+        "TrainingArguments": TrainingArguments,
+        "maybe_zero_3": mended_gather(llava_train.maybe_zero_3),
+        "get_peft_state_non_lora_maybe_zero_3": mended_other_weights(llava_train.get_peft_state_non_lora_maybe_zero_3),
+        "safe_save_model_for_hf_trainer": mended_final_save(llava_train.safe_save_model_for_hf_trainer),
+        "LLaVATrainer": maker.trainer_class,
+    }
+    stock = {name: getattr(llava_train, name) for name in ours}
+    gather = llava_trainer.maybe_zero_3  # a copy of its own, for checkpoints of the projector alone
+    conversations = llava_train.conversation_lib
+    default_conversation = conversations.default_conversation  # train() sets it
+    try:
+        for name, value in ours.items():
+            setattr(llava_train, name, value)
+        llava_trainer.maybe_zero_3 = ours["maybe_zero_3"]
+        yield maker
+    finally:
+        for name, value in stock.items():
+            setattr(llava_train, name, value)
+        llava_trainer.maybe_zero_3 = gather
+        conversations.default_conversation = default_conversation
+
+
+def keep_sentencepiece_model(tokenizer, output_dir: str) -> None:
+    """Copy `tokenizer.model` along: transformers 5 saves only its own form, which LLaVA's pins cannot read."""
+    source = getattr(tokenizer, "vocab_file", None) or ""
+    target = Path(output_dir) / "tokenizer.model"
+    if source.endswith(".model") and Path(source).is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    elif not target.is_file():
+        logger.warning("%s: the base has no tokenizer.model to keep; LLaVA's pins need one", output_dir)
+
+
+def train(arguments: Sequence[str] | None = None, attn_implementation: str | None = None):
+    """Run LLaVA's `train()` with the video type. Started again, it goes on from the last whole checkpoint.
+
+    Args:
+        arguments: the command line without the program's name; `sys.argv` if None.
+        attn_implementation: as in LLaVA: "flash_attention_2", "sdpa", "eager" or None; `--attn_implementation` wins.
+
+    Returns:
+        The trainer, whose `model` is the trained one.
+
+    Raises:
+        UsageError: a ValueError, for an argument that is missing or names what is not there.
+        ValueError: for data that cannot be learnt from, or a checkpoint that the run cannot go on from.
+        OSError: naming what could not be written, as when the disk is full; older checkpoints stay.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    asked, arguments = _read(arguments)
+    check_arguments(arguments)
+    transformers.set_seed(asked.seed)  # LLaVA seeds only its trainer, after a new projector has got its weights
+    stock = inspect.unwrap(llava_train.train)  # a patched LLaVA's calls here (`hooks.around_train`)
+    argv = sys.argv
+    sys.argv = [argv[0], *arguments]
+    try:
+        with own_precision(), video_type(asked) as maker:
+            try:
+                stock(attn_implementation=_attention(asked, attn_implementation))
+                _finish(maker)
+            except Exception as error:
+                if maker.trainer is None or maker.trainer.finished_folder is None:
+                    raise  # nothing to do with the last save
+                raise maker.trainer.could_not_write(f"{asked.output_dir}: the trained model", error) from error
+    finally:
+        sys.argv = argv
+    return maker.trainer
+
+
+def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments' values, and the arguments as LLaVA can read them; prints all flags for `--help`."""
+    classes = (ModelArguments, DataArguments, TrainingArguments)
+    arguments = mended_arguments(arguments, TrainingArguments.__dataclass_fields__)
+    defaults = _settings_of_base(arguments)
+    if "LOCAL_RANK" in os.environ:
+        defaults["local_rank"] = os.environ["LOCAL_RANK"]  # LLaVA saves where it is 0 or was not given
+    arguments = [*as_arguments(defaults), *arguments]  # of a flag that stands twice, the last one counts
+    parser = transformers.HfArgumentParser(classes, description=__doc__)
+    parser.error = _refuse_flag  # its own prints every flag there is, from every process
+    asked, unknown = parser.parse_known_args(arguments)  # plain values: the trainer's arguments are made only once
+    if unknown:
+        raise UsageError(
+            f"{' '.join(unknown)}: no such flag of training (DeepSpeed's own go between deepspeed and the script)"
+        )
+    for name in ("resume_from_checkpoint", "overwrite_output_dir"):
+        if getattr(asked, name, None):  # LLaVA pays no heed to them
+            raise UsageError(
+                f"--{name}: no flag of this training, which goes on from the last whole checkpoint in --output_dir; "
+                "to start over, give a new folder"
+            )
+    return asked, arguments
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    raise UsageError(message)
+
+
+def _settings_of_base(arguments: Sequence[str]) -> dict[str, object]:
+    """Flag -> value of what a checkpoint to start from was made with: its tower, or LLaVA-1.5's, and how it is used."""
+    base = Path((given_values(arguments).get("model_name_or_path") or [""])[-1]).expanduser()
+    config = read_json(base / CONFIG) if (base / CONFIG).is_file() else {}
+    tower = config.get("frame_tower" if config.get("frame_feature") == CLIP_EMBEDDING else "mm_vision_tower")
+    if tower and (base / tower).exists():
+        tower = str(base / tower)
+    found = {name: config[name] for name in _KEPT_FROM_BASE if config.get(name) is not None}
+    return {"vision_tower": tower or DEFAULT_TOWER, **found}
+
+
+def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:
+    """The attention to train with: what was asked for, else FlashAttention where it is installed and a GPU runs it."""
+    wanted = getattr(asked, "attn_implementation", None) or wanted
+    if wanted is None and asked.pack:
+        return "sdpa"  # FlashAttention takes no mask of packed rows
+    if wanted is None and torch.cuda.is_available() and importlib.util.find_spec("flash_attn") and not asked.use_cpu:
+        return "flash_attention_2"
+    return wanted  # None is transformers' own choice, SDPA
+
+
+def _finish(maker: _ModelMaker) -> None:
+    """Put the finished model in place."""
+    folder = maker.trainer.finished_folder
+    if maker.trainer.args.process_index == 0:
+        keep_sentencepiece_model(maker.tokenizer, str(folder))
+    maker.trainer.publish()

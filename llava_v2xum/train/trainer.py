@@ -1,0 +1,302 @@
+"""LLaVA's trainer with checkpoints that are there whole or not at all, and runs that go on as if never interrupted."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import Sampler
+from transformers import TrainerCallback
+
+from ..features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
+from ..model.compat import mended_trainer, samples_in_whole_steps
+
+logger = logging.getLogger(__name__)
+
+STATE, OPTIMIZER = "trainer_state.json", "optimizer.pt"
+UNFINISHED = ".unfinished"  # the folder in output_dir where everything is written before it gets its name
+_WEIGHTS = (*ADAPTER_NAMES, NON_LORA, PROJECTOR, "model*.safetensors*", "pytorch_model*.bin*")  # of a finished model
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def whole_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
+    """The checkpoints in a run's folder, oldest step first; others that only bear such a name are left out."""
+    found = []
+    for folder in Path(output_dir).glob("checkpoint-*"):
+        match = _CHECKPOINT.fullmatch(folder.name)
+        if match and (folder / STATE).is_file():
+            found.append((int(match[1]), folder))
+        else:
+            logger.warning("%s: no whole checkpoint (no %s or another name), not used", folder, STATE)
+    return [folder for _, folder in sorted(found)]
+
+
+def check_resumable(
+    checkpoint: Path, processes: int, process_index: int, deepspeed: bool, trained: str = "full"
+) -> None:
+    """Refuse to go on from a checkpoint without the states that this run needs to be the same run.
+
+    Args:
+        trained: what this run trains: "full", "LoRA" or "projector".
+
+    Raises:
+        ValueError: naming the checkpoint, and how the run that wrote it differs from this one.
+    """
+    by_deepspeed = (checkpoint / "latest").is_file()
+    if not by_deepspeed and not (checkpoint / OPTIMIZER).is_file():
+        found = "a model alone (--save_only_model)"
+    elif by_deepspeed != deepspeed:
+        found = "a run " + ("under DeepSpeed" if by_deepspeed else "without DeepSpeed")
+    else:
+        own = "rng_state.pth" if processes == 1 else f"rng_state_{process_index}.pth"
+        written = len(list(checkpoint.glob("rng_state*.pth")))  # fewer than processes where machines share no disk
+        found = None if (checkpoint / own).is_file() and written <= processes else f"a run of {written} processes"
+    lora = "LoRA" if (checkpoint / ADAPTER_CONFIG).is_file() else "full"
+    before = "projector" if (checkpoint / PROJECTOR).is_file() else lora
+    if found is None and before != trained:
+        raise ValueError(
+            f"{checkpoint}: expected the checkpoint of a {trained} run, got that of a {before} run; start it as "
+            "before, or give another --output_dir"
+        )
+    if found:
+        wanted = f"{processes} processes, {'under' if deepspeed else 'without'} DeepSpeed"
+        raise ValueError(
+            f"{checkpoint}: expected the checkpoint of a run of {wanted}, got that of {found}; start it as before, "
+            "or give another --output_dir"
+        )
+
+
+class SeededOrder(Sampler):
+    """Another sampler's order, drawn from the seed and the epoch alone.
+
+    LLaVA's draws from the process's random numbers, which are others when a run is taken up in the middle.
+
+    Args:
+        sampler: the order to draw.
+        seed: of the run.
+        most: how many of an epoch's samples to take; all if None.
+    """
+
+    def __init__(self, sampler: Sampler, seed: int, most: int | None = None) -> None:
+        self.sampler = sampler
+        self.seed = seed
+        self.most = len(sampler) if most is None else most
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.most
+
+    def __iter__(self) -> Iterator[int]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed + self.epoch)  # torch.manual_seed would reset GPUs too
+            return iter(list(self.sampler)[: self.most])
+
+
+class _TellEpoch(TrainerCallback):
+    """Tells the order its epoch; not every release of accelerate tells all samplers."""
+
+    def __init__(self, order: SeededOrder) -> None:
+        self.order = order
+        self.next_epoch: int | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.next_epoch = int(state.epoch or 0)  # of a run that is taken up: the epoch in which it was
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        self.order.epoch = self.next_epoch
+        self.next_epoch += 1
+
+
+class _WholeCheckpoints:
+    """What stands above LLaVA's trainer: see `make_trainer_class`."""
+
+    finished_folder: Path | None = None  # where the finished model is written before it is published
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.run_folder = Path(self.args.output_dir)
+        self._staging: Path | None = None
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """Train from the last whole checkpoint in the output folder, or from the start if there is none.
+
+        Raises:
+            ValueError: if that checkpoint was written by a run of another kind (`check_resumable`).
+        """
+        checkpoints = whole_checkpoints(self.run_folder)
+        last = checkpoints[-1] if checkpoints else None
+        if isinstance(resume_from_checkpoint, (str, os.PathLike)):
+            last = Path(resume_from_checkpoint)
+        if last is not None:
+            args = self.args
+            trained = "LoRA" if args.lora_enable else "full"
+            trained = "projector" if getattr(args, "tune_mm_mlp_adapter", False) else trained
+            check_resumable(last, args.world_size, args.process_index, self.is_deepspeed_enabled, trained)
+            logger.info("going on from %s", last)
+        self._clear(self.run_folder / UNFINISHED)
+        return super().train(resume_from_checkpoint=str(last) if last else None, **kwargs)
+
+    def _get_train_sampler(self, *args, **kwargs):
+        sampler = super()._get_train_sampler(*args, **kwargs)
+        if sampler is None:
+            return None
+        per_batch = (self.state.train_batch_size or self.args.train_batch_size) * self.args.world_size
+        most = samples_in_whole_steps(len(sampler), per_batch, self.args.gradient_accumulation_steps)
+        if most < len(sampler):
+            logger.info(
+                "%d of the %d samples make no whole step with the others and wait for another epoch",
+                len(sampler) - most, len(sampler),
+            )  # fmt: skip
+        order = SeededOrder(sampler, self.args.seed, most)
+        self.pop_callback(_TellEpoch)
+        self.add_callback(_TellEpoch(order))
+        return order
+
+    def create_optimizer(self, *args, **kwargs):
+        """LLaVA's groups of parameters; those without any are left out, as ZeRO cannot partition them.
+
+        Where DeepSpeed keeps the optimizer's states on the CPU, its own Adam, which is fast there, takes the groups.
+        An `optimizer` section in DeepSpeed's file would do so too, but drop `--mm_projector_lr`.
+        """
+        optimizer = super().create_optimizer(*args, **kwargs)
+        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        config = getattr(self.args, "hf_deepspeed_config", None)
+        if config is not None and config.is_offload() and type(optimizer) is torch.optim.AdamW:
+            from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+            known = ("params", "lr", "betas", "eps", "weight_decay")
+            groups = [{key: group[key] for key in known} for group in optimizer.param_groups]
+            self.optimizer = optimizer = DeepSpeedCPUAdam(groups, adamw_mode=True)
+        return optimizer
+
+    def _get_output_dir(self, trial) -> str:
+        return str(self._staging) if self._staging else super()._get_output_dir(trial=trial)
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        """Write a checkpoint beside the others, and give it its name once all processes have written their part.
+
+        Raises:
+            OSError: naming the checkpoint, if it cannot be written; nothing of it stays.
+        """
+        name = f"checkpoint-{self.state.global_step}"
+        self._staging = self.run_folder / UNFINISHED
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+            self._complete(self._staging / name)
+        except Exception as error:  # torch, safetensors and DeepSpeed each have their own for a full disk
+            raise self.could_not_write(str(self.run_folder / name), error) from error
+        finally:
+            self._staging = None
+        written = self.run_folder / UNFINISHED / name
+        self.accelerator.wait_for_everyone()
+        if self.args.process_index == 0:
+            self._put_in_place(written)
+        self.accelerator.wait_for_everyone()
+        if self.args.local_process_index == 0 and written.exists():  # a machine that does not share the first's disk
+            self._put_in_place(written)
+        self.accelerator.wait_for_everyone()
+
+    def could_not_write(self, what: str, error: Exception) -> OSError:
+        """The error to raise when `what` could not be written; removes the part that was."""
+        unfinished = self.run_folder / UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)
+        free = shutil.disk_usage(self.run_folder).free / 1e9
+        kept = [folder.name for folder in whole_checkpoints(self.run_folder)]
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return OSError(
+            getattr(error, "errno", None) or errno.EIO,
+            f"{what}: could not be written ({reason}; {free:.1f} GB free on its disk); checkpoints in this folder that "
+            f"are whole: {', '.join(kept) or 'none'}",
+        )
+
+    def _complete(self, folder: Path) -> None:
+        """Add what LLaVA's trainer leaves out: a projector's run could not go on, nor a LoRA run with its projector."""
+        if getattr(self.args, "tune_mm_mlp_adapter", False):
+            if not self.args.save_only_model:
+                self._save_optimizer_and_scheduler(str(folder))
+                self._save_rng_state(str(folder))
+            if self.args.should_save:
+                self.state.save_to_json(str(folder / STATE))
+        elif self.args.lora_enable:
+            import llava.train.train as llava_train
+
+            others = llava_train.get_peft_state_non_lora_maybe_zero_3(self.model.named_parameters())
+            if self.args.should_save:
+                torch.save(others, folder / NON_LORA)
+                self.model.config.save_pretrained(folder)
+
+    def _put_in_place(self, written: Path) -> None:
+        """Give a whole checkpoint its name, then remove those beyond `save_total_limit`."""
+        target = self.run_folder / written.name
+        if target.exists():
+            self._remove(target)
+        os.rename(written, target)
+        if self.args.save_total_limit and self.args.save_total_limit > 0:
+            for folder in whole_checkpoints(self.run_folder)[: -self.args.save_total_limit]:
+                self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        """Take its name away first: a kill in the middle must not leave a part of a checkpoint under it."""
+        nameless = self.run_folder / UNFINISHED / f"removed-{folder.name}"
+        shutil.rmtree(nameless, ignore_errors=True)
+        os.rename(folder, nameless)
+        shutil.rmtree(nameless)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        """Also what `_complete` added; DeepSpeed brings all weights back by itself."""
+        folder = Path(resume_from_checkpoint)
+        if (folder / PROJECTOR).is_file():
+            self._load_some(folder / PROJECTOR)
+            return
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if (folder / NON_LORA).is_file():
+            self._load_some(folder / NON_LORA)
+
+    def _load_some(self, file: Path) -> None:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        unknown = self.model.load_state_dict(stored, strict=False).unexpected_keys
+        if unknown:
+            raise ValueError(f"{file}: expected weights of this model, got {some(unknown)}")
+
+    def save_state(self) -> None:
+        """LLaVA saves the finished model right after it: let it write into a folder that `publish` puts in place."""
+        super().save_state()
+        self.finished_folder = self.run_folder / UNFINISHED / f"finished-{self.args.process_index}"
+        self.finished_folder.mkdir(parents=True, exist_ok=True)
+        self.args.output_dir = str(self.finished_folder)
+
+    def publish(self) -> None:
+        """Move the finished model into the output folder, its configs last: without them nothing loads the folder."""
+        self.accelerator.wait_for_everyone()
+        self.args.output_dir = str(self.run_folder)
+        if self.args.process_index == 0:
+            configs = (CONFIG, ADAPTER_CONFIG)
+            for pattern in (*configs, *_WEIGHTS):
+                for older in self.run_folder.glob(pattern):
+                    older.unlink()
+            written = {file.name: file for file in self.finished_folder.iterdir()}
+            last = [name for name in configs if name in written]
+            for name in [*(written.keys() - set(configs)), *last]:
+                os.replace(written[name], self.run_folder / name)
+        self._clear(self.run_folder / UNFINISHED)
+
+    def _clear(self, folder: Path) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.args.local_process_index == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+
+def make_trainer_class(stock: type) -> type:
+    """LLaVA's trainer for the installed transformers, with whole checkpoints and a repeatable order.
+
+    Args:
+        stock: `llava.train.llava_trainer.LLaVATrainer`.
+    """
+    return type(stock.__name__, (_WholeCheckpoints, mended_trainer(stock)), {})

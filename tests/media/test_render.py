@@ -1,0 +1,399 @@
+"""What is cited is what the record, the sheet, the plot and the clip show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from llava_v2xum.core.summary import parse_answer
+from llava_v2xum.media.cut import clip_spans, cut_clip, frame_spans, replacing
+from llava_v2xum.media.figures import draw_importance, draw_sheet, evenly_chosen, frame_ranges, time_label
+from llava_v2xum.media.render import FILE_NAMES, ClipError, format_for_people, make_record, to_json, write_outputs
+from llava_v2xum.media.video import VideoError, read_video
+
+VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
+KEYS = (
+    "video_id video duration_seconds fps num_frames task answer text sentences frames frame_seconds "
+    "importance problems model versions"
+).split()
+BITS = 8
+
+
+def record_of(
+    answer: str, task: str = "both", seconds: float = 10.0, num_frames: int = 100, **changes
+) -> dict:
+    summary = parse_answer(answer, num_frames=num_frames, task=task)
+    arguments = dict(
+        video_id="clip",
+        video="clip.mp4",
+        duration_seconds=seconds,
+        fps=25.0,
+        frame_seconds=np.arange(num_frames) * seconds / num_frames,
+        task=task,
+        answer=answer,
+        importance=np.full(num_frames, 1 / num_frames) if summary.frames else None,
+        model="tiny",
+        versions={"llava_v2xum": "0"},
+    )
+    return make_record(summary, **{**arguments, **changes})
+
+
+# Sources: frame number k is written into the picture as a row of black and white blocks; second s of sound
+# is a tone of 400 + 200 s Hz.
+
+
+def picture(number: int, width: int = 160, height: int = 96) -> np.ndarray:
+    image = np.full((height, width, 3), 128, np.uint8)
+    block = width // BITS
+    for bit in range(BITS):
+        image[height // 2 :, bit * block : (bit + 1) * block] = 235 if number >> bit & 1 else 20
+    image[: height // 4, : width // 4] = (220, 30, 30)  # the stored top left corner is red
+    return image
+
+
+def number_in(image: np.ndarray) -> int:
+    block = image.shape[1] // BITS
+    row = image[image.shape[0] * 3 // 4, :, 1]
+    return sum(1 << bit for bit in range(BITS) if row[bit * block + block // 2] > 128)
+
+
+def write_source(
+    path: Path, times: np.ndarray, sound: bool = False, size: tuple[int, int] = (160, 96), **options: object
+) -> Path:
+    """Write frames at the given seconds, and stereo sound as long as they last."""
+    width, height = size
+    length = float(times[-1] + times[-1] - times[-2])
+    with av.open(str(path), "w", options=options.pop("muxer", {})) as output:
+        stream = output.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "30", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = width, height, options.pop("pix_fmt", "yuv420p")
+        stream.codec_context.time_base = Fraction(1, 1000)
+        voice = output.add_stream("aac", rate=44100, layout="stereo") if sound else None
+        for number, second in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(number, width, height), format="rgb24")
+            frame.pts, frame.time_base = round(second * 1000), Fraction(1, 1000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        if voice:
+            clock = np.arange(int(length * 44100)) / 44100
+            wave = 0.4 * np.sin(2 * np.pi * (400 + 200 * np.floor(clock)) * clock)
+            for start in range(0, len(wave), 1024):
+                block = np.tile(wave[start : start + 1024].astype(np.float32), (2, 1))
+                samples = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+                samples.sample_rate, samples.pts, samples.time_base = 44100, start, Fraction(1, 44100)
+                output.mux(voice.encode(samples))
+            output.mux(voice.encode(None))
+    return path
+
+
+def rotate_flag(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write a, b, c, d of the display matrix into the first track (ISO 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 36] = b"".join(
+        n.to_bytes(4, "big", signed=True) for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    )
+    path.write_bytes(data)
+    return path
+
+
+def pictures_of(path: Path, spans: Sequence[tuple[float, float]] = ((0.0, 1e9),)) -> list:
+    """(second, uint8 [H, W, 3]) of every frame in the spans."""
+    with av.open(str(path)) as clip:
+        return [
+            (frame.time, frame.to_ndarray(format="rgb24"))
+            for frame in clip.decode(video=0)
+            if any(start <= round(frame.time, 6) < end for start, end in spans)
+        ]
+
+
+def check_browser_form(path: Path, seconds: float, sound: bool) -> None:
+    data = path.read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+    with av.open(str(path)) as clip:
+        context = clip.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        assert context.width % 2 == context.height % 2 == 0
+        lengths = [float(stream.duration * stream.time_base) for stream in clip.streams]
+        assert [stream.codec_context.name for stream in clip.streams.audio] == (["aac"] if sound else [])
+    assert all(abs(length - seconds) < 0.1 for length in lengths), (lengths, seconds)
+
+
+CONSTANT = np.arange(150) / 25
+
+
+def test_a_clip_holds_the_frames_and_the_sound_of_its_spans(tmp_path):
+    source = write_source(tmp_path / "source.mp4", CONSTANT, sound=True)
+    spans = [(0.2, 0.8), (2.1, 2.9), (5.3, 6.0)]
+    clip = cut_clip(source, spans, tmp_path / "clip.mp4")
+    check_browser_form(clip, 2.1, sound=True)
+    expected, clip_start = [], 0.0
+    for start, end in spans:
+        expected += [(clip_start + t - start, n) for n, t in enumerate(CONSTANT) if start <= t < end]
+        clip_start += end - start
+    shown = [(time, number_in(image)) for time, image in pictures_of(clip)]
+    assert [number for _, number in shown] == [number for _, number in expected]
+    np.testing.assert_allclose([time for time, _ in shown], [time for time, _ in expected], atol=0.002)
+    with av.open(str(clip)) as opened:
+        wave = np.concatenate([frame.to_ndarray()[0] for frame in opened.decode(audio=0)])
+    for middle, second in ((0.3, 0), (1.0, 2), (1.75, 5)):
+        piece = wave[int((middle - 0.1) * 44100) : int((middle + 0.1) * 44100)]
+        peak = np.abs(np.fft.rfft(piece * np.hanning(len(piece)))).argmax() * 5
+        assert abs(peak - (400 + 200 * second)) <= 10
+
+
+def test_a_clip_without_sound(tmp_path):
+    source = write_source(tmp_path / "source.mp4", CONSTANT)
+    check_browser_form(cut_clip(source, [(1.0, 1.5)], tmp_path / "clip.mp4"), 0.5, sound=False)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"), [((0, 1, -1, 0), (0, -1)), ((0, -1, 1, 0), (-1, 0)), ((-1, 0, 0, -1), (-1, -1))]
+)
+def test_a_rotated_source_gives_an_upright_clip(tmp_path, matrix, corner):
+    source = rotate_flag(write_source(tmp_path / "source.mp4", CONSTANT[:25], sound=True), matrix)
+    clip = cut_clip(source, [(0.0, 0.6)], tmp_path / "clip.mp4")
+    check_browser_form(clip, 0.6, sound=True)
+    image = pictures_of(clip)[0][1]
+    assert image.shape[:2] == ((160, 96) if matrix[0] == 0 else (96, 160))
+    red = image[corner[0] * 4, corner[1] * 4]
+    assert red[0] > 150 and red[1] < 90  # the stored top left corner, where the flag puts it
+    assert np.abs(image.astype(int) - read_video(source).frames[0]).mean() < 6
+
+
+def test_odd_sides_become_even(tmp_path):
+    source = write_source(tmp_path / "source.mp4", CONSTANT[:25], size=(161, 97), pix_fmt="yuv444p")
+    check_browser_form(cut_clip(source, [(0.0, 0.6)], tmp_path / "clip.mp4"), 0.6, sound=False)
+
+
+def test_full_range_pictures_become_plain_yuv420p(tmp_path):
+    path = tmp_path / "camera.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
+        for number in range(20):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        output.mux(stream.encode(None))
+    clip = cut_clip(path, [(0.2, 0.8)], tmp_path / "clip.mp4")
+    check_browser_form(clip, 0.6, sound=False)
+    shown = pictures_of(clip)
+    assert [number_in(image) for _, image in shown] == list(range(5, 20))
+    assert np.abs(shown[0][1].astype(int) - picture(5)).mean() < 8
+
+
+def test_variable_rate_keeps_its_times(tmp_path):
+    times = np.array([0.0, 0.04, 0.08, 1.0, 2.5, 2.54, 2.58, 4.0, 4.04])
+    source = write_source(tmp_path / "source.mkv", times)
+    clip = cut_clip(source, [(0.5, 1.5), (2.5, 3.5)], tmp_path / "clip.mp4")
+    shown = [(round(time, 2), number_in(image)) for time, image in pictures_of(clip)]
+    # Frame 2 is on the screen at 0.5; frame 6 stays until the end, and is shown again there.
+    assert shown == [(0.0, 2), (0.5, 3), (1.0, 4), (1.04, 5), (1.08, 6), (1.96, 6)]
+    check_browser_form(clip, 2.0, sound=False)
+
+
+def test_a_source_whose_clock_does_not_begin_at_zero(tmp_path):
+    source = write_source(tmp_path / "source.ts", CONSTANT, sound=True)
+    with av.open(str(source)) as opened:
+        assert opened.streams.video[0].start_time > 0
+    clip = cut_clip(source, [(2.0, 2.6)], tmp_path / "clip.mp4")
+    assert [number_in(image) for _, image in pictures_of(clip)] == list(range(50, 65))
+    check_browser_form(clip, 0.6, sound=True)
+
+
+def test_a_cut_off_source_gives_what_decodes(tmp_path):
+    source = write_source(tmp_path / "source.mp4", CONSTANT, sound=True, muxer={"movflags": "faststart"})
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) // 2])
+    clip = cut_clip(source, [(0.4, 1.0), (5.0, 5.5)], tmp_path / "clip.mp4")
+    assert [number_in(image) for _, image in pictures_of(clip)] == list(range(10, 25))
+    with pytest.raises(ClipError, match=r"source\.mp4: no frame could be decoded in the seconds 5\.00-5\.50"):
+        cut_clip(source, [(5.0, 5.5)], tmp_path / "late.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "source.mp4"]
+
+
+def test_nothing_is_left_where_no_clip_can_be_cut(tmp_path):
+    assert cut_clip(tmp_path / "unread.mp4", [], tmp_path / "clip.mp4") is None
+    (tmp_path / "noise.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(VideoError, match=r"noise\.mp4"):
+        cut_clip(tmp_path / "noise.mp4", [(0.0, 1.0)], tmp_path / "clip.mp4")
+    source = write_source(tmp_path / "source.mp4", CONSTANT[:10])
+    with pytest.raises(ClipError, match=r"source\.mp4: the summary clip clip\.mp4 could not be cut"):
+        cut_clip(source, [(0.0, 0.3)], tmp_path / "missing" / "clip.mp4")
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt") as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.mp4", "source.mp4"]
+
+
+def test_spans_by_hand():
+    assert frame_spans([0.0, 1.0, 3.0, 4.0], 5.0) == [(0.0, 1.0), (1.0, 3.0), (3.0, 4.0), (4.0, 5.0)]
+    last = (0.5, 0.5 + 0.5 / 3)
+    assert frame_spans([0.0, 0.0, 0.5, 0.5], 1.0) == [(0.0, 0.5), (0.0, 0.5), last, last]
+    # Frames last 0.1 s: padded by 0.25 on both sides, or more inwards at the ends, and merged.
+    assert clip_spans(record_of("A [30, 31, 35]. B [80].")) == [(2.75, 3.85), (7.75, 8.35)]
+    assert clip_spans(record_of("A [00, 99].")) == [(0.0, 0.5), (9.5, 10.0)]
+    assert clip_spans(record_of("A [02].", seconds=0.4)) == [(0.0, 0.4)]
+    assert clip_spans(record_of("Nothing is cited.", task="text")) == []
+    for frame in range(100):
+        for seconds in (0.3, 4.0, 600.0):
+            ((start, end),) = clip_spans(record_of(f"A [{frame:02d}].", seconds=seconds))
+            assert 0 <= start < end <= seconds
+            assert end - start >= min(0.5, seconds) - 1e-6
+
+
+def test_the_record_is_what_the_file_holds():
+    importance = np.linspace(0, 1, 100, dtype=np.float32)
+    record = record_of("A man sits [12, 10]. He runs [99, 150]. The end.", importance=importance)
+    assert list(record) == KEYS
+    assert record["sentences"] == [
+        {"text": "A man sits.", "frames": [12, 10], "start_seconds": 1.0, "end_seconds": 1.3},
+        {"text": "He runs.", "frames": [99], "start_seconds": 9.9, "end_seconds": 10.0},
+        {"text": "The end.", "frames": [], "start_seconds": None, "end_seconds": None},
+    ]
+    assert record["frames"] == [10, 12, 99]
+    assert record["text"] == "A man sits. He runs. The end."
+    assert record["problems"] == ["index 150 lies outside 0..99"]
+    assert json.loads(to_json(record)) == record == json.loads(json.dumps(record))
+    np.testing.assert_allclose(record["importance"], importance, atol=1e-7)
+
+
+def test_a_record_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"clip\.mp4: expected 100 importance scores, one a frame, got 3"):
+        record_of("A [01].", importance=[0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match=r"clip\.mp4: importance must be finite, got nan"):
+        record_of("A [01].", importance=[float("nan")] * 100)
+    with pytest.raises(ValueError, match=r"clip\.mp4: frames must lie in 0\.\.49, got \[60\]"):
+        record_of("A [60].", frame_seconds=np.arange(50) / 10)
+
+
+def test_the_text_for_people():
+    text = format_for_people(record_of("A man sits [10, 11, 12, 40]. He runs [105].", seconds=200.0))
+    assert text.splitlines() == [
+        "clip  (3:20, 25 fps, BOTH summary)",
+        "----------------------------------",
+        "0:20-1:22  A man sits.",
+        "           key frames 10-12, 40",
+        "           He runs.",
+        "problem: index 105 lies outside 0..99",
+    ]
+    text = format_for_people(record_of("[10, 11, 40].", task="video"))
+    assert text.splitlines()[2:] == ["0:01-0:02  key frames 10-11", "0:04-0:05  key frame 40"]
+    assert format_for_people(record_of("", task="text")).splitlines()[2:] == [
+        "(no summary)",
+        "problem: the answer is empty",
+    ]
+    assert (time_label(59.99), time_label(59.99, up=True), time_label(3725)) == ("0:59", "1:00", "1:02:05")
+    assert frame_ranges((44, 3, 4, 3)) == "03-04, 44"
+    assert evenly_chosen(range(25), 12) == [0, 2, 4, 7, 9, 11, 13, 15, 17, 20, 22, 24]
+
+
+def coloured_frames(height: int, width: int) -> np.ndarray:
+    """uint8 [100, height, width, 3]: frame i is all (2 i, 255 - 2 i, 7)."""
+    frames = np.zeros((100, height, width, 3), np.uint8)
+    frames[..., 0] = (np.arange(100) * 2)[:, None, None]
+    frames[..., 1] = 255 - frames[..., 0]
+    frames[..., 2] = 7
+    return frames
+
+
+def frames_on(sheet: Image.Image) -> list[int]:
+    red, green, blue = np.moveaxis(np.asarray(sheet), -1, 0)
+    return (np.unique(red[(blue == 7) & (green == 255 - red)]) // 2).tolist()
+
+
+@pytest.mark.parametrize("size", [(90, 160), (160, 90), (120, 120), (20, 400), (400, 20)])
+def test_the_sheet_shows_the_cited_frames(size):
+    cited = list(range(20, 40))
+    answer = f"A man sits [{', '.join(map(str, cited))}]. He runs [80]. " + "A long end " * 40
+    sheet = draw_sheet(record_of(answer), coloured_frames(*size))
+    assert sheet.width == 1280 and sheet.height < 3000
+    assert frames_on(sheet) == [*evenly_chosen(cited, 12), 80]
+
+
+def test_the_sheet_of_other_answers():
+    frames = coloured_frames(90, 160)
+    assert frames_on(draw_sheet(record_of("[10, 11, 40].", task="video"), frames)) == [10, 11, 40]
+    text = draw_sheet(record_of("A man sits. " + "x" * 500, task="text"), frames)
+    assert frames_on(text) == evenly_chosen(range(100), 12)
+    runaway = " ".join(f"A man sits [{frame:02d}]." for frame in range(100))
+    assert len(frames_on(draw_sheet(record_of(runaway), frames))) == 30
+    with pytest.raises(ValueError, match=r"clip\.mp4: expected 100 frames for the sheet, got 50"):
+        draw_sheet(record_of("A [01]."), frames[:50])
+
+
+def test_the_plot(tmp_path, monkeypatch):
+    before = "matplotlib.pyplot" in sys.modules
+    for number, record in enumerate(
+        [
+            record_of("A man sits [10, 11, 90]."),
+            record_of("A man sits.", task="text"),
+            record_of("A [05].", seconds=5000.0),
+            record_of("A [05].", frame_seconds=np.repeat(np.arange(10), 10)),
+        ]
+    ):
+        draw_importance(record, tmp_path / f"{number}.png")
+        image = np.asarray(Image.open(tmp_path / f"{number}.png").convert("RGB"))
+        assert image.shape[1] == 1200
+        assert ((image == (26, 95, 180)).all(axis=2).sum() > 500) == bool(record["frames"])
+    assert ("matplotlib.pyplot" in sys.modules) == before
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match="pip install matplotlib"):
+        draw_importance(record, tmp_path / "none.png")
+
+
+def test_the_files_of_a_video(tmp_path):
+    source = write_source(tmp_path / "source.mp4", CONSTANT, sound=True)
+    video = read_video(source)
+    arguments = dict(
+        video=source,
+        duration_seconds=video.duration_seconds,
+        fps=video.fps,
+        frame_seconds=video.frame_seconds,
+    )
+    folder = tmp_path / "out" / "source"
+    record = record_of("A man sits [10, 11, 90].", **arguments)
+    paths = write_outputs(record, video.frames, source, folder)
+    assert [path.name for path in paths] == list(FILE_NAMES.values())
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILE_NAMES.values())
+    assert json.loads(paths[0].read_text(encoding="utf-8")) == record
+    spans = clip_spans(record)
+    check_browser_form(folder / "summary.mp4", sum(end - start for start, end in spans), sound=True)
+    # A text summary has no clip, and the one of the run before must not stay beside it.
+    record = record_of("A man sits.", task="text", **arguments)
+    assert [path.name for path in write_outputs(record, video.frames, source, folder, ("clip", "json"))] == [
+        "summary.json"
+    ]
+    assert not (folder / "summary.mp4").exists()
+    with pytest.raises(ValueError, match="formats must be of json, sheet, plot, clip, got gif"):
+        write_outputs(record, video.frames, source, folder, ("gif",))
+
+
+@pytest.mark.skipif(not VIDEOS.exists(), reason="../shared is not here")
+@pytest.mark.parametrize(
+    "name",
+    ["landscape_15fps_14s.mp4", "landscape_15fps_18s.mp4", "old_avi_30fps_7s.avi", "portrait_30fps_15s.mp4"],
+)
+def test_clips_of_real_videos(tmp_path, name):
+    video = read_video(VIDEOS / name)
+    record = record_of(
+        "A [05, 06]. B [50, 51]. C [98, 99].",
+        duration_seconds=video.duration_seconds,
+        frame_seconds=video.frame_seconds,
+    )
+    spans = clip_spans(record)
+    clip = cut_clip(VIDEOS / name, spans, tmp_path / "clip.mp4")
+    check_browser_form(clip, sum(end - start for start, end in spans), sound="portrait" in name)
+    source = pictures_of(VIDEOS / name, spans)
+    shown = pictures_of(clip)
+    assert len(shown) == len(source)
+    for (_, expected), (_, image) in zip(source, shown, strict=True):
+        assert image.shape == expected.shape
+        assert np.abs(image.astype(int) - expected).mean() < 6

@@ -1,0 +1,112 @@
+"""register() adds the video type, and leaves LLaVA's own behaviour as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from llava_v2xum.model.plugin import CONVERSATION, register
+
+pytestmark = [pytest.mark.pinned, pytest.mark.every_python]
+
+ROOT = Path(__file__).parents[2]
+
+# run in a process of its own, where nothing has registered yet
+BEFORE_AND_AFTER = """
+import inspect, sys, torch, weights
+import llava.conversation, llava.model
+from llava.model import LlavaConfig, LlavaLlamaForCausalLM
+
+def picture():
+    exports = {name: value for name, value in vars(llava.model).items() if name.startswith("Llava")}
+    classes = [cls for cls in (LlavaConfig, *LlavaLlamaForCausalLM.__mro__) if cls.__module__.startswith("llava.")]
+    # beneath what renames one argument on the way in (compat.mend_cache_name)
+    methods = {cls: {name: inspect.unwrap(value) if callable(value) else value for name, value in vars(cls).items()}
+               for cls in classes}
+    templates = {name: (template, repr(template)) for name, template in llava.conversation.conv_templates.items()}
+    return exports, methods, templates, llava.conversation.default_conversation
+
+ids = torch.tensor([[1, 5, -200, 6, 7], [1, 8, 9, -200, 10]])
+images = weights.numbers(2, 3, 28, 28, name="images")
+model = weights.image_model()
+stock, before = model(ids, images=images).logits, picture()
+assert "llava_v2xum" not in sys.modules
+
+from llava_v2xum.model.plugin import register
+register()
+once = picture()
+register()
+assert picture() == once
+exports, methods, templates, default = once
+added = {"LlavaV2XumConfig", "LlavaV2XumForCausalLM"}
+assert set(exports) - set(before[0]) == added and set(templates) - set(before[2]) == {"v2xum"}
+assert {name: exports[name] for name in before[0]} == before[0]
+assert {name: templates[name] for name in before[2]} == before[2]
+assert methods == before[1] and default is before[3]
+
+assert torch.equal(model(ids, images=images).logits, stock)
+assert torch.equal(weights.image_model()(ids, images=images).logits, stock)
+ours = weights.video_model()
+assert torch.equal(ours(ids, images=images).logits, stock)
+assert torch.equal(ours(ids, images=list(images)).logits, model(ids, images=list(images)).logits)
+ours.bind_timeline(weights.tokenizer())
+assert torch.equal(ours.generate(ids, images=images, max_new_tokens=4, do_sample=False),
+                   model.generate(ids, images=images, max_new_tokens=4, do_sample=False)[:, -4:])
+"""
+
+
+def test_stock_llava_is_the_same_before_and_after():
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_AND_AFTER],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_transformers_know_the_model_type():
+    register()
+    config = AutoConfig.for_model(
+        "llava_v2xum", num_hidden_layers=1, num_attention_heads=1, hidden_size=8, vocab_size=16
+    )
+    assert config.num_frames == 100 and config.temporal_prompt_template == "[{:02d}]"
+    assert config.frame_feature == "patch_mean"
+    assert type(AutoModelForCausalLM.from_config(config)).__name__ == "LlavaV2XumForCausalLM"
+
+
+def test_the_conversation_is_vicunas():
+    from llava.conversation import conv_templates
+
+    register()
+    ours, vicuna = conv_templates[CONVERSATION].copy(), conv_templates["v1"].copy()
+    for template in (ours, vicuna):
+        template.append_message(template.roles[0], "hi")
+        template.append_message(template.roles[1], None)
+    assert ours.get_prompt() == vicuna.get_prompt()
+    assert ours.get_prompt().endswith("USER: hi ASSISTANT:")
+    assert ours.version == "v1"  # by which LLaVA's training code masks
+
+
+def test_the_timeline_is_saved_with_the_checkpoint(tmp_path):
+    import torch
+    import weights
+
+    register()
+    model = weights.video_model(8)
+    model.save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.model_type, config.num_frames) == ("llava_v2xum", 8)
+    assert config.temporal_prompt_ids == model.config.temporal_prompt_ids and len(config.temporal_prompt_ids) == 8
+    text = (tmp_path / "config.json").read_text()
+    for key in ("num_frames", "temporal_prompt_template", "temporal_prompt_ids", "frame_feature"):
+        assert f'"{key}"' in text
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids, features = torch.tensor([[1, -200, 5]]), weights.numbers(8, weights.CHANNELS)
+    assert torch.equal(again(ids, videos=[features]).logits, model(ids, videos=[features]).logits)
