@@ -175,6 +175,13 @@ def named_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return found
 
 
+def default_dtype(device: torch.device) -> torch.dtype:
+    """What a model or tower runs in on a device unless asked otherwise; see `load_pretrained`."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
 def some(names: list[str], limit: int = 8) -> str:
     """The first names of a list, for an error."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

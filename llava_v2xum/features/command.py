@@ -27,8 +27,7 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
     Raises:
         FileNotFoundError, ValueError: naming what cannot be loaded, or the argument.
     """
-    from ..model.checkpoint.load import default_dtype
-    from .checkpoint_files import named_dtype
+    from .checkpoint_files import default_dtype, named_dtype
 
     device = _device(args.device, rank)
     if device.type == "cuda":

@@ -135,9 +135,8 @@ def tower_of(model_path=None, vision_tower=None, device="cpu", dtype="auto", **_
     Raises:
         FileNotFoundError, ValueError: naming the file, as `load_pretrained`.
     """
-    from ...features.checkpoint_files import named_dtype
+    from ...features.checkpoint_files import default_dtype, named_dtype
     from ...features.settings import encoder_of_checkpoint
-    from ...model.checkpoint.load import default_dtype
 
     device = torch.device(device)
     encoder = encoder_of_checkpoint(model_path or DEMO_CHECKPOINT, vision_tower)

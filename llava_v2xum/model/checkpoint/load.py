@@ -15,7 +15,15 @@ from accelerate import init_empty_weights
 from torch import Tensor
 
 from ...features import CLIP_EMBEDDING, EmbeddingTower, FrameEncoder
-from ...features.checkpoint_files import named_dtype, plain_names, portable_config, read_tensors, some, weight_files
+from ...features.checkpoint_files import (
+    default_dtype,
+    named_dtype,
+    plain_names,
+    portable_config,
+    read_tensors,
+    some,
+    weight_files,
+)
 from ...features.checkpoint_layouts import Layout, find_layout, find_tower
 from ...features.clip_tower import load_clip_tower, quiet_loading
 from ..modeling import LlavaV2XumConfig, LlavaV2XumForCausalLM
@@ -114,13 +122,6 @@ def _choose_device(device: str | torch.device) -> torch.device:
             raise ValueError(f"device must be 'auto' or one that torch has here, got {device!r} ({reason})") from error
         return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """What a model or tower runs in on a device unless asked otherwise; see `load_pretrained`."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 def _config_of(layout: Layout) -> LlavaV2XumConfig:
