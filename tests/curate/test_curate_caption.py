@@ -13,7 +13,8 @@ import pytest
 
 from llava_v2xum.curate.stages import caption as caption_module
 from llava_v2xum.curate.stages.caption import CaptionStage
-from llava_v2xum.curate.stages.captioners import MOST_CHARACTERS, captioner_of, clean_caption
+from llava_v2xum.curate.stages.captioner import MOST_CHARACTERS, clean_caption
+from llava_v2xum.curate.stages.captioners import captioner_of
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stop
 from llava_v2xum.curate.store.store import Cost, Ledger, Store

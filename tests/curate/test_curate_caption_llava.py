@@ -15,7 +15,8 @@ import weights
 from PIL import Image
 
 from llava_v2xum.curate.stages.caption import CaptionStage
-from llava_v2xum.curate.stages.captioners import captioner_of, clean_caption
+from llava_v2xum.curate.stages.captioner import clean_caption
+from llava_v2xum.curate.stages.captioners import captioner_of
 from llava_v2xum.curate.stages.llava_captioner import LlavaCaptioner, sample_of
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.store.stage import Failed, Source, Stop

@@ -17,7 +17,7 @@ from ...evaluate.models.frames import Second, read_moments
 from ...media.video import VideoError
 from ..store.stage import Failed, NoResult, Rejected, Source, Stage, Stop, counted
 from ..store.store import Ledger
-from .captioners import Captioner
+from .captioner import Captioner
 from .prompts import Prompt
 
 

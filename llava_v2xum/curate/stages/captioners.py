@@ -1,61 +1,19 @@
-"""What describes frames, and which one a name stands for.
-
-Shapes: k frames, H and W pixels.
-"""
+"""Which captioner a name stands for."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..store.store import Cost
-from .prompts import CONTROL
+from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, MAX_SIDE, Captioner
 
 if TYPE_CHECKING:
     from ..endpoint.endpoint import Endpoint
 
 SHAPES = "shapes"  # the name of the captioner that ships with the package
 SHAPES_FOLDER = Path(__file__).parents[2] / "shapes" / "captioner"
-MAX_NEW_TOKENS = 256  # our choice: LLaVA-1.5's detailed descriptions have about 100 words, 130 tokens
-BATCH_SIZE = 16  # our choice: with 7B in 16 bits the rows' caches take 7 GB beside 14 GB of weights
-MAX_SIDE = 512  # pixels, our choice: hosted models look at one tile of so many, and LLaVA-1.5 itself at 336
-MOST_CHARACTERS = 4000  # our choice: what a server sends beyond was not asked for
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
-
-
-class Captioner(Protocol):
-    """Describes single frames. It may be pickled; what it loads, it loads at its first use. Threads may share it.
-
-    Attributes:
-        name: of the model, for people.
-        frames_at_once: k that one call is best given; what it gives back is stored at once.
-        in_flight: calls of one video that may be under way at the same time.
-    """
-
-    name: str
-    frames_at_once: int
-    in_flight: int
-
-    def settings(self) -> dict[str, Any]:
-        """What its captions depend on, as `Stage.settings`."""
-
-    def caption(self, frames: np.ndarray, prompt: str) -> tuple[list[str], Cost]:
-        """One caption for each frame, alone.
-
-        Args:
-            frames: uint8 [k, H, W, 3], RGB.
-            prompt: what is asked about each.
-
-        Returns:
-            k captions, each one line and possibly empty; and what they cost, a frame counting as a call.
-
-        Raises:
-            Rejected, Failed, Stop: as `Stage.work`.
-        """
 
 
 def captioner_of(
@@ -93,17 +51,3 @@ def captioner_of(
     if not name or (not path.is_dir() and (path.exists() or not _HUB_NAME.fullmatch(name))):
         raise ValueError(f"expected {SHAPES!r}, a LLaVA-1.5 checkpoint's folder or its hub name, got {name!r}")
     return LlavaCaptioner(path if path.is_dir() else name, device, dtype, batch_size, max_new_tokens)
-
-
-def clean_caption(text: str, finished: bool = True) -> str:
-    """What a model wrote, as one line of printable text, "" where nothing is left.
-
-    Args:
-        finished: False if it was cut off: then it ends with its last whole sentence, if it has one.
-    """
-    text = " ".join(text.encode(errors="replace").decode().split())  # half a surrogate pair cannot be stored
-    text = CONTROL.sub("", text)
-    if len(text) > MOST_CHARACTERS:
-        text, finished = text[:MOST_CHARACTERS], False
-    ends = [] if finished else [match.end() for match in _SENTENCE_END.finditer(text)]
-    return (text[: ends[-1]] if ends else text).strip()

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..store.stage import Failed, Stop
 from ..store.store import Cost
-from .captioners import BATCH_SIZE, MAX_NEW_TOKENS, clean_caption
+from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, clean_caption
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..endpoint.endpoint import Endpoint
 from ..store.stage import Failed, NoResult, Rejected
 from ..store.store import Cost
-from .captioners import MAX_NEW_TOKENS, MAX_SIDE, clean_caption
+from .captioner import MAX_NEW_TOKENS, MAX_SIDE, clean_caption
 
 JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
 ATTEMPTS = 3  # our choice: answers for a frame, where they are empty

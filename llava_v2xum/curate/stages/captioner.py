@@ -1,0 +1,65 @@
+"""What a captioner is: what describes frames, how much of it is asked for, and how its words are taken.
+
+Shapes: k frames, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..store.store import Cost
+from .prompts import CONTROL
+
+MAX_NEW_TOKENS = 256  # our choice: LLaVA-1.5's detailed descriptions have about 100 words, 130 tokens
+BATCH_SIZE = 16  # our choice: with 7B in 16 bits the rows' caches take 7 GB beside 14 GB of weights
+MAX_SIDE = 512  # pixels, our choice: hosted models look at one tile of so many, and LLaVA-1.5 itself at 336
+MOST_CHARACTERS = 4000  # our choice: what a server sends beyond was not asked for
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
+
+
+class Captioner(Protocol):
+    """Describes single frames. It may be pickled; what it loads, it loads at its first use. Threads may share it.
+
+    Attributes:
+        name: of the model, for people.
+        frames_at_once: k that one call is best given; what it gives back is stored at once.
+        in_flight: calls of one video that may be under way at the same time.
+    """
+
+    name: str
+    frames_at_once: int
+    in_flight: int
+
+    def settings(self) -> dict[str, Any]:
+        """What its captions depend on, as `Stage.settings`."""
+
+    def caption(self, frames: np.ndarray, prompt: str) -> tuple[list[str], Cost]:
+        """One caption for each frame, alone.
+
+        Args:
+            frames: uint8 [k, H, W, 3], RGB.
+            prompt: what is asked about each.
+
+        Returns:
+            k captions, each one line and possibly empty; and what they cost, a frame counting as a call.
+
+        Raises:
+            Rejected, Failed, Stop: as `Stage.work`.
+        """
+
+
+def clean_caption(text: str, finished: bool = True) -> str:
+    """What a model wrote, as one line of printable text, "" where nothing is left.
+
+    Args:
+        finished: False if it was cut off: then it ends with its last whole sentence, if it has one.
+    """
+    text = " ".join(text.encode(errors="replace").decode().split())  # half a surrogate pair cannot be stored
+    text = CONTROL.sub("", text)
+    if len(text) > MOST_CHARACTERS:
+        text, finished = text[:MOST_CHARACTERS], False
+    ends = [] if finished else [match.end() for match in _SENTENCE_END.finditer(text)]
+    return (text[: ends[-1]] if ends else text).strip()
