@@ -173,6 +173,6 @@ def read_arguments(program: str, arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     import llava_v2xum.train.launch
 
-    llava_v2xum.train.launch.check_arguments = lambda arguments: None  # it asks for files
+    llava_v2xum.train.flags.check_arguments = lambda arguments: None  # it asks for files
     for given in json.loads(Path(sys.argv[1]).read_text()):
         print(json.dumps([given, read_arguments(given[0], given[1:])]), flush=True)

@@ -29,7 +29,7 @@ from ..model.compat import (
     own_precision,
     without_partitioning,
 )
-from .launch import UsageError, as_arguments, check_arguments, given_values
+from .flags import UsageError, as_arguments, check_arguments, given_values
 
 mend_llava()
 import llava.train.llava_trainer as llava_trainer  # noqa: E402  (only importable after the mend)

@@ -157,7 +157,7 @@ def test_a_pretrained_projector_is_the_one_that_is_trained(sources, tmp_path, ca
     "content, got", [({"model.mm_projector.weight": (32, 24)}, "weight"), ({"lm_head.weight": (2, 2)}, "a file")]
 )
 def test_a_projector_of_another_kind_is_refused(sources, tmp_path, content, got):
-    from llava_v2xum.train.launch import UsageError
+    from llava_v2xum.train.flags import UsageError
     from llava_v2xum.train.loop import train
 
     torch.save({name: torch.zeros(shape) for name, shape in content.items()}, tmp_path / "mm_projector.bin")
@@ -169,7 +169,7 @@ def test_a_projector_of_another_kind_is_refused(sources, tmp_path, content, got)
 def test_a_checkpoint_goes_on_as_it_was_made(sources, tmp_path):
     """Its projector's type, the tower's layer and how frames are padded are no flags' defaults."""
     from llava_v2xum import load_pretrained
-    from llava_v2xum.train.launch import UsageError
+    from llava_v2xum.train.flags import UsageError
     from llava_v2xum.train.loop import train
 
     made = {"mm_projector_type": "linear", "mm_vision_select_layer": -1, "image_aspect_ratio": "square"}
