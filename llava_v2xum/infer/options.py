@@ -11,7 +11,7 @@ from .. import __version__
 from ..core.command_line import Parser
 from ..core.tasks import ALL, TASKS
 from ..media.processes import MOST_WORKERS
-from .ray.summarizer import add_ray_options
+from .ray.cluster import RaySettings
 from .results import FILE_NAME, FILE_NAMES
 
 EXAMPLES = """examples:
@@ -103,6 +103,41 @@ def _add_speed(group) -> None:
     add("--compile", action="store_true", help="compile the decoder's passes first, and on CUDA record them as graphs: "
         "for many videos and a large model; takes some seconds for each of a few shapes")  # fmt: skip
     add("--draft-table", type=Path, metavar="FILE", help="keep what answers teach about the next ones from run to run")
+
+
+def add_ray_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and what goes with it; `settings_of` reads them."""
+    group = parser.add_argument_group(
+        "Ray (--engine ray)",
+        "Videos, checkpoints and --features must lie under the same paths on every machine of the cluster, and this "
+        "package must be installed there; only this machine writes to --output-dir. Summaries come in no fixed order.",
+    )
+    add = group.add_argument
+    add("--engine", choices=("process", "ray"), default="process",
+        help="this process, or a Ray Data pipeline, which takes the extra [ray] (%(default)s)")  # fmt: skip
+    add("--ray-address", metavar="ADDRESS", help="join the cluster there, such as auto or HOST:6379 (default: start "
+        "one on this machine)")  # fmt: skip
+    add("--ray-actors", type=int, metavar="N", help="processes with the model (default: what the GPUs hold, else 1)")
+    add("--ray-gpus", type=float, metavar="X", help="GPUs of each, at most 1; 0.5 lets two share one (default: 1 where "
+        "the cluster has any)")  # fmt: skip
+    add("--ray-encoders", type=int, default=1, metavar="N", help="processes with the vision tower; on GPUs they run "
+        "beside the models (%(default)s)")  # fmt: skip
+    add("--ray-readers", type=int, metavar="N", help="videos read at a time (default: one a CPU of the cluster)")
+
+
+def settings_of(args: argparse.Namespace) -> RaySettings:
+    """The settings that the options of `add_ray_options` ask for.
+
+    Raises:
+        ValueError: naming an option that is out of range.
+    """
+    for name in ("ray_actors", "ray_encoders", "ray_readers"):
+        number = getattr(args, name)
+        if number is not None and number < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {number}")
+    if args.ray_gpus is not None and not 0 < args.ray_gpus <= 1:
+        raise ValueError(f"--ray-gpus must be above 0 and at most 1, got {args.ray_gpus:g}")
+    return RaySettings(args.ray_address, args.ray_actors, args.ray_gpus, args.ray_encoders, args.ray_readers)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

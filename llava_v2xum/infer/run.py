@@ -117,7 +117,8 @@ class Run:
     def load(self):
         """The Summarizer that the arguments ask for."""
         if self.args.engine == "ray":
-            from .ray.summarizer import RaySummarizer, settings_of
+            from .options import settings_of
+            from .ray.summarizer import RaySummarizer
 
             args = self.args
             summarizer = RaySummarizer(settings_of(args), args.model_path, device=args.device, **loading_of(args))

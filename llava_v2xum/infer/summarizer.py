@@ -20,15 +20,14 @@ from ..media.reading import thumbnails
 from ..media.video import Video
 from ..model.checkpoint import load_pretrained
 from ..model.plugin import CONVERSATION
+from ..shapes import DEMO_CHECKPOINT
 from .drafting import NgramTable, drafter_for
 from .engine import Answer, Engine, EngineStats, Job
 from .video_summary import VideoSummary, model_name, record_of, versions
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["DEMO_CHECKPOINT", "Summarizer", "VideoSummary", "model_name", "record_of", "thumbnails", "versions"]
-
-DEMO_CHECKPOINT = Path(__file__).parents[1] / "shapes" / "checkpoint"
+__all__ = ["Summarizer", "VideoSummary", "model_name", "record_of", "thumbnails", "versions"]
 
 
 class Summarizer:

@@ -12,11 +12,13 @@ from .render import write_clip
 from .truth import answer_of, instruct_records, truth_record, videoxum_record
 from .world import COLORS, PLACES, SHAPES, Clip, Event, event_visible, make_clip, sentence_of, truth_frames
 
+DEMO_CHECKPOINT = Path(__file__).with_name("checkpoint")  # the demo, which knows only this world
 CLIP_FOLDER = Path(__file__).with_name("clip")  # a small CLIP of this world, for the evaluators
 
 __all__ = [
     "CLIP_FOLDER",
     "COLORS",
+    "DEMO_CHECKPOINT",
     "PLACES",
     "SHAPES",
     "Clip",

@@ -342,7 +342,7 @@ def free_port() -> str:
 
 def test_inference_takes_the_store_of_its_model(videos, tmp_path, monkeypatch):
     from llava_v2xum.infer.run import main as infer
-    from llava_v2xum.infer.summarizer import DEMO_CHECKPOINT
+    from llava_v2xum.shapes import DEMO_CHECKPOINT
 
     path, store = sorted(videos.iterdir())[0], tmp_path / "store"
     assert run(path, store, "--model-path", DEMO_CHECKPOINT, "--workers", 0, "--device", "cpu") == 0

@@ -21,11 +21,11 @@ from records import assert_same_records, records_in
 from llava_v2xum import Summarizer
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.infer.run import main
-from llava_v2xum.infer.summarizer import DEMO_CHECKPOINT, thumbnails
+from llava_v2xum.infer.summarizer import thumbnails
 from llava_v2xum.media.helper import Helper, HelperError
 from llava_v2xum.media.render import FILE_NAMES
 from llava_v2xum.media.video import VideoError
-from llava_v2xum.shapes import make_clip, truth_record, write_clip
+from llava_v2xum.shapes import DEMO_CHECKPOINT, make_clip, truth_record, write_clip
 
 RECORD_KEYS = (
     "video_id video duration_seconds fps num_frames task answer text sentences frames frame_seconds importance "

@@ -22,9 +22,10 @@ import pytest
 import torch
 
 from llava_v2xum.infer.engine import Job
+from llava_v2xum.infer.options import add_ray_options, settings_of
 from llava_v2xum.infer.ray.cluster import Layout, RaySettings, cluster
 from llava_v2xum.infer.ray.rows import Broken, Failed, Plan, Stage, StageError
-from llava_v2xum.infer.ray.summarizer import RaySummarizer, add_ray_options, settings_of
+from llava_v2xum.infer.ray.summarizer import RaySummarizer
 from llava_v2xum.infer.shared_engine import SharedEngine
 from llava_v2xum.media.video import VideoError
 

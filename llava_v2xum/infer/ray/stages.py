@@ -19,9 +19,10 @@ from ...core.tasks import ALL, TASKS, query_for
 from ...data.dataset import build_input_ids
 from ...features import FeatureFolder, FrameEncoder
 from ...features.video_features import ReadVideo, VideoFeatures
+from ...shapes import DEMO_CHECKPOINT
 from ..engine import Job
 from ..shared_engine import SharedEngine
-from ..summarizer import DEMO_CHECKPOINT, Summarizer, seed_of
+from ..summarizer import Summarizer, seed_of
 from ..video_summary import VideoSummary, record_of
 from .rows import Broken, Made, Plan, Stage, portable
 

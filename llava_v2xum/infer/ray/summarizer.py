@@ -9,7 +9,6 @@ module loads neither Ray nor torch.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import pickle
@@ -30,41 +29,6 @@ if TYPE_CHECKING:
     from .stages import Options
 
 logger = logging.getLogger(__name__)
-
-
-def add_ray_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--engine` and what goes with it; `settings_of` reads them."""
-    group = parser.add_argument_group(
-        "Ray (--engine ray)",
-        "Videos, checkpoints and --features must lie under the same paths on every machine of the cluster, and this "
-        "package must be installed there; only this machine writes to --output-dir. Summaries come in no fixed order.",
-    )
-    add = group.add_argument
-    add("--engine", choices=("process", "ray"), default="process",
-        help="this process, or a Ray Data pipeline, which takes the extra [ray] (%(default)s)")  # fmt: skip
-    add("--ray-address", metavar="ADDRESS", help="join the cluster there, such as auto or HOST:6379 (default: start "
-        "one on this machine)")  # fmt: skip
-    add("--ray-actors", type=int, metavar="N", help="processes with the model (default: what the GPUs hold, else 1)")
-    add("--ray-gpus", type=float, metavar="X", help="GPUs of each, at most 1; 0.5 lets two share one (default: 1 where "
-        "the cluster has any)")  # fmt: skip
-    add("--ray-encoders", type=int, default=1, metavar="N", help="processes with the vision tower; on GPUs they run "
-        "beside the models (%(default)s)")  # fmt: skip
-    add("--ray-readers", type=int, metavar="N", help="videos read at a time (default: one a CPU of the cluster)")
-
-
-def settings_of(args: argparse.Namespace) -> RaySettings:
-    """The settings that the options of `add_ray_options` ask for.
-
-    Raises:
-        ValueError: naming an option that is out of range.
-    """
-    for name in ("ray_actors", "ray_encoders", "ray_readers"):
-        number = getattr(args, name)
-        if number is not None and number < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {number}")
-    if args.ray_gpus is not None and not 0 < args.ray_gpus <= 1:
-        raise ValueError(f"--ray-gpus must be above 0 and at most 1, got {args.ray_gpus:g}")
-    return RaySettings(args.ray_address, args.ray_actors, args.ray_gpus, args.ray_encoders, args.ray_readers)
 
 
 class RaySummarizer:
@@ -185,7 +149,7 @@ def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
     """What all stages need to know; only the tower is loaded for it."""
     from ...features import FeatureFolder
     from ...features.checkpoint_files import CONFIG, read_json
-    from ..summarizer import DEMO_CHECKPOINT
+    from ...shapes import DEMO_CHECKPOINT
     from ..video_summary import model_name
     from .rows import Plan
     from .stages import tower_of
