@@ -20,7 +20,7 @@ _HOMES = {
     "load_pretrained": "model.checkpoint",
     "parse_answer": "core.summary",
     "read_video": "media.video",
-    "register": "model.plugin",
+    "register": "train.hooks",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -12,6 +12,7 @@ INSTRUCTIONS = {
 
 TASKS = tuple(INSTRUCTIONS)
 ALL = "all"  # the three of one video, which share its reading, its features and the decoder's work on them
+CONVERSATION = "v2xum"  # the conversation template: Vicuna's, as the released model uses
 
 
 def query_for(task: str, separator: str = "\n ") -> str:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..core.tasks import ALL, TASKS, query_for
+from ..core.tasks import ALL, CONVERSATION, TASKS, query_for
 from ..data.dataset import build_input_ids
 from ..features import FeatureFolder, FrameEncoder
 from ..features.video_features import ReadVideo, VideoFeatures
@@ -19,7 +19,6 @@ from ..media.read_ahead import Line, Ticket, in_turn
 from ..media.reading import thumbnails
 from ..media.video import Video
 from ..model.checkpoint import load_pretrained
-from ..model.plugin import CONVERSATION
 from ..shapes import DEMO_CHECKPOINT
 from .drafting import NgramTable, drafter_for
 from .engine import Answer, Engine, EngineStats, Job

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import llava.model
 import torch
 from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM
+from llava.model.llava_arch import LlavaMetaForCausalLM
 from llava.model.multimodal_projector.builder import build_vision_projector
 from torch import LongTensor, Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ..core.timeline import Timeline, as_template
 from ..features import CLIP_EMBEDDING, embedding_tower
 from . import packing
+from .compat import mend_cache_name
 from .config import LlavaV2XumConfig
 from .placeholders import FRAMES_AT_ONCE, check_frames, is_pixels, keep_pace, one_item_per_place
-from .plugin import register
 
 
 class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
@@ -400,4 +402,10 @@ class _StartIds(LogitsProcessor):
         return scores
 
 
-register()  # as LLaVA's own model files do; see plugin.py for what it adds
+for model_class in LlavaMetaForCausalLM.__subclasses__():  # LLaVA's own, of which ours is made
+    mend_cache_name(model_class)
+
+# as LLaVA's own model files do
+AutoConfig.register(LlavaV2XumConfig.model_type, LlavaV2XumConfig, exist_ok=True)
+AutoModelForCausalLM.register(LlavaV2XumConfig, LlavaV2XumForCausalLM, exist_ok=True)
+llava.model.LlavaV2XumConfig, llava.model.LlavaV2XumForCausalLM = LlavaV2XumConfig, LlavaV2XumForCausalLM

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..core.tasks import VIDEO_TOKEN
-from .tokens import as_inference_asks
+from . import tokens  # its names may not be there yet
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +264,8 @@ class PackedDataset(Dataset):
 
     def _text_before(self, position: int) -> str | None:
         """What stands before the first placeholder, or None if there is none in the first turn."""
-        before, token, _ = as_inference_asks(self.dataset.entries[position].turns[0]["value"]).partition(VIDEO_TOKEN)
+        asked = tokens.as_inference_asks(self.dataset.entries[position].turns[0]["value"])
+        before, token, _ = asked.partition(VIDEO_TOKEN)
         return before if token else None
 
     def _key(self, position: int) -> Hashable:

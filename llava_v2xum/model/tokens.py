@@ -14,8 +14,12 @@ from llava.conversation import Conversation, SeparatorStyle, conv_templates
 from llava.mm_utils import tokenizer_image_token
 from torch import LongTensor
 
-from ..core.tasks import VIDEO_TOKEN
+from ..core.tasks import CONVERSATION, VIDEO_TOKEN
 from .compat import mend_tokenizer
+
+if CONVERSATION not in conv_templates:
+    # its version stays "v1", from which LLaVA's training code knows how to mask a Vicuna conversation
+    conv_templates[CONVERSATION] = conv_templates["v1"].copy()
 
 _KEPT_PIECES = 1024  # more distinct instructions than the tasks have, few enough to stay small
 

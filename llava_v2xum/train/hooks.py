@@ -11,12 +11,24 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ..media.video import VIDEO_EXTENSIONS, read_video
+from ..model import plugin
 
 MODEL_TYPE = "llava_v2xum"
 OWN_FLAGS = ("--feature_folder", "--video_folder")  # arguments of training that LLaVA's own parser does not have
+
+
+def register() -> ModuleType:
+    """Teach LLaVA the video type (`model.plugin.register`): what the entry point `llava.plugins` calls.
+
+    Returns:
+        This module, which a LLaVA that took the patch of `patches/` asks for the functions below.
+    """
+    plugin.register()
+    return sys.modules[__name__]
 
 
 def around_load(stock: Callable) -> Callable:

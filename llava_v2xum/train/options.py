@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from ..core.command_line import Parser
+from ..core.tasks import CONVERSATION
 from ..features.kinds import DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN
-from ..model.plugin import CONVERSATION
 
 HELP_ALL = "--help-all"
 

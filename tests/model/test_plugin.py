@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from llava_v2xum.model.plugin import CONVERSATION, register
+from llava_v2xum.core.tasks import CONVERSATION
+from llava_v2xum.model.plugin import register
 
 pytestmark = [pytest.mark.pinned, pytest.mark.every_python]
 

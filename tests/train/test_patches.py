@@ -42,7 +42,7 @@ def fork(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fork")
     shutil.copytree(source, folder / "llava", ignore=shutil.ignore_patterns("__pycache__"))
     apply_patch(folder)
-    entry_points = {"plugin": "[llava.plugins]\nv2xum = llava_v2xum.model.plugin:register\n", "no_plugin": ""}
+    entry_points = {"plugin": "[llava.plugins]\nv2xum = llava_v2xum.train.hooks:register\n", "no_plugin": ""}
     for name, content in entry_points.items():  # as `pip install llava_v2xum` leaves it; it hides an installed one
         entry = folder / name / "llava_v2xum-0.dist-info"
         entry.mkdir(parents=True)
@@ -162,6 +162,12 @@ def test_the_cli_answers_on_an_image(fork, checkpoint, tmp_path):
     answer = model.generate(ids, images=pixels.half(), do_sample=False, max_new_tokens=6)[0]
     expected = tokenizer.decode(answer, skip_special_tokens=True).strip()
     assert expected and f"USER: ASSISTANT: {expected}" in said
+
+
+@pytest.mark.parametrize("first", ["data.entries", "model.modeling", "model.tokens", "train.hooks"])
+def test_the_plugin_is_found_whichever_of_its_modules_comes_first(fork, first):
+    """Each imports LLaVA, which asks for the plugin while that module is at its imports."""
+    python(fork, "-c", DISCOVERED.format(first=f"llava_v2xum.{first}", fork=str(fork)))
 
 
 def test_the_loader_and_the_cli_on_a_video(fork, checkpoint, tmp_path):
