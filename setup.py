@@ -55,5 +55,8 @@ setup(
         "quality": ["language-tool-python>=2.8"],
         "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
     },
-    entry_points={"llava.plugins": ["v2xum = llava_v2xum.train.hooks:register"]},
+    entry_points={
+        "console_scripts": ["v2xum = llava_v2xum.__main__:main"],
+        "llava.plugins": ["v2xum = llava_v2xum.train.hooks:register"],
+    },
 )
