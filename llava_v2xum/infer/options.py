@@ -10,9 +10,10 @@ from typing import Any
 from .. import __version__
 from ..core.command_line import Parser
 from ..core.tasks import ALL, TASKS
+from ..media.output_files import FILE_NAMES
 from ..media.processes import MOST_WORKERS
 from .ray.cluster import RaySettings
-from .results import FILE_NAME, FILE_NAMES
+from .results import FILE_NAME
 
 EXAMPLES = """examples:
   python -m llava_v2xum.infer clip.mp4

@@ -15,16 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.atomic import replacing
+from ..media.output_files import FILE_NAMES
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "summaries.jsonl"
-FILE_NAMES = {  # by format, in a video's folder
-    "json": "summary.json",
-    "sheet": "keyframes.png",
-    "plot": "importance.png",
-    "clip": "summary.mp4",
-}
 _OF_RANK = re.compile(r"summaries\.rank\d+\.jsonl")
 _KEYS = ("video_id", "video", "task", "model", "frames")
 

@@ -12,7 +12,8 @@ import numpy as np
 from .. import __version__
 from ..core.summary import Summary, parse_answer
 from ..core.timeline import Timeline
-from ..media.render import FILE_NAMES, make_record, write_outputs
+from ..media.output_files import FILE_NAMES
+from ..media.render import make_record, write_outputs
 from ..media.video import Video
 
 

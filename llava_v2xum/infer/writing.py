@@ -14,7 +14,8 @@ import numpy as np
 
 from ..media.cut import ClipError
 from ..media.helper import Helper, HelperError
-from ..media.render import FILE_NAMES, write_outputs
+from ..media.output_files import FILE_NAMES
+from ..media.render import write_outputs
 from ..media.video import VideoError
 
 _DRAWN = {"sheet", "plot", "clip"}  # what costs more than sending it to another process

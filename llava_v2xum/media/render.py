@@ -12,9 +12,9 @@ import numpy as np
 
 from ..core.atomic import replacing
 from ..core.summary import Summary
-from ..infer.results import FILE_NAMES
 from .cut import ClipError, clip_spans, cut_clip, frame_spans
 from .figures import draw_importance, draw_sheet, frame_ranges, groups_of, time_label
+from .output_files import FILE_NAMES
 
 __all__ = [
     "FILE_NAMES",
