@@ -53,7 +53,7 @@ setup(
         "curate": ["bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.40", "scikit-learn>=1.3.2"],
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python>=2.8"],
-        "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
+        "test": ["hypothesis>=6.100", "import-linter>=2.7", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
     },
     entry_points={
         "console_scripts": ["v2xum = llava_v2xum.__main__:main"],

@@ -15,6 +15,7 @@ if [ "${1:-}" = --newest ]; then
     exec .venv-test/bin/python scripts/drift.py "$@"
 fi
 .venv-test/bin/ruff check .
+.venv-test/bin/lint-imports
 .venv-test/bin/python -m pytest "$@"
 
 marked() { # marked FOLDER MARKER ARGUMENT...: the tests that have the marker; a selection by arguments may have none
