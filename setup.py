@@ -31,7 +31,7 @@ setup(
         "matplotlib>=3.8",  # the importance plot
         "huggingface_hub>=0.20",
         "numpy>=1.26",
-        "open_clip_torch>=2.24",  # the released V2Xum-LLM's tower
+        "open_clip_torch>=3",  # the released V2Xum-LLM's tower
         "peft>=0.10",
         "pillow>=10.1",
         "protobuf>=4.25",  # transformers reads tokenizer.model with it
@@ -50,7 +50,7 @@ setup(
         "metrics": ["h5py>=3.10", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"],
         "bertscore": ["bert-score>=0.3.13"],
         # of the data pipeline: endpoints, similarity of captions, BERTScore, near duplicates
-        "curate": ["bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.40", "scikit-learn>=1.3.2"],
+        "curate": ["bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.45", "scikit-learn>=1.3.2"],
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python>=2.8"],
         "test": ["hypothesis>=6.100", "import-linter>=2.7", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
