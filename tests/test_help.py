@@ -15,7 +15,7 @@ from llava_v2xum.__main__ import COMMANDS
 from llava_v2xum.data.convert.command import build_parser as convert_parser
 from llava_v2xum.evaluate.__main__ import build_parser as evaluate_parser
 
-pytestmark = pytest.mark.pinned
+pytestmark = [pytest.mark.pinned, pytest.mark.every_python]
 
 ROOT = Path(__file__).resolve().parents[1]
 GUARD = 'if __name__ == "__main__":'
