@@ -25,22 +25,31 @@ def mend_llava() -> None:
         transformers.trainer.ALL_LAYERNORM_LAYERS = [torch.nn.LayerNorm, LlamaRMSNorm]
 
 
-def mend_cache_name(model_class: type) -> None:
-    """Let a model class of LLaVA's, which says `past_key_values`, run on transformers that say `cache`.
+def mend_calls(model_class: type) -> None:
+    """Let a model class of LLaVA's be called, and call upwards, as the installed transformers has it.
 
-    5.24 renamed the argument of every model's forward and of generation, and 5.40 takes the old name away. Calling it
-    again changes nothing, and neither does calling it under an older transformers.
+    5.24 renamed `past_key_values` to `cache` in every model's forward and in generation, and 5.40 takes the old name
+    away. From 4.38 to 5.3 generation hands every model `cache_position`, which LLaVA's forward does not take and
+    transformers' own works out where it is left out. Calling this again changes nothing.
 
     Args:
         model_class: such as `LlavaLlamaForCausalLM`, with transformers' class as its first base.
     """
     base, *others = model_class.__bases__
-    if "cache" not in inspect.signature(base.forward).parameters:
-        return
+    above = inspect.signature(base.forward).parameters
+    if "cache" in above:
+        model_class.__bases__ = (_class_below(base), *others)
+        model_class.forward = _renamed(model_class.forward)
+        model_class.prepare_inputs_for_generation = _renamed(model_class.prepare_inputs_for_generation)
+    elif "cache_position" in above and "cache_position" not in inspect.signature(model_class.forward).parameters:
+        if not hasattr(model_class.forward, "__wrapped__"):
+            model_class.forward = _without_cache_position(model_class.forward)
+
+
+def _class_below(base: type) -> type:
+    """A class between LLaVA's and transformers', which takes the calls that LLaVA's makes upwards."""
 
     class Below(base):
-        """Stands between LLaVA's class and transformers', and takes the calls that LLaVA's makes upwards."""
-
         def forward(self, *args, past_key_values=None, **kwargs):
             return super().forward(*args, cache=past_key_values, **kwargs)
 
@@ -48,12 +57,10 @@ def mend_cache_name(model_class: type) -> None:
             return super().prepare_inputs_for_generation(*args, cache=past_key_values, **kwargs)
 
     Below.__name__ = base.__name__
-    model_class.__bases__ = (Below, *others)
-    for name in ("forward", "prepare_inputs_for_generation"):
-        setattr(model_class, name, _called_with_cache(getattr(model_class, name)))
+    return Below
 
 
-def _called_with_cache(method: Callable) -> Callable:
+def _renamed(method: Callable) -> Callable:
     """A method of LLaVA's that takes `past_key_values`, as transformers 5.24 calls it."""
 
     @functools.wraps(method)
@@ -63,6 +70,14 @@ def _called_with_cache(method: Callable) -> Callable:
         return method(self, *args, **kwargs)
 
     return renamed
+
+
+def _without_cache_position(forward: Callable) -> Callable:
+    @functools.wraps(forward)
+    def called(self, *args, cache_position=None, **kwargs):
+        return forward(self, *args, **kwargs)
+
+    return called
 
 
 def mend_tokenizer(tokenizer) -> None:

@@ -25,7 +25,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from ..core.timeline import Timeline, as_template
 from ..features import CLIP_EMBEDDING, embedding_tower
 from . import packing
-from .compat import mend_cache_name
+from .compat import mend_calls
 from .config import LlavaV2XumConfig
 from .placeholders import FRAMES_AT_ONCE, check_frames, is_pixels, keep_pace, one_item_per_place
 
@@ -403,7 +403,7 @@ class _StartIds(LogitsProcessor):
 
 
 for model_class in LlavaMetaForCausalLM.__subclasses__():  # LLaVA's own, of which ours is made
-    mend_cache_name(model_class)
+    mend_calls(model_class)
 
 # as LLaVA's own model files do
 AutoConfig.register(LlavaV2XumConfig.model_type, LlavaV2XumConfig, exist_ok=True)

@@ -11,6 +11,7 @@ import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from llava_v2xum.core.tasks import CONVERSATION
+from llava_v2xum.model import compat
 from llava_v2xum.model.plugin import register
 
 pytestmark = [pytest.mark.pinned, pytest.mark.every_python]
@@ -26,7 +27,7 @@ from llava.model import LlavaConfig, LlavaLlamaForCausalLM
 def picture():
     exports = {name: value for name, value in vars(llava.model).items() if name.startswith("Llava")}
     classes = [cls for cls in (LlavaConfig, *LlavaLlamaForCausalLM.__mro__) if cls.__module__.startswith("llava.")]
-    # beneath what renames one argument on the way in (compat.mend_cache_name)
+    # beneath what renames one argument on the way in (compat.mend_calls)
     methods = {cls: {name: inspect.unwrap(value) if callable(value) else value for name, value in vars(cls).items()}
                for cls in classes}
     templates = {name: (template, repr(template)) for name, template in llava.conversation.conv_templates.items()}
@@ -111,3 +112,53 @@ def test_the_timeline_is_saved_with_the_checkpoint(tmp_path):
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     ids, features = torch.tensor([[1, -200, 5]]), weights.numbers(8, weights.CHANNELS)
     assert torch.equal(again(ids, videos=[features]).logits, model(ids, videos=[features]).logits)
+
+
+class OfTransformers:
+    """What a model class of LLaVA's is made of, in releases that CI does not install."""
+
+    def forward(self, ids, past_key_values=None, cache_position=None):
+        return ids, past_key_values, cache_position
+
+    def prepare_inputs_for_generation(self, ids, past_key_values=None, **kwargs):
+        return ids, past_key_values, kwargs
+
+
+class OfTransformersSince524(OfTransformers):
+    def forward(self, ids, cache=None):
+        return ids, cache
+
+    def prepare_inputs_for_generation(self, ids, cache=None, **kwargs):
+        return ids, cache, kwargs
+
+
+def llavas(base: type) -> type:
+    class OfLlava(base):
+        def forward(self, ids, past_key_values=None):
+            return super().forward(ids, past_key_values=past_key_values)
+
+        def prepare_inputs_for_generation(self, ids, past_key_values=None, **kwargs):
+            return super().prepare_inputs_for_generation(ids, past_key_values=past_key_values, **kwargs)
+
+    return OfLlava
+
+
+def test_generation_may_hand_in_what_llava_does_not_take():
+    made = llavas(OfTransformers)
+    compat.mend_calls(made)
+    once = made.forward
+    compat.mend_calls(made)
+    assert made.forward is once
+    assert made().forward(1, past_key_values=2, cache_position=3) == (1, 2, None)
+    assert made().prepare_inputs_for_generation(1, past_key_values=2, cache_position=3) == (1, 2, {"cache_position": 3})
+
+
+def test_the_cache_keeps_its_value_under_either_name():
+    made = llavas(OfTransformersSince524)
+    compat.mend_calls(made)
+    once = vars(made).copy(), made.__bases__
+    compat.mend_calls(made)
+    assert (vars(made).copy(), made.__bases__) == once
+    for name in ("cache", "past_key_values"):
+        assert made().forward(1, **{name: 2}) == (1, 2)
+        assert made().prepare_inputs_for_generation(1, **{name: 2}, use_cache=True) == (1, 2, {"use_cache": True})
