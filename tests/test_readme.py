@@ -14,8 +14,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ PLACES = ("README.md", "scripts/**/*.md", "patches/*.md")
 FILES = [path.relative_to(ROOT).as_posix() for name in PLACES for path in sorted(ROOT.glob(name))]
 BLOCKS = [block for file in FILES for block in read_blocks(file, (ROOT / file).read_text(encoding="utf-8"))]
 QUICK = re.compile(r"python -m llava_v2xum\.(infer|shapes|convert|evaluate) ")
-CLIPS = 6
+RUNS = "test_the_code_runs_as_printed"
+CLIPS = 4
 DEMO_CLIP = "llava_v2xum/shapes/clips/demo.mp4"
 DEMO_NOTE = "note: this demo checkpoint knows only rendered moving shapes; for real videos give --model-path\n"
 
@@ -49,9 +51,22 @@ def rendered(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world_of(rendered, tmp_path_factory) -> Callable[[str], Path]:
-    """A file's name -> the folder where its code is run."""
-    return cache(lambda file: make_world(tmp_path_factory.mktemp("world"), rendered))
+def outcomes(request, rendered, tmp_path_factory) -> Iterator[dict[Block, Future]]:
+    """Each chosen block's run: two files at a time (most commands keep one core busy), a file's blocks in turn."""
+    chosen = [item.callspec.params["block"] for item in request.session.items if item.name.startswith(f"{RUNS}[")]
+    futures = {block: Future() for block in chosen}
+
+    def run_file(blocks: list[Block], world: Path) -> None:
+        for block in blocks:
+            try:
+                futures[block].set_result(run(block, world))
+            except BaseException as error:  # told by the block's test
+                futures[block].set_exception(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        for _, blocks in groupby(chosen, lambda block: block.file):
+            pool.submit(run_file, list(blocks), make_world(tmp_path_factory.mktemp("world"), rendered))
+        yield futures
 
 
 def make_world(world: Path, rendered: Path) -> Path:
@@ -64,8 +79,8 @@ def make_world(world: Path, rendered: Path) -> Path:
     (world / "data").mkdir()
     for name in ("train_videoxum", "val_videoxum", "test_videoxum"):
         shutil.copy(rendered / "videoxum.json", world / f"{name}.json")
-    for name in ("instruct_v2xum_train", "data/train", "data/test"):
-        shutil.copy(rendered / "instruct.json", world / f"{name}.json")
+    for name in ("instruct_v2xum_train.json", "data/train.json", "data/test.json", "answers.jsonl"):
+        shutil.copy(rendered / "instruct.json", world / name)
     checkpoint = ROOT / "llava_v2xum" / "shapes" / "checkpoint"
     for name in ("checkpoints/v2xum-7b", "vicuna"):
         (world / name).parent.mkdir(exist_ok=True)
@@ -83,8 +98,8 @@ def make_world(world: Path, rendered: Path) -> Path:
         if not block.not_run
     ],
 )
-def test_the_code_runs_as_printed(block, world_of):
-    run(block, world_of(block.file))
+def test_the_code_runs_as_printed(block, outcomes):
+    outcomes[block].result()
 
 
 def test_commands_that_are_not_run_have_arguments_that_their_programs_take(tmp_path):

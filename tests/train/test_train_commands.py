@@ -243,6 +243,10 @@ def test_flags_of_llavas_scripts_that_were_renamed_keep_working():
     assert mended_arguments(given, {"warmup_ratio", "evaluation_strategy"}) == given
     renamed = ["--warmup_steps", "0.03", "--eval_strategy=no", "--output-dir", "--warmup_steps=0.1", "warmup_ratio"]
     assert mended_arguments(given, {"warmup_steps", "eval_strategy"}) == renamed
+    given = ["--gradient_checkpointing", "True"]
+    assert mended_arguments(given, {"gradient_checkpointing"}) == given
+    both = {"gradient_checkpointing", "activation_checkpointing"}  # the old name is taken, with a warning
+    assert mended_arguments(given, both) == ["--activation_checkpointing", "True"]
 
 
 @pytest.mark.skipif(not os.access("/bin/bash", os.X_OK), reason="no bash here")
