@@ -44,7 +44,9 @@ setup(
         "transformers>=4.37.2",
     ],
     extras_require={
-        "train": ["deepspeed>=0.14", "ninja>=1.11"],  # ninja builds DeepSpeed's operators
+        # the lowest DeepSpeed and bitsandbytes run on a GPU only: without one just their import was tried. ninja builds
+        # DeepSpeed's operators
+        "train": ["deepspeed>=0.14", "ninja>=1.11"],
         "qlora": ["bitsandbytes>=0.43"],
         # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
         "metrics": ["h5py>=3.10", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"],
