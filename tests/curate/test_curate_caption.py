@@ -173,7 +173,7 @@ def test_two_videos_at_a_time_keep_apart(source, store, expected, tmp_path):
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason="no ../shared/videos")
 def test_real_videos(store):
-    for path in sorted(VIDEOS.iterdir()):
+    for path in sorted(VIDEOS.glob("*.*")):
         found = CaptionStage(Fake(), PROMPT).work(
             Source(path.stem, path), {"select": {"sampled_frames": 6}}, ledger_of(store, path.stem)
         )

@@ -176,7 +176,7 @@ def test_samples_are_random_and_do_not_depend_on_order():
     assert set(choose([*names, "new"], 12)) - {"new"} <= set(chosen)
 
 
-@pytest.mark.parametrize("file", sorted(VIDEOS.glob("*")) or [None], ids=lambda file: file.name if file else "none")
+@pytest.mark.parametrize("file", sorted(VIDEOS.glob("*.*")) or [None], ids=lambda file: file.name if file else "none")
 def test_real_files_have_their_frames(file, tmp_path):
     if file is None:
         pytest.skip("no real videos here")

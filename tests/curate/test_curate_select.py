@@ -20,7 +20,7 @@ from llava_v2xum.curate.stages.select import SelectStage
 from llava_v2xum.curate.store.stage import Failed, Rejected, Source
 from llava_v2xum.shapes import write_clip
 
-REAL = sorted((Path(__file__).resolve().parents[3] / "shared" / "videos").glob("*"))
+REAL = sorted((Path(__file__).resolve().parents[3] / "shared" / "videos").glob("*.*"))
 STAGE = SelectStage(min_duration=1)
 
 
