@@ -26,7 +26,8 @@ from llava_v2xum.curate.store.stage import Stage, Stop
 from llava_v2xum.curate.store.store import Cost, Store
 from llava_v2xum.infer.ray.cluster import RaySettings, cluster, require_ray
 
-TESTS = str(Path(__file__).parent)
+HERE = Path(__file__).parent
+TESTS = (str(HERE), str(HERE.parent / "support"))  # where the workers find the modules of these tests
 
 
 class Killed(Letters):
@@ -92,7 +93,7 @@ def local_cluster():
     if ray.is_initialized():
         ray.shutdown()
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [TESTS, before]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*TESTS, before]))
     with cluster(ray, RaySettings(object_store_bytes=100 * 2**20)):
         yield
     if before is None:
