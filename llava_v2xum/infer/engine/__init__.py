@@ -1,4 +1,4 @@
-"""Greedy answers of many videos: drafts checked in one pass, prefixes shared, rows filled again as they finish.
+"""Answers of many videos: drafts checked in one pass, prefixes shared, rows filled again as they finish.
 
     jobs --> a free row (or several: one for each prompt of the video) --> passes --> answers, as they finish
 
