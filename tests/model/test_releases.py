@@ -55,7 +55,7 @@ def test_what_is_newer(told, monkeypatch, newest, is_told):
 def run(code: str) -> subprocess.CompletedProcess:
     """In a process of its own, under a transformers newer than the newest tested."""
     environment = {name: value for name, value in os.environ.items() if name not in ("LLAVA_V2XUM_TOLD_OF", "RANK")}
-    code = f"import sys\nfrom llava_v2xum import releases\nreleases.NEWEST_TESTED = '4.0'\n{code}"
+    code = f"import sys\nfrom llava_v2xum.model import releases\nreleases.NEWEST_TESTED = '4.0'\n{code}"
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
@@ -70,7 +70,7 @@ def test_a_run_goes_on_and_its_other_processes_are_silent():
     assert [line for line in made.stderr.splitlines() if "newer than" in line] == [LINE]
 
 
-@pytest.mark.parametrize("module", ["checkpoint", "arguments"])
+@pytest.mark.parametrize("module", ["model.checkpoint", "train.arguments"])
 def test_it_is_told_before_llava_is_imported(module):
     """To load and to train: the import may be what fails under a release that nobody has tried."""
     made = run(f"sys.modules['llava'] = None\nimport llava_v2xum.{module}")

@@ -13,6 +13,7 @@ import tiny
 import training_runs
 
 from llava_v2xum.train import launch
+from llava_v2xum.train.options import NEEDED
 
 pytestmark = pytest.mark.pinned
 
@@ -118,10 +119,10 @@ def flags_told(capsys) -> set[str]:
 def test_help_tells_the_flags_of_the_guide_and_of_the_commands(capsys):
     import runpy
 
-    named = {name for names in launch.NEEDED for name in names}
+    named = {name for names in NEEDED for name in names}
     for command in COMMANDS:
         named |= runpy.run_path(str(SCRIPTS / command), run_name="imported")["DEFAULTS"].keys()
-    for guide in (SCRIPTS / "README.md", SCRIPTS.parent / "README.md"):
+    for guide in (*SCRIPTS.rglob("*.md"), SCRIPTS.parent / "README.md"):
         named |= set(re.findall(r"--(\w+_\w+)", guide.read_text(encoding="utf-8")))
     assert named - flags_told(capsys) == {"num_gpus", "nproc_per_node"}  # DeepSpeed's and torchrun's
 
