@@ -18,8 +18,8 @@ from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM
 from llava.model.llava_arch import LlavaMetaForCausalLM
 from llava.model.multimodal_projector.builder import build_vision_projector
-from torch import LongTensor, Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ..core.timeline import Timeline, as_template
@@ -28,6 +28,7 @@ from . import packing
 from .compat import mend_calls
 from .config import LlavaV2XumConfig
 from .placeholders import FRAMES_AT_ONCE, check_frames, is_pixels, keep_pace, one_item_per_place
+from .start_ids import StartIds
 
 
 class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
@@ -344,7 +345,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         kwargs["images"] = self._media(inputs, kwargs.get("images"), videos, video_indices)
         side = getattr(self.config, "tokenizer_padding_side", "right")
         self.config.tokenizer_padding_side = "left"  # a row's next token must follow its last one
-        start = _StartIds()
+        start = StartIds()
         kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), start])
         try:
             output = super().generate(inputs, **kwargs)
@@ -384,22 +385,6 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if video_indices is not None and len(video_indices) != places:
             raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)
-
-
-class _StartIds(LogitsProcessor):
-    """Counts the ids that `generate` puts before the new ones when it was given embeddings; changes no logits.
-
-    4.37 puts one there (BOS), later releases none.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._is_first = True
-
-    def __call__(self, input_ids: LongTensor, scores: Tensor) -> Tensor:
-        if self._is_first:
-            self.count, self._is_first = input_ids.shape[1], False
-        return scores
 
 
 for model_class in LlavaMetaForCausalLM.__subclasses__():  # LLaVA's own, of which ours is made
