@@ -210,6 +210,7 @@ def test_another_video_of_the_same_name_in_a_later_run(clips, tmp_path, capsys):
         (["--draft-table", "none/table.json"], "--draft-table: no such folder: none"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--temperature", "-1"], "--temperature must not be negative"),
+        (["--compile", "--temperature", "0.5"], "--compile makes greedy passes"),
     ],
 )
 def test_bad_arguments(arguments, message, capsys):
