@@ -14,6 +14,7 @@ _HOMES = {
     "Summary": "core.summary",
     "Summarizer": "infer.summarizer",
     "Timeline": "core.timeline",
+    "V2XumError": "core.errors",
     "VideoError": "media.video",
     "build_input_ids": "data.dataset",
     "format_answer": "core.summary",

@@ -31,6 +31,7 @@ from typing import Any
 
 from .atomic import replacing
 from .checks import as_list, check_keys, check_text, is_number, json_lines
+from .errors import V2XumError
 from .keyshots import Keyshots
 from .summary import canonical_text
 
@@ -60,7 +61,7 @@ class Annotation:
     Lists are taken as well and kept as tuples.
 
     Raises:
-        ValueError: naming the field and what it holds, for what the schema does not allow.
+        V2XumError: naming the field and what it holds, for what the schema does not allow.
     """
 
     video_id: str
@@ -81,19 +82,19 @@ class Annotation:
         keep = object.__setattr__
         if self.duration_seconds is not None:
             if not is_number(self.duration_seconds) or self.duration_seconds <= 0:
-                raise ValueError(f"duration_seconds must be a positive number, got {self.duration_seconds!r}")
+                raise V2XumError(f"duration_seconds must be a positive number, got {self.duration_seconds!r}")
             keep(self, "duration_seconds", float(self.duration_seconds))
         elif self.keyshots is None:
-            raise ValueError("duration_seconds may be null only where there are keyshots")
+            raise V2XumError("duration_seconds may be null only where there are keyshots")
         sentences = enumerate(as_list("sentences", self.sentences))
         keep(self, "sentences", tuple(self._checked(number, one) for number, one in sentences))
         keep(self, "key_spans", _checked_annotators("key_spans", self.key_spans, self.duration_seconds))
         self._check_selections()
         if not self.sentences and not self.key_spans and not self.selections and self.keyshots is None:
-            raise ValueError("expected sentences, key_spans, selections or keyshots, got none of them")
+            raise V2XumError("expected sentences, key_spans, selections or keyshots, got none of them")
         counts = sorted(self._annotator_counts() - {0})
         if len(counts) > 1:
-            raise ValueError(f"every list of annotators must have the same length, got {counts}")
+            raise V2XumError(f"every list of annotators must have the same length, got {counts}")
 
     @property
     def annotators(self) -> int:
@@ -111,7 +112,7 @@ class Annotation:
         """Read a JSON object of the module's schema.
 
         Raises:
-            ValueError: naming the key, for what is missing, unknown or not allowed.
+            V2XumError: naming the key, for what is missing, unknown or not allowed.
         """
         check_keys(record, _names(cls), ("video_id", "duration_seconds", "source"))
         sentences = as_list("sentences", record.get("sentences", []))
@@ -131,7 +132,7 @@ class Annotation:
         name = f"sentence {number}"
         check_text(f"{name}: text", sentence.text)
         if not canonical_text(sentence.text):
-            raise ValueError(f"{name}: text holds no words: {sentence.text!r}")
+            raise V2XumError(f"{name}: text holds no words: {sentence.text!r}")
         segment = sentence.segment
         if segment is not None:
             segment = _checked_span(f"{name}: segment", segment, self.duration_seconds)
@@ -141,16 +142,16 @@ class Annotation:
     def _check_selections(self) -> None:
         samples = self.sampled_frames
         if samples is not None and (type(samples) is not int or samples < 1):
-            raise ValueError(f"sampled_frames must be a positive integer or null, got {samples!r}")
+            raise V2XumError(f"sampled_frames must be a positive integer or null, got {samples!r}")
         if self.selections is None:
             return
         rows = [_one_hot(number, row) for number, row in enumerate(as_list("selections", self.selections))]
         for number, row in enumerate(rows):
             expected = len(rows[0]) if samples is None else samples
             if len(row) != expected:
-                raise ValueError(f"selections[{number}] must have {expected} samples, got {len(row)}")
+                raise V2XumError(f"selections[{number}] must have {expected} samples, got {len(row)}")
         if not rows:
-            raise ValueError("selections must have one row an annotator or be null, got []")
+            raise V2XumError("selections must have one row an annotator or be null, got []")
         object.__setattr__(self, "selections", tuple(rows))
 
 
@@ -173,7 +174,7 @@ def read_annotations(path: str | os.PathLike[str]) -> Iterator[Annotation]:
     """Read annotations one by one, checking each; blank lines are passed over.
 
     Raises:
-        ValueError: naming the file, line and video, for a line that the schema does not allow or a video_id that
+        V2XumError: naming the file, line and video, for a line that the schema does not allow or a video_id that
             came before.
         OSError: if the file cannot be read.
     """
@@ -182,10 +183,10 @@ def read_annotations(path: str | os.PathLike[str]) -> Iterator[Annotation]:
         try:
             annotation = Annotation.from_record(record)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise V2XumError(f"{where}: {error}") from error
         first = seen.setdefault(annotation.video_id, number)
         if first != number:
-            raise ValueError(f"{where}: line {first} annotates the same video")
+            raise V2XumError(f"{where}: line {first} annotates the same video")
         yield annotation
 
 
@@ -205,12 +206,12 @@ def _checked_annotators(name: str, annotators: Any, duration: float | None) -> t
 
 def _checked_span(name: str, span: Any, duration: float | None) -> Span:
     if not isinstance(span, (list, tuple)) or len(span) != 2 or not all(map(is_number, span)):
-        raise ValueError(f"{name} must be [start, end] in seconds, got {span!r}")
+        raise V2XumError(f"{name} must be [start, end] in seconds, got {span!r}")
     start, end = map(float, span)
     if duration is None:
-        raise ValueError(f"{name} is in seconds, and duration_seconds is null")
+        raise V2XumError(f"{name} is in seconds, and duration_seconds is null")
     if not 0 <= start <= end <= duration:
-        raise ValueError(
+        raise V2XumError(
             f"{name} must have 0 <= start <= end <= {duration} (the duration), got {[start, end]}"
         )
     return start, end
@@ -223,5 +224,5 @@ def _one_hot(number: int, row: Any) -> tuple[int, ...]:
     except TypeError:  # a list in the row
         wrong = {"a list or an object"}
     if wrong:
-        raise ValueError(f"selections[{number}] must hold 0 and 1 alone, got {sorted(map(str, wrong))[:3]}")
+        raise V2XumError(f"selections[{number}] must hold 0 and 1 alone, got {sorted(map(str, wrong))[:3]}")
     return tuple(map(int, row))

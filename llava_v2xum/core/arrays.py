@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import V2XumError
 from .extras import require
 from .readers import SourceError
 
@@ -43,11 +44,11 @@ def content_of(name: str, item: Any) -> Any:
     """What an HDF5 data set holds.
 
     Raises:
-        ValueError: if the item is a group.
+        V2XumError: if the item is a group.
         OSError: if it is damaged.
     """
     if not hasattr(item, "shape"):
-        raise ValueError(f"{name} must be a data set, got a group")
+        raise V2XumError(f"{name} must be a data set, got a group")
     return item[()]
 
 
@@ -60,18 +61,18 @@ def as_numbers(name: str, value: Any, dimensions: int) -> np.ndarray:
     """The value as an array of finite numbers with so many dimensions; fewer than two may have axes of length 1 more.
 
     Raises:
-        ValueError: if it is none.
+        V2XumError: if it is none.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold numbers, got {array.dtype}")
+        raise V2XumError(f"{name} must hold numbers, got {array.dtype}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must hold finite numbers, and {np.sum(~np.isfinite(array))} are not")
+        raise V2XumError(f"{name} must hold finite numbers, and {np.sum(~np.isfinite(array))} are not")
     if dimensions < 2:
         array = array.squeeze()
         array = array.reshape(1) if dimensions and not array.ndim else array
     if array.ndim != dimensions:
-        raise ValueError(f"{name} must have {dimensions} dimensions, got shape {np.shape(value)}")
+        raise V2XumError(f"{name} must have {dimensions} dimensions, got shape {np.shape(value)}")
     return array
 
 
@@ -79,11 +80,11 @@ def as_integer(name: str, value: Any) -> int:
     """The value, one whole number.
 
     Raises:
-        ValueError: if it is none.
+        V2XumError: if it is none.
     """
     number = as_numbers(name, value, 0).item()
     if number != int(number):
-        raise ValueError(f"{name} must be a whole number, got {number}")
+        raise V2XumError(f"{name} must be a whole number, got {number}")
     return int(number)
 
 
@@ -91,12 +92,12 @@ def as_integers(name: str, value: Any, dimensions: int) -> list:
     """The value, whole numbers in (nested) lists.
 
     Raises:
-        ValueError: if it holds others.
+        V2XumError: if it holds others.
     """
     array = as_numbers(name, value, dimensions)
     whole = array.astype(np.int64)
     if not np.array_equal(whole, array):
-        raise ValueError(f"{name} must hold whole numbers alone")
+        raise V2XumError(f"{name} must hold whole numbers alone")
     return whole.tolist()
 
 
@@ -104,9 +105,9 @@ def as_duration(name: str, value: Any) -> float:
     """The value, one number of seconds above 0.
 
     Raises:
-        ValueError: if it is none.
+        V2XumError: if it is none.
     """
     seconds = float(as_numbers(name, value, 0))
     if seconds <= 0:
-        raise ValueError(f"{name} must be a positive number of seconds, got {seconds}")
+        raise V2XumError(f"{name} must be a positive number of seconds, got {seconds}")
     return seconds

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import V2XumError
+
 
 def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
     """Read JSON lines; blank ones are passed over, and so is a byte order mark, which some editors write.
@@ -19,7 +21,7 @@ def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
         one; the value.
 
     Raises:
-        ValueError: naming the file and the line, if one is no JSON or not in UTF-8.
+        V2XumError: naming the file and the line, if one is no JSON or not in UTF-8.
         OSError: if the file cannot be read.
     """
     with open(path, "rb") as file:
@@ -31,7 +33,7 @@ def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
             try:
                 value = json.loads(line.decode())
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{where}: expected one JSON object a line, in UTF-8 ({error})") from error
+                raise V2XumError(f"{where}: expected one JSON object a line, in UTF-8 ({error})") from error
             if isinstance(value, dict) and "video_id" in value:
                 where += f": video {value['video_id']!r}"
             yield number, where, value
@@ -53,26 +55,26 @@ def check_keys(record: Any, known: Collection[str], required: Collection[str], w
     """Check that a value from JSON is an object with the required keys, and with none that is not known.
 
     Raises:
-        ValueError: beginning with `where`, naming the keys.
+        V2XumError: beginning with `where`, naming the keys.
     """
     if not isinstance(record, dict):
-        raise ValueError(f"{where}expected a JSON object, got {type(record).__name__}")
+        raise V2XumError(f"{where}expected a JSON object, got {type(record).__name__}")
     missing = [name for name in required if name not in record]
     if missing:
-        raise ValueError(f"{where}missing: {', '.join(missing)}")
+        raise V2XumError(f"{where}missing: {', '.join(missing)}")
     unknown = sorted(set(record) - set(known))
     if unknown:
-        raise ValueError(f"{where}unknown keys {', '.join(unknown)}; expected {', '.join(known)}")
+        raise V2XumError(f"{where}unknown keys {', '.join(unknown)}; expected {', '.join(known)}")
 
 
 def check_text(name: str, value: Any) -> None:
     """Check that a value is text with something in it, that can be written as UTF-8.
 
     Raises:
-        ValueError: if it is not.
+        V2XumError: if it is not.
     """
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be text that is not empty, got {value!r}")
+        raise V2XumError(f"{name} must be text that is not empty, got {value!r}")
     check_prose(name, value)
 
 
@@ -80,10 +82,10 @@ def check_prose(name: str, value: Any) -> None:
     """Check that a value is text, empty or not, that can be written as UTF-8.
 
     Raises:
-        ValueError: if it is not.
+        V2XumError: if it is not.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, got {value!r}")
+        raise V2XumError(f"{name} must be text, got {value!r}")
     check_unicode(name, value)
 
 
@@ -91,22 +93,22 @@ def check_unicode(name: str, value: str) -> None:
     """Check that text can be written as UTF-8.
 
     Raises:
-        ValueError: if it cannot: half a surrogate pair is no character.
+        V2XumError: if it cannot: half a surrogate pair is no character.
     """
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} is no valid Unicode: {value!r}") from error
+        raise V2XumError(f"{name} is no valid Unicode: {value!r}") from error
 
 
 def as_list(name: str, value: Any) -> Sequence[Any]:
     """The value, a list or tuple.
 
     Raises:
-        ValueError: if it is neither.
+        V2XumError: if it is neither.
     """
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} must be a list, got {value!r}")
+        raise V2XumError(f"{name} must be a list, got {value!r}")
     return value
 
 
@@ -114,12 +116,12 @@ def checked_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
     """The values, `count` finite numbers.
 
     Raises:
-        ValueError: if they are not.
+        V2XumError: if they are not.
     """
     values = as_list(name, values)
     if len(values) != count:
-        raise ValueError(f"{name} must have {count} numbers, got {len(values)}")
+        raise V2XumError(f"{name} must have {count} numbers, got {len(values)}")
     if not all(map(is_number, values)):
         wrong = next(value for value in values if not is_number(value))
-        raise ValueError(f"{name} must hold finite numbers alone, got {wrong!r}")
+        raise V2XumError(f"{name} must hold finite numbers alone, got {wrong!r}")
     return tuple(map(float, values))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from .errors import V2XumError
+
 
 class MissingExtra(ImportError):
     """A package of an extra is not installed; the message has the pip command."""
@@ -18,14 +20,14 @@ def check_device(device: str | None, extra: str) -> None:
         extra: as in `require`.
 
     Raises:
-        ValueError: naming it, and saying what torch says.
+        V2XumError: naming it, and saying what torch says.
         MissingExtra: if torch is not installed.
     """
     torch = require("torch", extra)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # an unknown name; no such GPU; built without GPUs
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise V2XumError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def require(module: str, extra: str) -> ModuleType:

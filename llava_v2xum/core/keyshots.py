@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from .checks import as_list, check_keys, check_text, checked_numbers, is_frame
+from .errors import V2XumError
 
 Run = tuple[int, int]
 Runs = tuple[Run, ...]
@@ -37,7 +38,7 @@ class Keyshots:
     Lists are taken as well and kept as tuples.
 
     Raises:
-        ValueError: naming the field and what it holds, for what the schema does not allow.
+        V2XumError: naming the field and what it holds, for what the schema does not allow.
     """
 
     n_frames: int
@@ -51,7 +52,7 @@ class Keyshots:
     def __post_init__(self) -> None:
         frames = self.n_frames
         if type(frames) is not int or not 0 < frames < 2**31:
-            raise ValueError(f"n_frames must be a positive integer, got {frames!r}")
+            raise V2XumError(f"n_frames must be a positive integer, got {frames!r}")
         keep = object.__setattr__
         keep(self, "picks", _checked_picks(self.picks, frames))
         samples = len(self.picks)
@@ -63,16 +64,16 @@ class Keyshots:
             rows = enumerate(as_list("scores", self.scores))
             keep(self, "scores", tuple(checked_numbers(f"scores[{n}]", row, samples) for n, row in rows))
             if not self.scores:
-                raise ValueError("scores must have one row an annotator or be null, got []")
+                raise V2XumError("scores must have one row an annotator or be null, got []")
         if self.mean_scores is not None:
             keep(self, "mean_scores", checked_numbers("mean_scores", self.mean_scores, samples))
         if self.video_name is not None:
             check_text("video_name", self.video_name)
         counts = {len(self.user_summaries), len(self.scores or ())} - {0}
         if len(counts) > 1:
-            raise ValueError(f"user_summaries and scores must have as many annotators, got {sorted(counts)}")
+            raise V2XumError(f"user_summaries and scores must have as many annotators, got {sorted(counts)}")
         if not counts and self.mean_scores is None:
-            raise ValueError("expected user_summaries, scores or mean_scores, got none of them")
+            raise V2XumError("expected user_summaries, scores or mean_scores, got none of them")
 
     @property
     def annotators(self) -> int:
@@ -101,13 +102,13 @@ class Keyshots:
         """Read a JSON object of the module's schema.
 
         Raises:
-            ValueError: naming the key, for what is missing, unknown or not allowed.
+            V2XumError: naming the key, for what is missing, unknown or not allowed.
         """
         check_keys(record, [field.name for field in fields(cls)], ("n_frames", "picks"), "keyshots: ")
         try:
             return cls(**record)
         except ValueError as error:
-            raise ValueError(f"keyshots: {error}") from error
+            raise V2XumError(f"keyshots: {error}") from error
 
 
 def runs_of(mask: Iterable[Any]) -> Runs:
@@ -121,9 +122,9 @@ def _checked_picks(picks: Any, n_frames: int) -> tuple[int, ...]:
     picks = tuple(as_list("picks", picks))
     if not picks or not all(is_frame(pick, n_frames) for pick in picks):
         wrong = next((pick for pick in picks if not is_frame(pick, n_frames)), [])
-        raise ValueError(f"picks must be frame numbers in 0..{n_frames - 1}, got {wrong!r}")
+        raise V2XumError(f"picks must be frame numbers in 0..{n_frames - 1}, got {wrong!r}")
     if any(later <= earlier for earlier, later in pairwise(picks)):
-        raise ValueError("picks must be ascending, each frame once")
+        raise V2XumError("picks must be ascending, each frame once")
     return picks
 
 
@@ -133,9 +134,9 @@ def _checked_runs(name: str, runs: Any, n_frames: int) -> Runs:
     for number, run in enumerate(as_list(name, runs)):
         pair = tuple(as_list(f"{name}[{number}]", run))
         if len(pair) != 2 or not all(is_frame(frame, n_frames) for frame in pair) or pair[0] > pair[1]:
-            raise ValueError(f"{name}[{number}] must be [first, last] frame in 0..{n_frames - 1}, got {list(pair)}")
+            raise V2XumError(f"{name}[{number}] must be [first, last] frame in 0..{n_frames - 1}, got {list(pair)}")
         if checked and pair[0] <= checked[-1][1]:
-            raise ValueError(f"{name}[{number}] begins at {pair[0]}, inside or before the one in front of it")
+            raise V2XumError(f"{name}[{number}] begins at {pair[0]}, inside or before the one in front of it")
         checked.append(pair)
     return tuple(checked)
 
@@ -143,9 +144,9 @@ def _checked_runs(name: str, runs: Any, n_frames: int) -> Runs:
 def _checked_segments(change_points: Any, n_frames: int) -> Runs:
     segments = _checked_runs("change_points", change_points, n_frames)
     if not segments:
-        raise ValueError("change_points must have one segment or more, or be null, got []")
+        raise V2XumError("change_points must have one segment or more, or be null, got []")
     starts = [0, *(end + 1 for _, end in segments)]
     for number, ((start, _), expected) in enumerate(zip(segments, starts)):
         if start != expected:
-            raise ValueError(f"change_points[{number}] must begin at frame {expected}, behind the last, got {start}")
+            raise V2XumError(f"change_points[{number}] must begin at frame {expected}, behind the last, got {start}")
     return segments

@@ -15,6 +15,7 @@ from typing import Any
 
 from .annotations import Annotation, Span
 from .checks import is_number
+from .errors import V2XumError
 
 _SHOWN_CHARACTERS = 80  # of an offending value, in a message
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
@@ -94,12 +95,12 @@ class Clip:
     `moved` counts the time stamps that were moved to an end; rounding errors are moved and not counted.
 
     Raises:
-        ValueError: if the duration is no positive number.
+        V2XumError: if the duration is no positive number.
     """
 
     def __init__(self, duration_seconds: Any, tolerance_seconds: float) -> None:
         if not is_number(duration_seconds) or duration_seconds <= 0:
-            raise ValueError(f"duration must be a positive number of seconds, got {duration_seconds!r}")
+            raise V2XumError(f"duration must be a positive number of seconds, got {duration_seconds!r}")
         self.duration_seconds = float(duration_seconds)
         self.tolerance_seconds = tolerance_seconds
         self.moved = 0
@@ -108,16 +109,16 @@ class Clip:
         """The moment, inside 0..duration.
 
         Raises:
-            ValueError: if it is no number, or lies outside by more than the tolerance.
+            V2XumError: if it is no number, or lies outside by more than the tolerance.
         """
         if not is_number(second):
-            raise ValueError(f"{name} must be a number of seconds, got {second!r}")
+            raise V2XumError(f"{name} must be a number of seconds, got {second!r}")
         inside = min(max(float(second), 0.0), self.duration_seconds)
         beyond = abs(second - inside)
         if beyond <= _ROUNDING_SECONDS:
             return inside
         if beyond > self.tolerance_seconds:
-            raise ValueError(
+            raise V2XumError(
                 f"{name} is {second} s, more than {self.tolerance_seconds:g} s outside the video "
                 f"(0 to {self.duration_seconds} s)"
             )
@@ -128,13 +129,13 @@ class Clip:
         """The span [start, end], inside 0..duration.
 
         Raises:
-            ValueError: as `second`, or if it is no pair or ends before it starts.
+            V2XumError: as `second`, or if it is no pair or ends before it starts.
         """
         if not isinstance(span, list) or len(span) != 2:
-            raise ValueError(f"{name} must be [start, end] in seconds, got {shown(span)}")
+            raise V2XumError(f"{name} must be [start, end] in seconds, got {shown(span)}")
         inside = self.second(f"{name}: start", span[0]), self.second(f"{name}: end", span[1])
         if span[1] < span[0]:
-            raise ValueError(f"{name} ends before it starts: {span}")
+            raise V2XumError(f"{name} ends before it starts: {span}")
         return inside
 
 
@@ -193,12 +194,12 @@ def checked_list(name: str, value: Any, length: int | None = None) -> list[Any]:
     """The value, a list that is not empty, of that length where one is given.
 
     Raises:
-        ValueError: if it is none.
+        V2XumError: if it is none.
     """
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{name} must be a list that is not empty, got {described(value)}")
+        raise V2XumError(f"{name} must be a list that is not empty, got {described(value)}")
     if length is not None and len(value) != length:
-        raise ValueError(f"{name} must have {length} items, got {len(value)}")
+        raise V2XumError(f"{name} must have {length} items, got {len(value)}")
     return value
 
 
@@ -206,13 +207,13 @@ def checked_object(value: Any, *keys: str) -> dict[str, Any]:
     """The value, a JSON object with the keys.
 
     Raises:
-        ValueError: if it is none, or naming the keys that it lacks.
+        V2XumError: if it is none, or naming the keys that it lacks.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, got {described(value)}")
+        raise V2XumError(f"expected a JSON object, got {described(value)}")
     missing = [key for key in keys if key not in value]
     if missing:
-        raise ValueError(f"missing: {', '.join(missing)}")
+        raise V2XumError(f"missing: {', '.join(missing)}")
     return value
 
 

@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from .errors import V2XumError
 from .tasks import TASKS
 from .timeline import DEFAULT_NUM_FRAMES, Timeline
 
@@ -128,12 +129,12 @@ def parse_answer(
             frame 0.
 
     Raises:
-        ValueError: if the task is not one of the three, or num_frames is not positive.
+        V2XumError: if the task is not one of the three, or num_frames is not positive.
     """
     if task is not None and task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)} or None, got {task!r}")
+        raise V2XumError(f"task must be one of {', '.join(TASKS)} or None, got {task!r}")
     if num_frames < 1:
-        raise ValueError(f"num_frames must be at least 1, got {num_frames}")
+        raise V2XumError(f"num_frames must be at least 1, got {num_frames}")
     digits = digits or max(_TIMELINE.digits, len(str(num_frames - 1)))
     problems: list[str] = []
     lists = list(_find_lists(text, num_frames, digits, problems))
@@ -160,13 +161,13 @@ def format_answer(summary: Summary, form: str = "after", timeline: Timeline = _T
         timeline: says how many digits an index has.
 
     Raises:
-        ValueError: if the form is neither, or a frame lies outside 0..N-1.
+        V2XumError: if the form is neither, or a frame lies outside 0..N-1.
     """
     if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+        raise V2XumError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     outside = [frame for frame in summary.frames if not 0 <= frame < timeline.num_frames]
     if outside:
-        raise ValueError(f"frames must lie in 0..{timeline.num_frames - 1}, got {outside}")
+        raise V2XumError(f"frames must lie in 0..{timeline.num_frames - 1}, got {outside}")
     if not summary.frames:
         texts = [sentence.text for sentence in summary.sentences]
         joined = " ".join(texts)

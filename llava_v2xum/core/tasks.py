@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .errors import V2XumError
+
 VIDEO_TOKEN = "<video>"
 
 INSTRUCTIONS = {
@@ -24,8 +26,8 @@ def query_for(task: str, separator: str = "\n ") -> str:
             a blank, Instruct-V2Xum's data a line break alone.
 
     Raises:
-        ValueError: if the task is none of the three.
+        V2XumError: if the task is none of the three.
     """
     if task not in INSTRUCTIONS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        raise V2XumError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     return f"{VIDEO_TOKEN}{separator}{INSTRUCTIONS[task]}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import V2XumError
+
 DEFAULT_NUM_FRAMES = 100  # paper, section 4
 DEFAULT_TEMPLATE = "[{:02d}]"  # released code; the paper's text also prints `00` and `[f00]`
 
@@ -26,7 +28,7 @@ class Timeline:
         template: a format string with one zero-padded integer field, such as `[{:02d}]`.
 
     Raises:
-        ValueError: if the template has no such field, or N needs more digits than it has.
+        V2XumError: if the template has no such field, or N needs more digits than it has.
     """
 
     num_frames: int = DEFAULT_NUM_FRAMES
@@ -35,7 +37,7 @@ class Timeline:
     def __post_init__(self) -> None:
         digits = self.digits
         if not 1 <= self.num_frames <= 10**digits:
-            raise ValueError(
+            raise V2XumError(
                 f"num_frames must be 1 to {10**digits} with the temporal prompt template {self.template!r} "
                 f"({digits} digits), got {self.num_frames}"
             )
@@ -45,7 +47,7 @@ class Timeline:
         """How many digits a temporal prompt has."""
         fields = _FIELD.findall(self.template)
         if len(fields) != 1 or not fields[0]:
-            raise ValueError(
+            raise V2XumError(
                 "a temporal prompt template must have exactly one zero-padded integer field, such as '[{:02d}]', "
                 f"got {self.template!r}"
             )
@@ -71,7 +73,7 @@ class Timeline:
             (released code: linspace over the frame numbers, cast to int).
         """
         if total_frames < 1:
-            raise ValueError(f"total_frames must be at least 1, got {total_frames}")
+            raise V2XumError(f"total_frames must be at least 1, got {total_frames}")
         return np.linspace(0, total_frames - 1, self.num_frames).astype(np.int64)
 
     def index_at(self, second: float, duration_seconds: float) -> int:
@@ -80,12 +82,12 @@ class Timeline:
         Source: released code, `LazySupervisedDataset`; Python's rounding (half to even).
 
         Raises:
-            ValueError: if the duration is not positive or the second lies outside 0..duration.
+            V2XumError: if the duration is not positive or the second lies outside 0..duration.
         """
         if duration_seconds <= 0:
-            raise ValueError(f"duration_seconds must be positive, got {duration_seconds}")
+            raise V2XumError(f"duration_seconds must be positive, got {duration_seconds}")
         if not 0 <= second <= duration_seconds:
-            raise ValueError(f"second must lie in 0..{duration_seconds} (the duration), got {second}")
+            raise V2XumError(f"second must lie in 0..{duration_seconds} (the duration), got {second}")
         return min(round(second / duration_seconds * self.num_frames), self.num_frames - 1)
 
 
@@ -93,13 +95,13 @@ def as_template(prompt: str) -> str:
     """A temporal prompt template, given as such or as the prompt of frame 0: `[f00]` -> `[f{:02d}]`.
 
     Raises:
-        ValueError: if it is neither.
+        V2XumError: if it is neither.
     """
     if "{" in prompt:
         return prompt
     template, runs = re.subn("0+", lambda zeros: f"{{:0{len(zeros[0])}d}}", prompt)
     if runs != 1:
-        raise ValueError(f"expected a temporal prompt template or the prompt of frame 0, as '[00]', got {prompt!r}")
+        raise V2XumError(f"expected a temporal prompt template or the prompt of frame 0, as '[00]', got {prompt!r}")
     return template
 
 
@@ -113,13 +115,13 @@ def temporal_prompt_ids(tokenizer, timeline: Timeline) -> list[list[int]]:
         N lists of k ids (k = 4 for `[00]` under the Vicuna tokenizer).
 
     Raises:
-        ValueError: if the prompts do not all give the same number of ids: the model places the k ids and the
+        V2XumError: if the prompts do not all give the same number of ids: the model places the k ids and the
             visual token of every frame in a fixed block.
     """
     ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in timeline.prompts()]
     for prompt, prompt_ids in zip(timeline.prompts(), ids):
         if len(prompt_ids) != len(ids[0]):
-            raise ValueError(
+            raise V2XumError(
                 f"every temporal prompt must give the same number of token ids: {timeline.prompt(0)!r} gives "
                 f"{len(ids[0])}, {prompt!r} gives {len(prompt_ids)} ({prompt_ids})"
             )

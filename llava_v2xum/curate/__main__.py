@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from ..core.errors import V2XumError
 from .options import parse_arguments
 
 if __name__ == "__main__":
@@ -74,7 +75,7 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
         try:
             run = Run(stages, store, _engine(args, budget), progress)
         except Stop as error:  # of a model that is not there, before anything has begun
-            raise ValueError(str(error)) from error
+            raise V2XumError(str(error)) from error
         with _interruptible(store, budget):
             curated = run.go(sources)
         return _end(args, sources, curated, progress)
@@ -112,13 +113,13 @@ def _engine(args: argparse.Namespace, budget: Budget) -> Engine:
 def _folder(path: Path) -> Iterator[None]:
     """The output folder, for this process alone."""
     if path.exists() and not path.is_dir():
-        raise ValueError(f"--out {path}: expected a folder, got a file")
+        raise V2XumError(f"--out {path}: expected a folder, got a file")
     path.mkdir(parents=True, exist_ok=True)
     with open(path / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"{path}: another run works in this folder: wait for its end, or give another") from error
+            raise V2XumError(f"{path}: another run works in this folder: wait for its end, or give another") from error
         yield
 
 

@@ -63,7 +63,7 @@ def write_data_set(folder: Path, sources: Sequence[Source], curated: Curated, ma
 
     Raises:
         RuntimeError: if a file that was written is not valid, which is a fault of this package.
-        ValueError, OSError: as `quality_before_after` raises; if a file cannot be written.
+        V2XumError, OSError: as `quality_before_after` raises; if a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / _UNFINISHED

@@ -28,7 +28,7 @@ def stages_of(args: argparse.Namespace, budget: Budget) -> list[Stage]:
         budget: of all endpoints.
 
     Raises:
-        ValueError: naming the file or the option, if a prompt or a model's name cannot be used.
+        V2XumError: naming the file or the option, if a prompt or a model's name cannot be used.
         OSError: if a prompt cannot be read.
     """
     makers = {"select": _select, "caption": _caption, "extract": _extract, "filter": _filter, "refine": _refine}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..core.errors import V2XumError
 from ..media.video import VideoError, find_videos
 from .store.stage import Source
 
@@ -19,7 +20,7 @@ def find_sources(paths: Iterable[str | os.PathLike[str]], lists: Iterable[str | 
             begin with # are passed over. A file of a list may be missing: it is told at the end, and ends nothing.
 
     Raises:
-        ValueError: naming the file and the line, if a path names no video, or two files have the same id.
+        V2XumError: naming the file and the line, if a path names no video, or two files have the same id.
         OSError: if a list cannot be read.
     """
     named = [("", path) for path in paths] + [place for file in lists for place in _lines(Path(file))]
@@ -28,15 +29,15 @@ def find_sources(paths: Iterable[str | os.PathLike[str]], lists: Iterable[str | 
         try:
             videos = [path] if where and not Path(path).is_dir() else find_videos([path])
         except VideoError as error:
-            raise ValueError(f"{where}{error}") from error
+            raise V2XumError(f"{where}{error}") from error
         found.update(dict.fromkeys(Path(os.path.abspath(video)) for video in videos))
     by_id: dict[str, Path] = {}
     for path in found:
         if os.fsencode(path) != str(path).encode(errors="replace"):
-            raise ValueError(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it")
+            raise V2XumError(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it")
         first = by_id.setdefault(path.stem, path)
         if first != path:
-            raise ValueError(f"{path}: {first} has the same id {path.stem!r}, and ids name the videos: rename one")
+            raise V2XumError(f"{path}: {first} has the same id {path.stem!r}, and ids name the videos: rename one")
     return [Source(video_id, by_id[video_id]) for video_id in sorted(by_id)]
 
 
@@ -45,9 +46,9 @@ def _lines(file: Path) -> list[tuple[str, str]]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: expected a list of paths in UTF-8 ({error})") from error
+        raise V2XumError(f"{file}: expected a list of paths in UTF-8 ({error})") from error
     kept = [(f"{file}:{number}: ", line.strip()) for number, line in enumerate(lines, 1)]
     kept = [(where, line) for where, line in kept if line and not line.startswith("#")]
     if not kept:
-        raise ValueError(f"{file}: expected one path a line, got none")
+        raise V2XumError(f"{file}: expected one path a line, got none")
     return kept

@@ -13,6 +13,7 @@ from llava.constants import IGNORE_INDEX
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..core.errors import V2XumError
 from ..features import FeatureFolder
 from ..model.packing import PackedDataset, check_attention
 from ..model.tokens import PieceCache, build_input_ids, tokenize_conversation
@@ -68,7 +69,7 @@ class VideoDataset(Dataset):
             in order; video_indices, int64 [T] for each, or None for one that is shown whole.
 
         Raises:
-            ValueError: naming the entry and the file, if a video's frames cannot be had.
+            V2XumError: naming the entry and the file, if a video's frames cannot be had.
         """
         input_ids, labels = self.text_of(position)
         videos, indices = self.videos_of(position)
@@ -80,7 +81,7 @@ class VideoDataset(Dataset):
         try:
             return tokenize_conversation(entry.turns, self.tokenizer, self.conversation)
         except ValueError as error:
-            raise ValueError(f"entry {entry.id}: {error}") from error
+            raise V2XumError(f"entry {entry.id}: {error}") from error
 
     def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor | None]]:
         """A sample's videos and the indexes of their frames; see `__getitem__`."""
@@ -88,7 +89,7 @@ class VideoDataset(Dataset):
         try:
             videos = [self.source.load(video, shown) for video, shown in zip(entry.videos, entry.frame_indices)]
         except ValueError as error:
-            raise ValueError(f"entry {entry.id}: {error}") from error
+            raise V2XumError(f"entry {entry.id}: {error}") from error
         return videos, [None if shown is None else torch.tensor(shown) for shown in entry.frame_indices]
 
 
@@ -137,12 +138,12 @@ def frame_source(data_args, model) -> FrameSource:
         model: with its timeline bound, and for videos its tower loaded.
 
     Raises:
-        ValueError: if neither folder was given or both, or the stored features are not what the model needs.
+        V2XumError: if neither folder was given or both, or the stored features are not what the model needs.
     """
     config = model.config
     if (data_args.feature_folder is None) == (data_args.video_folder is None):
         came = "neither" if data_args.feature_folder is None else "both"
-        raise ValueError(
+        raise V2XumError(
             "--feature_folder is needed, the folder of the videos' features, or --video_folder, that of the videos "
             f"themselves; {came} came"
         )
@@ -176,11 +177,11 @@ def make_data_module(
         train_dataset, eval_dataset (None) and data_collator.
 
     Raises:
-        ValueError: for missing flags and those that do not go together, files that cannot be read, and data that cannot
+        V2XumError: for missing flags and those that do not go together, files that cannot be read, and data that cannot
             be learnt from.
     """
     if not data_args.data_path:
-        raise ValueError("--data_path is needed: the instruction JSON, one file or several")
+        raise V2XumError("--data_path is needed: the instruction JSON, one file or several")
     config, pieces = model.config, PieceCache(tokenizer)
     if data_args.pack:
         check_attention(config)

@@ -17,6 +17,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from ..core.errors import V2XumError
 from ..core.tasks import VIDEO_TOKEN
 from ..core.timeline import Timeline
 from ..model.tokens import PieceCache, locate_answers
@@ -26,7 +27,7 @@ _FRAME_TOKEN = re.compile(r"<f\d+>")
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
 
 
-class EntryError(ValueError):
+class EntryError(V2XumError):
     """Why an entry cannot be learnt from.
 
     Args:
@@ -167,7 +168,7 @@ def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"expected a second and a duration, finite numbers, got {value!r}")
+        raise V2XumError(f"expected a second and a duration, finite numbers, got {value!r}")
     return value
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..core.errors import V2XumError
 from ..core.timeline import Timeline
 from ..features import FeatureFolder, FrameEncoder
 from ..media.video import VIDEO_EXTENSIONS, read_video
@@ -39,12 +40,12 @@ class StoredFeatures:
         shape: of a whole video's features (`LlavaV2XumConfig.feature_shape`).
 
     Raises:
-        ValueError: if there is no such folder.
+        V2XumError: if there is no such folder.
     """
 
     def __init__(self, folder: FeatureFolder, shape: tuple[int, ...]) -> None:
         if not folder.path.is_dir():
-            raise ValueError(f"--feature_folder: {folder.path}: no such folder")
+            raise V2XumError(f"--feature_folder: {folder.path}: no such folder")
         self.folder = folder
         self.shape = tuple(shape)
         self._stored = frozenset(folder.ids())
@@ -56,11 +57,11 @@ class StoredFeatures:
         """[T, C] or [T, m, C], as stored (float16).
 
         Raises:
-            ValueError: if the file is missing, damaged, or of another shape.
+            V2XumError: if the file is missing, damaged, or of another shape.
         """
         features = self.folder.load(video_id, self.shape)
         if features is None:  # there when training started
-            raise ValueError(f"no features of {video_id!r} in {self.folder.path}")
+            raise V2XumError(f"no features of {video_id!r} in {self.folder.path}")
         return torch.from_numpy(features if frame_indices is None else features[list(frame_indices)])
 
 
@@ -77,7 +78,7 @@ class VideoFiles:
         dtype: of the pixels; the tower's, which casts them to it anyway, and half the memory of float32.
 
     Raises:
-        ValueError: if the folder cannot be listed.
+        V2XumError: if the folder cannot be listed.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class VideoFiles:
         try:
             names = sorted(os.listdir(self.folder))
         except OSError as error:
-            raise ValueError(f"--video_folder: {folder}: the folder cannot be listed: {error.strerror}") from error
+            raise V2XumError(f"--video_folder: {folder}: the folder cannot be listed: {error.strerror}") from error
         for name in names:
             stem, extension = os.path.splitext(name)
             if extension.lower() in VIDEO_EXTENSIONS and not name.startswith("."):
@@ -113,12 +114,12 @@ class VideoFiles:
         """Pixels [T, 3, h, w].
 
         Raises:
-            ValueError: if there is no such video, or several.
-            VideoError: naming the file, if it is gone or cannot be decoded; it is a ValueError.
+            V2XumError: if there is no such video, or several.
+            VideoError: naming the file, if it is gone or cannot be decoded; it is a V2XumError.
         """
         problem = self.problem(video_id)
         if problem is not None:
-            raise ValueError(problem)
+            raise V2XumError(problem)
         frames = read_video(self.folder / self._files[video_id][0], self.timeline).frames
         if frame_indices is not None:
             frames = frames[list(frame_indices)]

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..core.atomic import replacing
+from ..core.errors import V2XumError
 from .entries import Entry, EntryChecker, EntryError
 
 logger = logging.getLogger(__name__)
@@ -45,16 +46,16 @@ def read_json(path: str | os.PathLike) -> list:
     """The list that an instruction JSON is.
 
     Raises:
-        ValueError: naming the file, if it cannot be read or is no such list.
+        V2XumError: naming the file, if it cannot be read or is no such list.
     """
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"--data_path: {path}: cannot be read: {error.strerror}") from error
+        raise V2XumError(f"--data_path: {path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{path}: expected JSON ({error})") from error
+        raise V2XumError(f"{path}: expected JSON ({error})") from error
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: expected a non-empty JSON list of entries")
+        raise V2XumError(f"{path}: expected a non-empty JSON list of entries")
     return entries
 
 
@@ -62,7 +63,7 @@ def check_entries(path: str, checker: EntryChecker, strict: bool = False) -> tup
     """A file's good entries in its order, and its bad ones.
 
     Raises:
-        ValueError: naming the file, if it is no instruction JSON; with `strict` for the first bad entry.
+        V2XumError: naming the file, if it is no instruction JSON; with `strict` for the first bad entry.
     """
     good, bad = [], []
     quiet = None if is_main_process() else True  # None: where the output is a terminal
@@ -73,7 +74,7 @@ def check_entries(path: str, checker: EntryChecker, strict: bool = False) -> tup
             entry_id = entry.get("id") if isinstance(entry, dict) else None
             rejection = Rejection(path, place, None if entry_id is None else str(entry_id), error.kind, str(error))
             if strict:
-                raise ValueError(f"{rejection} (--strict)") from error
+                raise V2XumError(f"{rejection} (--strict)") from error
             bad.append(rejection)
     return good, bad
 
@@ -106,7 +107,7 @@ def load_entries(
         output_dir: where `rejected.jsonl` goes, one line for each bad entry; only the first process writes it.
 
     Raises:
-        ValueError: for a file that is no instruction JSON, weights that do not fit, a bad entry if `strict`, and if
+        V2XumError: for a file that is no instruction JSON, weights that do not fit, a bad entry if `strict`, and if
             no entry is left.
     """
     weights = _check_weights(data_path, data_weights)
@@ -122,7 +123,7 @@ def load_entries(
         _report(rejections, output_dir)
     if not entries:
         first = f"; the first: {rejections[0]}" if rejections else ""
-        raise ValueError(f"no entry is left to learn from: {len(rejections)} are bad{first}")
+        raise V2XumError(f"no entry is left to learn from: {len(rejections)} are bad{first}")
     return entries
 
 
@@ -134,10 +135,10 @@ def is_main_process() -> bool:
 def _check_weights(data_path: Sequence[str], data_weights: Sequence[float] | None) -> Sequence[float]:
     weights = [1.0] * len(data_path) if data_weights is None else data_weights
     if len(weights) != len(data_path):
-        raise ValueError(f"--data_weights: expected one for each of {len(data_path)} files, got {len(weights)}")
+        raise V2XumError(f"--data_weights: expected one for each of {len(data_path)} files, got {len(weights)}")
     for path, weight in zip(data_path, weights):
         if not 0 <= weight < math.inf:
-            raise ValueError(f"--data_weights: expected numbers from 0, got {weight} for {path}")
+            raise V2XumError(f"--data_weights: expected numbers from 0, got {weight} for {path}")
     return weights
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.errors import V2XumError
+
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -59,16 +61,16 @@ def read_json(file: Path) -> dict:
     """A JSON object.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file.
+        FileNotFoundError, V2XumError: naming the file.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file}: expected JSON, got a file that is none ({error})") from error
+        raise V2XumError(f"{file}: expected JSON, got a file that is none ({error})") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected a JSON object, got a {type(content).__name__}")
+        raise V2XumError(f"{file}: expected a JSON object, got a {type(content).__name__}")
     return content
 
 
@@ -95,7 +97,7 @@ def read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a safetensors file or of a pickle (read with `weights_only`), on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file, if it is missing, damaged or holds anything but tensors.
+        FileNotFoundError, V2XumError: naming the file, if it is missing, damaged or holds anything but tensors.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
@@ -108,11 +110,11 @@ def read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
+        raise V2XumError(
             f"{file}: expected a file of tensors that torch can read, got a damaged one ({reason})"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise ValueError(f"{file}: expected a dictionary of tensors, got {_describe(content)}")
+        raise V2XumError(f"{file}: expected a dictionary of tensors, got {_describe(content)}")
     yield from content.items()
 
 
@@ -124,7 +126,7 @@ def _read_safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
             for name in tensors.keys():
                 yield name, tensors.get_tensor(name)
     except SafetensorError as error:
-        raise ValueError(f"{file}: expected a whole safetensors file, got a damaged one ({error})") from error
+        raise V2XumError(f"{file}: expected a whole safetensors file, got a damaged one ({error})") from error
 
 
 def _describe(content) -> str:
@@ -165,11 +167,11 @@ def named_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """A floating dtype, or the one of that name.
 
     Raises:
-        ValueError: if there is none.
+        V2XumError: if there is none.
     """
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(
+        raise V2XumError(
             f"dtype must be 'auto', or a floating torch dtype or its name such as 'bfloat16', got {dtype!r}"
         )
     return found

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import V2XumError
 from . import CLIP_EMBEDDING
 from .checkpoint_files import (
     ADAPTER_CONFIG,
@@ -70,7 +71,7 @@ def find_layout(
     """The parts of the checkpoint at `model_path`; arguments as `load_pretrained`'s.
 
     Raises:
-        FileNotFoundError, ValueError: naming the folder or file and what was expected there.
+        FileNotFoundError, V2XumError: naming the folder or file and what was expected there.
     """
     folder = find_folder(model_path, "model_path")
     if not (folder / CONFIG).is_file() and not (folder / ADAPTER_CONFIG).is_file():
@@ -112,7 +113,7 @@ def _full_or_projector(folder: Path, model_base, projector: Path | None, tower: 
             f"{PROJECTOR} beside {CONFIG}, found none of them"
         )
     if model_base is None:
-        raise ValueError(f"{folder}: holds a projector alone ({PROJECTOR}): give model_base, the decoder it belongs to")
+        raise V2XumError(f"{folder}: holds a projector alone ({PROJECTOR}): give model_base, the decoder it belongs to")
     base = find_folder(model_base, "model_base")
     _check_is_base(base, (LLAMA, OURS, *LLAVA))
     return Layout(folder, config, config_file, base, None, (projector or own,), tower)
@@ -121,13 +122,13 @@ def _full_or_projector(folder: Path, model_base, projector: Path | None, tower: 
 def _check_model_type(config: dict, config_file: Path) -> None:
     model_type = config.get("model_type")
     if model_type in LLAVA and "text_config" in config:
-        raise ValueError(
+        raise V2XumError(
             f"{config_file}: expected LLaVA's own form of a checkpoint (such as liuhaotian/llava-v1.5-7b), got "
             "transformers' conversion of one (it has a text_config)"
         )
     if model_type not in (OURS, *LLAVA):
         hint = ", a plain decoder: give it as model_base, with an adapter or projector" if model_type == LLAMA else ""
-        raise ValueError(f"{config_file}: expected model_type {OURS}, {' or '.join(LLAVA)}, got {model_type!r}{hint}")
+        raise V2XumError(f"{config_file}: expected model_type {OURS}, {' or '.join(LLAVA)}, got {model_type!r}{hint}")
 
 
 def _base_of(folder: Path, model_base) -> Path:
@@ -142,7 +143,7 @@ def _base_of(folder: Path, model_base) -> Path:
 def _check_is_base(base: Path, model_types: tuple[str, ...]) -> dict:
     config = read_json(base / CONFIG)
     if config.get("model_type") not in model_types:
-        raise ValueError(
+        raise V2XumError(
             f"{base / CONFIG}: expected a decoder of model_type {' or '.join(model_types)}, "
             f"got {config.get('model_type')!r}"
         )
@@ -158,7 +159,7 @@ def _stage2_in(folder: Path) -> Path:
     adapters = sorted(path.parent for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if len(adapters) > 1:
         names = ", ".join(path.name for path in adapters)
-        raise ValueError(f"{folder}: holds several adapters ({names}): give one of these folders as model_path")
+        raise V2XumError(f"{folder}: holds several adapters ({names}): give one of these folders as model_path")
     if not adapters:
         raise FileNotFoundError(
             f"{folder}: expected a checkpoint ({CONFIG} or {ADAPTER_CONFIG}), or the parts of a released V2Xum-LLM (a "
@@ -177,7 +178,7 @@ def _released(folder: Path, base: Path, projector: Path | None, tower: str | Non
     shapes = inside or _projector_weights(projector)
     source = non_lora if inside else projector
     if not shapes:
-        raise ValueError(f"{source}: expected the projector's weights (model.mm_projector.weight, ...), got none")
+        raise V2XumError(f"{source}: expected the projector's weights (model.mm_projector.weight, ...), got none")
     config.update(_projector_fields(shapes, source), frame_feature=CLIP_EMBEDDING, use_mm_proj=True)
     beside = folder.parent / RELEASED_CLIP
     if tower is None and beside.is_file():
@@ -215,7 +216,7 @@ def _projector_fields(shapes: dict[str, list[int]], file: Path) -> dict:
     linears = sorted(int(match[1]) for match in map(_LINEAR_OF_MLP.fullmatch, shapes) if match)
     if linears and linears == list(range(0, 2 * len(linears), 2)) and len(shapes["0.weight"]) == 2:
         return {"mm_projector_type": f"mlp{len(linears)}x_gelu", "mm_hidden_size": shapes["0.weight"][1]}
-    raise ValueError(f"{file}: expected a projector of one Linear or an mlpNx_gelu, got {shapes}")
+    raise V2XumError(f"{file}: expected a projector of one Linear or an mlpNx_gelu, got {shapes}")
 
 
 def find_tower(value: str, layout: Layout) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..core.errors import V2XumError
 from .checkpoint_files import find_folder, read_tensors, some, weight_files
 
 
@@ -18,7 +19,7 @@ def load_clip_tower(tower, tuned: dict[str, Tensor] | None = None) -> None:
     names starts from random weights with only a warning.
 
     Raises:
-        FileNotFoundError, ValueError: naming the tower's folder.
+        FileNotFoundError, V2XumError: naming the tower's folder.
     """
     folder = find_folder(tower.vision_tower_name, "the vision tower")
     stored = dict(tower_weights(folder)) if not tuned else {}
@@ -29,11 +30,11 @@ def load_clip_tower(tower, tuned: dict[str, Tensor] | None = None) -> None:
             if not tower.is_loaded:  # LLaVA's would print that it is
                 tower.load_model()
         except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{folder}: expected a CLIP vision tower, got what cannot be loaded ({error})") from error
+            raise V2XumError(f"{folder}: expected a CLIP vision tower, got what cannot be loaded ({error})") from error
     names = {name: tower_name(name) for name in tower.vision_tower.state_dict() if not name.endswith("position_ids")}
     missing = sorted(name for name in names.values() if name not in stored)
     if missing:
-        raise ValueError(f"{folder}: expected all weights of the CLIP vision tower, got none for {some(missing)}")
+        raise V2XumError(f"{folder}: expected all weights of the CLIP vision tower, got none for {some(missing)}")
     tower.vision_tower.load_state_dict({name: stored[plain] for name, plain in names.items()}, strict=False)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES, Timeline
 from ..media.processes import Rank
 from ..media.video import VideoError, find_videos
@@ -25,7 +26,7 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
     """The encoder that the arguments ask for, on its device.
 
     Raises:
-        FileNotFoundError, ValueError: naming what cannot be loaded, or the argument.
+        FileNotFoundError, V2XumError: naming what cannot be loaded, or the argument.
     """
     from .checkpoint_files import default_dtype, named_dtype
 
@@ -53,7 +54,7 @@ def _device(name: str, rank: Rank) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"--device must be 'auto' or one that torch has here, got {name!r} ({reason})") from error
+        raise V2XumError(f"--device must be 'auto' or one that torch has here, got {name!r} ({reason})") from error
     return device
 
 
@@ -71,7 +72,7 @@ class Run:
         """All videos that the arguments name, in an order that every rank sees alike.
 
         Raises:
-            ValueError: if two of them have the same id; names both.
+            V2XumError: if two of them have the same id; names both.
         """
         found: dict[Path, None] = {}
         for path in self.args.videos:
@@ -84,7 +85,7 @@ class Run:
         for path in found:
             first = by_id.setdefault(path.stem, path)
             if first != path:
-                raise ValueError(f"{path}: {first} has the same id {path.stem!r}; give it another --out")
+                raise V2XumError(f"{path}: {first} has the same id {path.stem!r}; give it another --out")
         return list(found)
 
     def fail(self, path: Path, reason: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import V2XumError
 from .kinds import CLIP_EMBEDDING, FrameFeature
 
 SAMPLE = "tower_sample"
@@ -69,7 +70,7 @@ def sample_tower(tower, select_layer: int | None = None) -> list[float]:
         select_layer: as `describe` has it; None is the last one.
 
     Raises:
-        ValueError: if the tower is no CLIP ViT.
+        V2XumError: if the tower is no CLIP ViT.
     """
     clip = getattr(tower, "vision_tower", None) or tower.clip
     weights = dict(clip.named_parameters())
@@ -81,7 +82,7 @@ def sample_tower(tower, select_layer: int | None = None) -> list[float]:
         layers.get(used - 1),  # layer i gives hidden state i + 1; hidden state 0 has passed through none
     ]
     if chosen[0] is None or chosen[1] is None:
-        raise ValueError(f"expected a CLIP ViT with a class and a patch embedding, got {type(clip).__name__}")
+        raise V2XumError(f"expected a CLIP ViT with a class and a patch embedding, got {type(clip).__name__}")
     numbers = [number for name in chosen if name is not None for number in _spread(weights[name])]
     projection = _ending_in(weights, "visual_projection.weight")
     if projection is not None:

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.errors import V2XumError
+
 if TYPE_CHECKING:  # options name the kinds before torch is needed
     from torch import Tensor
 
@@ -29,7 +31,7 @@ class FrameFeature:
         tokens: m; more than one come from means over the cells of a square grid of patches, so a square number.
 
     Raises:
-        ValueError: for a kind that is not known, or tokens that the kind cannot give.
+        V2XumError: for a kind that is not known, or tokens that the kind cannot give.
     """
 
     kind: str = PATCH_MEAN
@@ -37,11 +39,11 @@ class FrameFeature:
 
     def __post_init__(self) -> None:
         if self.kind not in FRAME_FEATURES:
-            raise ValueError(f"frame_feature must be one of {FRAME_FEATURES}, got {self.kind!r}")
+            raise V2XumError(f"frame_feature must be one of {FRAME_FEATURES}, got {self.kind!r}")
         if self.tokens < 1 or math.isqrt(self.tokens) ** 2 != self.tokens:
-            raise ValueError(f"frame_tokens must be a square number such as 1, 4 or 9, got {self.tokens}")
+            raise V2XumError(f"frame_tokens must be a square number such as 1, 4 or 9, got {self.tokens}")
         if self.tokens > 1 and self.kind != PATCH_MEAN:
-            raise ValueError(f"only {PATCH_MEAN!r} gives more than one token a frame, got {self.kind!r}")
+            raise V2XumError(f"only {PATCH_MEAN!r} gives more than one token a frame, got {self.kind!r}")
 
     def shape(self, num_frames: int, width: int) -> tuple[int, ...]:
         """The shape of a video's features: (N, C), or (N, m, C) for more than one token a frame."""
@@ -73,7 +75,7 @@ def pool_patches(features: Tensor, tokens: int = 1) -> Tensor:
     Taken in float32. The grid's cells lie row by row, from the upper left.
 
     Raises:
-        ValueError: if the patches of the tower form no grid of that many cells.
+        V2XumError: if the patches of the tower form no grid of that many cells.
     """
     from torch.nn.functional import adaptive_avg_pool2d
 
@@ -81,6 +83,6 @@ def pool_patches(features: Tensor, tokens: int = 1) -> Tensor:
         return features.float().mean(dim=1).to(features.dtype)
     side, cells = math.isqrt(features.shape[1]), math.isqrt(tokens)
     if side * side != features.shape[1] or side < cells:
-        raise ValueError(f"{tokens} tokens a frame need a square grid of as many patches, got {features.shape[1]}")
+        raise V2XumError(f"{tokens} tokens a frame need a square grid of as many patches, got {features.shape[1]}")
     grid = features.float().transpose(1, 2).unflatten(2, (side, side))
     return adaptive_avg_pool2d(grid, cells).flatten(2).transpose(1, 2).to(features.dtype)

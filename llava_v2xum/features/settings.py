@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES
 from .description import describe
 from .encoder import FrameEncoder
@@ -32,7 +33,7 @@ def encoder_of_tower(
         num_frames: N, for the description.
 
     Raises:
-        FileNotFoundError, ValueError: naming the tower, if it is not there, not whole, or cannot give the feature.
+        FileNotFoundError, V2XumError: naming the tower, if it is not there, not whole, or cannot give the feature.
     """
     fields = {"mm_vision_tower": vision_tower, "mm_vision_select_layer": select_layer}
     return _encoder(fields, feature, num_frames, aspect_ratio, tuned={})
@@ -46,7 +47,7 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
         vision_tower: in place of the tower that the config names.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file, as `load_pretrained`.
+        FileNotFoundError, V2XumError: naming the file, as `load_pretrained`.
     """
     from .checkpoint_files import CONFIG
     from .checkpoint_layouts import Layout, find_tower
@@ -60,14 +61,14 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
         layout = Layout(folder, config, folder / CONFIG, folder, None, (), vision_tower)
         tower = find_tower(str(tower), layout)
     elif feature.kind != CLIP_EMBEDDING:
-        raise ValueError(f"{folder / CONFIG}: expected {key}, the CLIP tower's folder or hub name, got none")
+        raise V2XumError(f"{folder / CONFIG}: expected {key}, the CLIP tower's folder or hub name, got none")
     fields = {**config, "mm_vision_tower": tower, "unfreeze_mm_vision_tower": False}  # loaded below, and only there
     tuned = _tuned_tower(folder) if config.get("unfreeze_mm_vision_tower") else {}
     num_frames = config.get("num_frames", DEFAULT_NUM_FRAMES)
     encoder = _encoder(fields, feature, num_frames, config.get("image_aspect_ratio"), tuned)
     expected = config.get("mm_hidden_size", encoder.tower.hidden_size)
     if encoder.tower.hidden_size != expected:
-        raise ValueError(
+        raise V2XumError(
             f"{tower}: expected a tower whose features are {expected} wide, as {folder / CONFIG} has it, "
             f"got {encoder.tower.hidden_size}"
         )
@@ -91,7 +92,7 @@ def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio:
             try:
                 tower = build_vision_tower(SimpleNamespace(**fields), delay_load=True)
             except (OSError, ValueError, AttributeError) as error:
-                raise ValueError(f"{name}: expected a CLIP vision tower ({error})") from error
+                raise V2XumError(f"{name}: expected a CLIP vision tower ({error})") from error
         load_clip_tower(tower, tuned)
     tower.requires_grad_(False).eval()
     description = describe(
@@ -119,7 +120,7 @@ def _folder_of(model_path: str | os.PathLike) -> Path:
     adapters = sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if len(adapters) != 1:
         names = ", ".join(adapter.name for adapter in adapters) or "none"
-        raise ValueError(f"{folder}: expected {CONFIG}, or one folder of a released V2Xum-LLM's stage 2, got {names}")
+        raise V2XumError(f"{folder}: expected {CONFIG}, or one folder of a released V2Xum-LLM's stage 2, got {names}")
     return adapters[0]
 
 
@@ -143,7 +144,7 @@ def _config_in(folder: Path) -> dict:
     if config.get("model_type") in (OURS, *LLAVA):
         return config
     if not (folder / ADAPTER_CONFIG).is_file():
-        raise ValueError(
+        raise V2XumError(
             f"{folder / CONFIG}: expected model_type {OURS}, {' or '.join(LLAVA)}, got {config.get('model_type')!r}"
         )
     clip = folder.parent / RELEASED_CLIP

@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from ..core.errors import V2XumError
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class SourceLog:
         """The source that was recorded last, or None.
 
         Raises:
-            ValueError: for an `ID.json` that is none.
+            V2XumError: for an `ID.json` that is none.
         """
         if self._known is None:
             self._known = self._read()
@@ -57,9 +59,9 @@ class SourceLog:
         try:
             source = json.loads(note.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{note}: expected JSON that says which file it was made of ({error})") from error
+            raise V2XumError(f"{note}: expected JSON that says which file it was made of ({error})") from error
         if not isinstance(source, dict):
-            raise ValueError(f"{note}: expected a JSON object, got a {type(source).__name__}")
+            raise V2XumError(f"{note}: expected a JSON object, got a {type(source).__name__}")
         return source
 
     def append(self, video_id: str, source: dict) -> None:

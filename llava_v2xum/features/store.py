@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.atomic import replacing
+from ..core.errors import V2XumError
 from .description import SAMPLE, differences
 from .sources import SourceLog, same_source
 
@@ -24,7 +25,7 @@ DTYPE = "float16"
 _DEAD_SECONDS = 3600  # our choice: a file is written in milliseconds, so one this old is a dead process's
 
 
-class DamagedFeatures(ValueError):
+class DamagedFeatures(V2XumError):
     """A stored file is no whole array; it can be made again."""
 
 
@@ -40,7 +41,7 @@ class FeatureFolder:
         rank: of this process among those that write to the folder at the same time.
 
     Raises:
-        ValueError: if the folder's note says that its features are others; it names the fields.
+        V2XumError: if the folder's note says that its features are others; it names the fields.
         NotADirectoryError: if the path is a file.
     """
 
@@ -64,12 +65,12 @@ class FeatureFolder:
         except FileNotFoundError:
             return False
         except ValueError as error:
-            raise ValueError(f"{note}: expected JSON that says what the features are ({error})") from error
+            raise V2XumError(f"{note}: expected JSON that says what the features are ({error})") from error
         if not isinstance(found, dict):
-            raise ValueError(f"{note}: expected a JSON object, got a {type(found).__name__}")
+            raise V2XumError(f"{note}: expected a JSON object, got a {type(found).__name__}")
         told = differences(found, self.description)
         if told:
-            raise ValueError(f"{note}: the stored features are not those that this model needs: {'; '.join(told)}")
+            raise V2XumError(f"{note}: the stored features are not those that this model needs: {'; '.join(told)}")
         if SAMPLE in self.description and SAMPLE not in found:
             logger.info("%s: does not sample the tower's weights: the tower is compared by name", note)
         self._is_noted = True
@@ -79,12 +80,12 @@ class FeatureFolder:
         """Note what the features are, where no process has yet.
 
         Raises:
-            ValueError: if the folder holds features that nothing is known of: a note would vouch for them.
+            V2XumError: if the folder holds features that nothing is known of: a note would vouch for them.
         """
         if self._is_noted or self._check_note():
             return
         if self._holds_features() and not self._check_note():  # looked at twice: another rank may just have begun
-            raise ValueError(
+            raise V2XumError(
                 f"{self.path}: holds features without {self.NOTE}, so more cannot be added; give a new folder"
             )
         if not self._is_noted:
@@ -125,7 +126,7 @@ class FeatureFolder:
         """Whether `load` would give the features, from the file's head and size alone.
 
         Raises:
-            ValueError: as `load`.
+            V2XumError: as `load`.
         """
         return self._open(video_id, shape, source, mmap_mode="r") is not None
 
@@ -137,8 +138,8 @@ class FeatureFolder:
             source: what is known of the video's file (`file_source`); compared with what `save` was given.
 
         Raises:
-            DamagedFeatures: if the file is not a whole array; it is a ValueError.
-            ValueError: if the array has another shape or no floating dtype, or was made of another video of the
+            DamagedFeatures: if the file is not a whole array; it is a V2XumError.
+            V2XumError: if the array has another shape or no floating dtype, or was made of another video of the
                 same name.
         """
         return self._open(video_id, shape, source)
@@ -149,7 +150,7 @@ class FeatureFolder:
             return None
         found = self.sources.get(video_id) if source is not None else None
         if found is not None and not same_source(found, source):
-            raise ValueError(f"{file}: made of another video named {video_id!r}: expected {source}, got {found}")
+            raise V2XumError(f"{file}: made of another video named {video_id!r}: expected {source}, got {found}")
         try:
             features = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -157,22 +158,22 @@ class FeatureFolder:
         if not isinstance(features, np.ndarray):
             raise DamagedFeatures(f"{file}: expected one NumPy array, got a {type(features).__name__}")
         if features.shape != tuple(shape):
-            raise ValueError(f"{file}: expected features of shape {list(shape)}, got {list(features.shape)}")
+            raise V2XumError(f"{file}: expected features of shape {list(shape)}, got {list(features.shape)}")
         if not np.issubdtype(features.dtype, np.floating):
-            raise ValueError(f"{file}: expected features of a floating dtype ({DTYPE}), got {features.dtype}")
+            raise V2XumError(f"{file}: expected features of a floating dtype ({DTYPE}), got {features.dtype}")
         return features
 
     def save(self, video_id: str, features: np.ndarray, source: dict | None = None) -> None:
         """Store one video's features, and what is known of its file; a kill leaves either whole files or none.
 
         Raises:
-            ValueError: if a feature is not finite in float16, or the folder holds features without a note.
+            V2XumError: if a feature is not finite in float16, or the folder holds features without a note.
         """
         file = self._file(video_id)
         with np.errstate(over="ignore"):  # looked for below
             stored = features.astype(DTYPE)
         if not np.isfinite(stored).all():
-            raise ValueError(f"{file}: expected features that {DTYPE} can hold, got {(~np.isfinite(stored)).sum()} "
+            raise V2XumError(f"{file}: expected features that {DTYPE} can hold, got {(~np.isfinite(stored)).sum()} "
                              f"of {stored.size} that are not finite or too large")  # fmt: skip
         self.path.mkdir(parents=True, exist_ok=True)
         self._write_note()
@@ -200,7 +201,7 @@ class FeatureFolder:
 
     def _file(self, video_id: str) -> Path:
         if not video_id or os.path.basename(video_id) != video_id:
-            raise ValueError(f"expected a video id that can be a file's name, got {video_id!r}")
+            raise V2XumError(f"expected a video id that can be a file's name, got {video_id!r}")
         return self.path / f"{video_id}.npy"
 
 

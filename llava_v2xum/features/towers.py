@@ -13,6 +13,8 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import V2XumError
+
 OPEN_CLIP_NAME = "ViT-L-14"  # released V2Xum-LLM
 
 
@@ -73,7 +75,7 @@ class OpenClipTower(EmbeddingTower):
             `openai` of open_clip's ViT-L-14, which needs the network.
 
     Raises:
-        ValueError: on loading, if the file is there but holds no CLIP image tower.
+        V2XumError: on loading, if the file is there but holds no CLIP image tower.
         FileNotFoundError: on loading, if the named file is missing, or none is named and the download fails.
     """
 
@@ -104,7 +106,7 @@ class HubClipTower(EmbeddingTower):
         source: a folder or hub name.
 
     Raises:
-        ValueError: on loading, if the weights lack the tower or its projection.
+        V2XumError: on loading, if the weights lack the tower or its projection.
     """
 
     def _load(self):
@@ -114,10 +116,10 @@ class HubClipTower(EmbeddingTower):
             clip, report = CLIPVisionModelWithProjection.from_pretrained(self.source, output_loading_info=True)
             processor = CLIPImageProcessor.from_pretrained(self.source)
         except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{self.source}: expected a CLIP with its image projection ({error})") from error
+            raise V2XumError(f"{self.source}: expected a CLIP with its image projection ({error})") from error
         missing = sorted(name for name in report["missing_keys"] if not name.endswith("position_ids"))
         if missing:  # transformers would go on with random values
-            raise ValueError(f"{self.source}: expected a CLIP with its image projection, got none of {missing[:4]}")
+            raise V2XumError(f"{self.source}: expected a CLIP with its image projection, got none of {missing[:4]}")
         return clip, processor
 
     def _embed(self, pixels: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ def load_openai_archive(path: Path) -> nn.Module:
         open_clip's `CLIP`, on the CPU.
 
     Raises:
-        ValueError: if the file holds no such weights.
+        V2XumError: if the file holds no such weights.
     """
     from open_clip.model import build_model_from_openai_state_dict
 
@@ -165,7 +167,7 @@ def load_openai_archive(path: Path) -> nn.Module:
             state = state.get("model", state)
         model = build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32)
     except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
-        raise ValueError(
+        raise V2XumError(
             f"{path}: expected the weights of OpenAI's CLIP ViT (visual.proj, visual.conv1.weight, ...), "
             f"got a file they cannot be read from ({error})"
         ) from error

@@ -85,7 +85,7 @@ class VideoFeatures:
 
         Raises:
             VideoError: naming the file, if it cannot be read.
-            ValueError: if its stored features are no good.
+            V2XumError: if its stored features are no good.
             HelperStartError: if the process cannot start.
         """
         with self._timed("read"):
@@ -104,7 +104,7 @@ class VideoFeatures:
         """Give a video its features, if it has none yet; one thread at a time has the tower.
 
         Raises:
-            ValueError: if the folder cannot hold the features.
+            V2XumError: if the folder cannot hold the features.
         """
         if made.features is not None:
             return made

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import LongTensor, Tensor
 
+from ..core.errors import V2XumError
 from .drafting import Drafter
 from .engine import Engine, Job
 from .engine.answers import Answer, cited_positions, digit_token_ids, importance_scores
@@ -37,10 +38,10 @@ def generate_answers(
         seed: of the sampling.
 
     Raises:
-        ValueError: if there are not as many videos as prompts, or the model refuses one.
+        V2XumError: if there are not as many videos as prompts, or the model refuses one.
     """
     if len(prompts) != len(videos):
-        raise ValueError(f"expected a video for each prompt, got {len(prompts)} prompts and {len(videos)} videos")
+        raise V2XumError(f"expected a video for each prompt, got {len(prompts)} prompts and {len(videos)} videos")
     settings = {"max_new_tokens": max_new_tokens, "drafter": drafter, "temperature": temperature}
     engine = Engine(model, tokenizer, rows=max(len(prompts), 1), **settings)
     jobs = (Job(number, (prompt,), video, seed) for number, (prompt, video) in enumerate(zip(prompts, videos)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.command_line import Parser
+from ..core.errors import V2XumError
 from ..core.tasks import ALL, TASKS
 from ..media.output_files import FILE_NAMES
 from ..media.processes import MOST_WORKERS
@@ -130,14 +131,14 @@ def settings_of(args: argparse.Namespace) -> RaySettings:
     """The settings that the options of `add_ray_options` ask for.
 
     Raises:
-        ValueError: naming an option that is out of range.
+        V2XumError: naming an option that is out of range.
     """
     for name in ("ray_actors", "ray_encoders", "ray_readers"):
         number = getattr(args, name)
         if number is not None and number < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {number}")
+            raise V2XumError(f"--{name.replace('_', '-')} must be at least 1, got {number}")
     if args.ray_gpus is not None and not 0 < args.ray_gpus <= 1:
-        raise ValueError(f"--ray-gpus must be above 0 and at most 1, got {args.ray_gpus:g}")
+        raise V2XumError(f"--ray-gpus must be above 0 and at most 1, got {args.ray_gpus:g}")
     return RaySettings(args.ray_address, args.ray_actors, args.ray_gpus, args.ray_encoders, args.ray_readers)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.atomic import replacing
+from ..core.errors import V2XumError
 from ..media.output_files import FILE_NAMES
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class ResultFolder:
         world_size: how many those are.
 
     Raises:
-        ValueError: naming the line, if `summaries.jsonl` holds something else than records.
+        V2XumError: naming the line, if `summaries.jsonl` holds something else than records.
         NotADirectoryError: if the path is a file.
     """
 
@@ -104,13 +105,13 @@ class ResultFolder:
         """Whether the video's folder holds what that task and model give, in all of the formats.
 
         Raises:
-            ValueError: if the folder holds another video's files.
+            V2XumError: if the folder holds another video's files.
         """
         last = self._last.get(video.stem)
         if last is None:
             return False
         if last["video"] != str(video):
-            raise ValueError(
+            raise V2XumError(
                 f"{video}: {self.folder_of(video.stem)} holds the summary of {last['video']}; "
                 "give another output folder"
             )
@@ -150,7 +151,7 @@ def _read(file: Path) -> list[tuple[float, dict]]:
     """The records of a file with when they were written, which `summaries.jsonl` does not say (0).
 
     Raises:
-        ValueError: naming the line that is none.
+        V2XumError: naming the line that is none.
     """
     found = []
     for line, name in _lines(file):
@@ -161,6 +162,6 @@ def _read(file: Path) -> list[tuple[float, dict]]:
             for key in _KEYS:
                 record[key]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{name}: expected a summary record in JSON ({error})") from error
+            raise V2XumError(f"{name}: expected a summary record in JSON ({error})") from error
         found.append((saved, record))
     return found

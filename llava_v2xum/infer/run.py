@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from ..core.errors import V2XumError
 from ..core.tasks import ALL
 from ..media.helper import HelperStartError
 from ..media.processes import Rank
@@ -145,7 +146,7 @@ class Run:
         """Summarize the videos, and write each in its turn."""
         args = self.args
 
-        def leave_out(path: Path, error: ValueError) -> None:
+        def leave_out(path: Path, error: V2XumError) -> None:
             self.fail(str(error))
             progress.advance(path)
 

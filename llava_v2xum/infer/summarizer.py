@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from ..core.errors import V2XumError
 from ..core.tasks import ALL, CONVERSATION, TASKS, query_for
 from ..data.dataset import build_input_ids
 from ..features import FeatureFolder, FrameEncoder
@@ -99,10 +100,10 @@ class Summarizer:
         """Write what the answers so far have taught, for another Summarizer's `draft_table`.
 
         Raises:
-            ValueError: if answers are not drafted, because the tokenizer does not write a digit a token.
+            V2XumError: if answers are not drafted, because the tokenizer does not write a digit a token.
         """
         if self.drafter is None:
-            raise ValueError(f"{path}: there is no draft table to save: answers of this tokenizer are not drafted")
+            raise V2XumError(f"{path}: there is no draft table to save: answers of this tokenizer are not drafted")
         self.drafter.table.save(path)
 
     def summarize(
@@ -124,7 +125,7 @@ class Summarizer:
         max_new_tokens: int = 1024,
         temperature: float = 0.0,
         seed: int = 0,
-        on_error: Callable[[Path, ValueError], None] | None = None,
+        on_error: Callable[[Path, V2XumError], None] | None = None,
         workers: int | None = None,
         thumbnails: bool = True,
         drafts: bool = True,
@@ -157,11 +158,11 @@ class Summarizer:
             The summary; of "all" a dict of the three by task, in the order of `tasks.TASKS`.
 
         Raises:
-            ValueError: if the task is none of these, a number is out of range, or the model cannot be compiled.
-            VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
+            V2XumError: if the task is none of these, a number is out of range, or the model cannot be compiled.
+            VideoError, V2XumError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise V2XumError(f"batch_size must be at least 1, got {batch_size}")
         tasks = TASKS if task == ALL else (task,)
         prompts = tuple(build_input_ids(self.tokenizer, query_for(name), self.conversation) for name in tasks)
         run = self.runner(batch_size, max_new_tokens, temperature, drafts, max_draft, compile)

@@ -65,7 +65,7 @@ class Writers(AbstractContextManager):
             The keys of those that are there now, each with its warnings; it waits if too many are not.
 
         Raises:
-            OSError, ImportError, ValueError: what writing raised, of this one or one before.
+            OSError, ImportError, V2XumError: what writing raised, of this one or one before.
         """
         if self._threads is None or not _DRAWN & set(formats):
             done: Future = Future()

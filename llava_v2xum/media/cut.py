@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 
 from ..core.atomic import replacing
+from ..core.errors import V2XumError
 from .cut_streams import Pictures, Sound
 from .demux import opened
 
@@ -25,7 +26,7 @@ MIN_SPAN_SECONDS = 0.5  # our choice: shorter pieces cannot be followed
 READ_ON_SECONDS = 2.0  # how far beyond a span to look for the rest of its sound
 
 
-class ClipError(ValueError):
+class ClipError(V2XumError):
     """A summary clip cannot be cut; the message names the file and what is wrong."""
 
 

@@ -18,12 +18,14 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ..core.errors import V2XumError
+
 _CUT_OFF_SECONDS = 0.25  # containers round durations: what lacks no more than this, or 1 %, is whole
 _MATRIX_TOLERANCE = 0.01  # about half a degree: a display matrix this near to a right angle is one
 _SKIPS_EXACTLY = frozenset({"h264", "hevc"})  # codecs that mark the frames that nothing refers to
 
 
-class VideoError(ValueError):
+class VideoError(V2XumError):
     """A video that cannot be read; the message names the file and says what is wrong with it."""
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..core.errors import V2XumError
 from .cut import frame_spans
 
 MAX_PICTURES = 12  # for one sentence
@@ -89,10 +90,10 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
         frames: uint8 [N, H, W, 3], RGB, upright.
 
     Raises:
-        ValueError: if there are not N frames.
+        V2XumError: if there are not N frames.
     """
     if len(frames) != record["num_frames"]:
-        raise ValueError(
+        raise V2XumError(
             f"{record['video']}: expected {record['num_frames']} frames for the sheet, got {len(frames)}"
         )
     columns, size = _grid(*frames.shape[1:3])

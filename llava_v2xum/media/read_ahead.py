@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import V2XumError
+
 _LEAVE_SECONDS = 10  # our choice: a reader that has lost its process is gone in far less
 
 
@@ -40,7 +42,7 @@ class Line(AbstractContextManager):
     Args:
         paths: asked for the next one when a video is begun, by the thread that reads it.
         open_reader: makes what reads for one thread: called with a path, it returns what `take` hands out or raises
-            ValueError; its `close()`, called from another thread, makes a call that is going on end soon.
+            V2XumError; its `close()`, called from another thread, makes a call that is going on end soon.
         threads: that read; 0 reads when a video is taken, by whom it is taken.
 
     Attributes:
@@ -52,7 +54,7 @@ class Line(AbstractContextManager):
         self, paths: Iterable[Path], open_reader: Callable[[], Any], threads: int, ahead: int, window: int
     ) -> None:
         if min(ahead, window) < 1:
-            raise ValueError(f"ahead and window must be at least 1, got {ahead} and {window}")
+            raise V2XumError(f"ahead and window must be at least 1, got {ahead} and {window}")
         self.ahead, self.window = ahead, window
         self.waited_seconds = 0.0
         self.most = 0
@@ -71,7 +73,7 @@ class Line(AbstractContextManager):
             thread.start()
 
     def take(self, wait: bool = True) -> tuple[Ticket, Any] | None:
-        """The oldest video that is ready: what its reader gave, or the ValueError that it raised.
+        """The oldest video that is ready: what its reader gave, or the V2XumError that it raised.
 
         Args:
             wait: for one to be ready; without, None says that none is.
@@ -177,10 +179,10 @@ def in_turn(
     Args:
         run: takes an iterator of jobs and gives each one's ticket and outcome when it is done, in any order. It asks
             for a job when it can begin one; None among them says that none is ready yet.
-        job_of: what `run` is to have of a video that was taken; may raise ValueError, which is then its outcome.
+        job_of: what `run` is to have of a video that was taken; may raise V2XumError, which is then its outcome.
 
     Yields:
-        The ticket and what `run` made of it, or the ValueError that stands for it.
+        The ticket and what `run` made of it, or the V2XumError that stands for it.
     """
     done: dict[int, tuple[Ticket, Any]] = {}
     at_work = turn = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.atomic import replacing
+from ..core.errors import V2XumError
 from ..core.summary import Summary
 from .cut import ClipError, clip_spans, cut_clip, frame_spans
 from .figures import draw_importance, draw_sheet, frame_ranges, groups_of, time_label
@@ -60,15 +61,15 @@ def make_record(
         versions: of the packages that made it.
 
     Raises:
-        ValueError: if a number is not finite, importance has another length than frame_seconds, or a frame
+        V2XumError: if a number is not finite, importance has another length than frame_seconds, or a frame
             lies outside.
     """
     seconds = [_rounded(video, "frame_seconds", second) for second in frame_seconds]
     outside = [frame for frame in summary.frames if not 0 <= frame < len(seconds)]
     if outside:
-        raise ValueError(f"{video}: frames must lie in 0..{len(seconds) - 1}, got {outside}")
+        raise V2XumError(f"{video}: frames must lie in 0..{len(seconds) - 1}, got {outside}")
     if importance is not None and len(importance) != len(seconds):
-        raise ValueError(
+        raise V2XumError(
             f"{video}: expected {len(seconds)} importance scores, one a frame, got {len(importance)}"
         )
     duration = _rounded(video, "duration_seconds", duration_seconds)
@@ -110,7 +111,7 @@ def _timed(summary: Summary, seconds: list[float], duration: float) -> list[dict
 def _rounded(video: str | Path, name: str, value: float, places: int = 6) -> float:
     value = float(value)
     if not math.isfinite(value):
-        raise ValueError(f"{video}: {name} must be finite, got {value}")
+        raise V2XumError(f"{video}: {name} must be finite, got {value}")
     return round(value, places)
 
 
@@ -171,13 +172,13 @@ def write_outputs(
         The files written, in the order of FILE_NAMES.
 
     Raises:
-        ValueError: if a format is none of the four, or the frames do not fit the record.
+        V2XumError: if a format is none of the four, or the frames do not fit the record.
         ClipError, VideoError: if the clip cannot be cut; the pictures are written by then.
         ImportError: if the plot is asked for and matplotlib is missing.
     """
     unknown = [name for name in formats if name not in FILE_NAMES]
     if unknown:
-        raise ValueError(f"formats must be of {', '.join(FILE_NAMES)}, got {', '.join(unknown)}")
+        raise V2XumError(f"formats must be of {', '.join(FILE_NAMES)}, got {', '.join(unknown)}")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
 

@@ -58,7 +58,7 @@ class LlavaV2XumConfig(LlavaConfig):
         """[N][k] token ids before the frames: those of the temporal prompts, or none at all.
 
         Raises:
-            ValueError: if the prompts do not all give the same number of ids.
+            V2XumError: if the prompts do not all give the same number of ids.
         """
         ids = temporal_prompt_ids(tokenizer, self.timeline)
         return ids if self.temporal_prompts else [[] for _ in ids]

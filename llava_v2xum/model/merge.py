@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.command_line import Parser
+from ..core.errors import V2XumError
 
 EXAMPLES = """\
 example:
@@ -35,7 +36,7 @@ def merge(
         The folder.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_pretrained`, or if `out` is the adapter's or the base's own folder.
+        FileNotFoundError, V2XumError: as `load_pretrained`, or if `out` is the adapter's or the base's own folder.
         FileExistsError: if `out` holds something other than a checkpoint.
     """
     from ..features.checkpoint_files import check_replaceable, named_dtype
@@ -45,7 +46,7 @@ def merge(
     check_replaceable(Path(out))
     for name, source in (("model_path", model_path), ("model_base", model_base)):
         if source is not None and Path(source).exists() and Path(source).resolve() == Path(out).resolve():
-            raise ValueError(f"{out}: expected another folder than {name}, which is read")
+            raise V2XumError(f"{out}: expected another folder than {name}, which is read")
     tokenizer, model, _ = load_pretrained(model_path, model_base, device="cpu", dtype="float32")
     return save_checkpoint(model, tokenizer, out, dtype=dtype)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ..core.errors import V2XumError
 from ..core.timeline import Timeline, as_template
 from ..features import CLIP_EMBEDDING, embedding_tower
 from . import packing
@@ -35,7 +36,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     """LLaVA-1.5's Llama that also takes videos.
 
     Raises:
-        ValueError: if the config's timeline or frame feature is not a valid one.
+        V2XumError: if the config's timeline or frame feature is not a valid one.
     """
 
     config_class = LlavaV2XumConfig
@@ -53,7 +54,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """Write the timeline and the ids that `tokenizer` gives to its temporal prompts into the config.
 
         Raises:
-            ValueError: if the prompts do not all give the same number of ids.
+            V2XumError: if the prompts do not all give the same number of ids.
         """
         config, timeline = self.config, timeline or self.config.timeline
         config.num_frames, config.temporal_prompt_template = timeline.num_frames, timeline.template
@@ -67,7 +68,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         To be called before LLaVA's `initialize_vision_modules`, which loads the tower that it finds here.
 
         Raises:
-            ValueError: for a kind that is not known, or tokens that it cannot give.
+            V2XumError: for a kind that is not known, or tokens that it cannot give.
         """
         config = self.config
         if config.frame_feature == CLIP_EMBEDDING:
@@ -83,7 +84,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """LLaVA's hook of the same name; also binds the timeline, as this is where training has the tokenizer.
 
         Raises:
-            ValueError: if the base came with a projector for features of another width, or for a timeline that is none.
+            V2XumError: if the base came with a projector for features of another width, or for a timeline that is none.
         """
         super().initialize_vision_tokenizer(model_args, tokenizer)
         self._check_projector()
@@ -97,7 +98,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     def _check_projector(self) -> None:
         layers = [layer for layer in self.get_model().mm_projector.modules() if isinstance(layer, torch.nn.Linear)]
         if layers and layers[0].in_features != self.config.mm_hidden_size:
-            raise ValueError(
+            raise V2XumError(
                 f"the base's projector takes features of width {layers[0].in_features}, frame_feature "
                 f"{self.config.frame_feature!r} gives {self.config.mm_hidden_size}: expected a base without a "
                 "projector, or with one for that feature"
@@ -131,7 +132,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             [T, k + m, D] in the model's own dtype.
 
         Raises:
-            ValueError: if the frames, their indexes or the feature width do not fit the model.
+            V2XumError: if the frames, their indexes or the feature width do not fit the model.
         """
         return self._bind_frames(self._features_of([video]), [frame_indices])[0]
 
@@ -140,11 +141,11 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """Frame features [T, C] (or [T, m, C]) of pixels [T, 3, H, W], by the vision tower (frozen), in its dtype.
 
         Raises:
-            ValueError: if the model has no vision tower loaded.
+            V2XumError: if the model has no vision tower loaded.
         """
         tower, feature = self.get_vision_tower(), self.config.feature
         if tower is None or not tower.is_loaded:
-            raise ValueError(
+            raise V2XumError(
                 "pixels were given, but the model's vision tower is not loaded: call "
                 "model.get_vision_tower().load_model(), or give frame features [T, C]"
             )
@@ -157,7 +158,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         for video in features:
             if tuple(video.shape[1:]) != shape:
                 expected = ", ".join(str(size) for size in shape)
-                raise ValueError(
+                raise V2XumError(
                     f"a video must be frame features [T, {expected}] ({self.config.frame_feature}) or pixels "
                     f"[T, 3, H, W], got shape {list(video.shape)}"
                 )
@@ -189,7 +190,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """int64 [N, k], the ids of the temporal prompts, beside the embedding ([N, 0] without prompts)."""
         ids, device = self.config.temporal_prompt_ids, self.get_input_embeddings().weight.device
         if ids is None:
-            raise ValueError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
+            raise V2XumError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
         made_of, table = self._table
         if made_of is not ids or table.device != device:
             with torch.inference_mode(False):  # it stays: one that was made there could not be used in training
@@ -206,7 +207,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         Items that are embedded already pass through.
         """
         if getattr(self.config, "mm_patch_merge_type", "flat") != "flat":
-            raise ValueError(
+            raise V2XumError(
                 "videos need a LLaVA-1.5 checkpoint (mm_patch_merge_type 'flat'), got "
                 f"{self.config.mm_patch_merge_type!r}"
             )
@@ -243,7 +244,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             As LLaVA's. The mask is always given, as rows of different length are padded.
 
         Raises:
-            ValueError: if there are more or fewer items than placeholders.
+            V2XumError: if there are more or fewer items than placeholders.
         """
         rest = (position_ids, attention_mask, past_key_values, labels)
         stock = super().prepare_inputs_labels_for_multimodal
@@ -290,7 +291,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             taken = [next(sizes) for _ in range(max(places, 1))]
             length = len(text) - places + (sum(taken) if places else 0)
             if longest is not None and length > longest:
-                raise ValueError(
+                raise V2XumError(
                     f"row {row}: {len(text) - places} tokens and {places} videos or images take {length} positions, "
                     f"expected at most {longest} (tokenizer_model_max_length)"
                 )
@@ -367,23 +368,23 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     def _media(self, input_ids, images, videos, video_indices):
         if videos is None:
             if images is None and input_ids is not None and (input_ids == IMAGE_TOKEN_INDEX).any():
-                raise ValueError(f"input_ids hold placeholders ({IMAGE_TOKEN_INDEX}), but no videos and no images came")
+                raise V2XumError(f"input_ids hold placeholders ({IMAGE_TOKEN_INDEX}), but no videos and no images came")
             return images
         if images is not None:
-            raise ValueError(
+            raise V2XumError(
                 "give either videos, or images as one list in the order of the placeholders (an item with three "
                 "axes is an image, any other a video), not both"
             )
         places = int((input_ids == IMAGE_TOKEN_INDEX).sum())
         if len(videos) != places:
-            raise ValueError(
+            raise V2XumError(
                 f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came"
             )
         for video in videos:
             if video.ndim not in (2, 4) and tuple(video.shape[1:]) != self.config.feature_shape[1:]:
                 self._features_of([video])  # says what it should be
         if video_indices is not None and len(video_indices) != places:
-            raise ValueError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
+            raise V2XumError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
         return self.embed_media(list(videos), video_indices)
 
 

@@ -27,6 +27,7 @@ from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..core.errors import V2XumError
 from ..core.tasks import VIDEO_TOKEN
 from . import tokens  # its names may not be there yet
 
@@ -89,11 +90,11 @@ def check_attention(config) -> None:
     """Refuse packed rows where the model's attention cannot keep their samples apart.
 
     Raises:
-        ValueError: if it takes no mask of its own, as FlashAttention.
+        V2XumError: if it takes no mask of its own, as FlashAttention.
     """
     implementation = getattr(config, "_attn_implementation", None)
     if implementation not in ("sdpa", "eager", None):
-        raise ValueError(
+        raise V2XumError(
             f"packed rows need the attention implementation 'sdpa' or 'eager', got {implementation!r}: give "
             "--attn_implementation sdpa, or leave out --pack"
         )

@@ -11,6 +11,8 @@ import torch
 from llava.constants import IMAGE_TOKEN_INDEX
 from torch import Tensor
 
+from ..core.errors import V2XumError
+
 FRAMES_AT_ONCE = 32  # our choice: frames in one pass of the tower
 
 
@@ -44,12 +46,12 @@ def keep_pace(tower, videos: Sequence[Tensor], encode: Callable[[Tensor], Tensor
 def check_frames(num_frames: int, frame_indices: Tensor | None, most: int) -> None:
     """Refuse frames that have no place on a timeline of `most` frames."""
     if frame_indices is not None and len(frame_indices) != num_frames:
-        raise ValueError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
+        raise V2XumError(f"{num_frames} frames need as many frame indexes, got {len(frame_indices)}")
     low, high = 0, num_frames - 1
     if frame_indices is not None and num_frames:
         low, high = int(frame_indices.min()), int(frame_indices.max())
     if num_frames == 0 or low < 0 or high >= most:
-        raise ValueError(
+        raise V2XumError(
             f"a video must have 1 to {most} frames with indexes 0 to {most - 1} (the checkpoint's timeline), got "
             f"{num_frames} frames" + (f", indexes {low} to {high}" if num_frames else "")
         )
@@ -61,7 +63,7 @@ def one_item_per_place(input_ids: Tensor, media: list[Tensor], empty: Tensor) ->
     if len(media) == sum(max(count, 1) for count in counts):
         return media  # a dummy item for each text row is there already, as LLaVA's own data set does
     if len(media) != sum(counts):
-        raise ValueError(
+        raise V2XumError(
             f"input_ids hold {sum(counts)} placeholders ({IMAGE_TOKEN_INDEX}) in {len(counts)} rows, "
             f"but {len(media)} videos or images came"
         )

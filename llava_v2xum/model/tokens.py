@@ -14,6 +14,7 @@ from llava.conversation import Conversation, SeparatorStyle, conv_templates
 from llava.mm_utils import tokenizer_image_token
 from torch import LongTensor
 
+from ..core.errors import V2XumError
 from ..core.tasks import CONVERSATION, VIDEO_TOKEN
 from .compat import mend_tokenizer
 
@@ -59,7 +60,7 @@ def _token_ids(prompt: str, tokenizer) -> list[int]:
 def _template(name: str) -> Conversation:
     known = [one for one, template in conv_templates.items() if template.sep_style != SeparatorStyle.PLAIN]
     if name not in known:  # a plain one is a picture and its caption, without a question
-        raise ValueError(f"conversation must be one of {', '.join(sorted(known))}, got {name!r}")
+        raise V2XumError(f"conversation must be one of {', '.join(sorted(known))}, got {name!r}")
     return conv_templates[name].copy()
 
 
@@ -74,7 +75,7 @@ def build_input_ids(tokenizer, query: str, conversation: str = "v1") -> LongTens
         int64 [S], with -200 where the video stands; as the released code's for the released form of the query.
 
     Raises:
-        ValueError: if LLaVA has no conversation of that name.
+        V2XumError: if LLaVA has no conversation of that name.
     """
     mend_tokenizer(tokenizer)
     template = _template(conversation)
@@ -98,13 +99,13 @@ def _check_turn(position: int, turn: dict) -> None:
     """Refuse what is out of turn, empty, or would put a placeholder where no video belongs."""
     expected, value = ("human", "gpt")[position % 2], turn["value"]
     if turn["from"] != expected:
-        raise ValueError(f"turn {position}: expected one from {expected!r}, got one from {turn['from']!r}")
+        raise V2XumError(f"turn {position}: expected one from {expected!r}, got one from {turn['from']!r}")
     if not value.strip():
-        raise ValueError(f"turn {position}: the {'answer' if expected == 'gpt' else 'question'} is empty")
+        raise V2XumError(f"turn {position}: the {'answer' if expected == 'gpt' else 'question'} is empty")
     if DEFAULT_IMAGE_TOKEN in value:
-        raise ValueError(f"turn {position}: expected {VIDEO_TOKEN} or text, got the placeholder of a still image")
+        raise V2XumError(f"turn {position}: expected {VIDEO_TOKEN} or text, got the placeholder of a still image")
     if expected == "gpt" and VIDEO_TOKEN in value:
-        raise ValueError(f"turn {position}: an answer cannot hold {VIDEO_TOKEN}")
+        raise V2XumError(f"turn {position}: an answer cannot hold {VIDEO_TOKEN}")
 
 
 def locate_answers(
@@ -123,7 +124,7 @@ def locate_answers(
         S ids, with -200 where a video stands; and for each answer its half-open range, end of sequence included.
 
     Raises:
-        ValueError: if the turns do not alternate, one is empty or has a placeholder out of place, the last is no
+        V2XumError: if the turns do not alternate, one is empty or has a placeholder out of place, the last is no
             answer, or the tokenizer has no token for an answer or joins it with what stands before it.
     """
     if not isinstance(tokenizer, PieceCache):
@@ -141,12 +142,12 @@ def locate_answers(
         template.messages[-1][1] = turn["value"]
         input_ids = _token_ids(template.get_prompt(), tokenizer)
         if input_ids[: len(before)] != before:
-            raise ValueError(f"turn {position}: the tokenizer joins the answer with what stands before it")
+            raise V2XumError(f"turn {position}: the tokenizer joins the answer with what stands before it")
         if len(input_ids) == len(before):
-            raise ValueError(f"turn {position}: the tokenizer has no token for the answer")
+            raise V2XumError(f"turn {position}: the tokenizer has no token for the answer")
         answers.append((len(before), len(input_ids)))
     if not turns or len(turns) % 2:
-        raise ValueError("no answer to learn from: the last turn must be an answer")
+        raise V2XumError("no answer to learn from: the last turn must be an answer")
     return input_ids, answers
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import V2XumError
 from ..core.tasks import TASKS, query_for
 from ..core.timeline import Timeline
 from .world import Clip, Event, truth_frames
@@ -110,17 +111,17 @@ def answer_of(
         text: the sentences alone; video: `[03, 04, 41, 42].`
 
     Raises:
-        ValueError: if the task is none of the three, or no event has an index: there is nothing to tell then.
+        V2XumError: if the task is none of the three, or no event has an index: there is nothing to tell then.
     """
     if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        raise V2XumError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     told = [
         (event.sentence if isinstance(event, Event) else event, frames)
         for event, frames in events_with_frames
         if len(frames)
     ]
     if not told:
-        raise ValueError("an answer needs at least one event with a frame that shows it, got none")
+        raise V2XumError("an answer needs at least one event with a frame that shows it, got none")
     if task == "text":
         return " ".join(sentence for sentence, _ in told)
     if task == "video":

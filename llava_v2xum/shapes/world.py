@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.errors import V2XumError
 from ..core.timeline import Timeline
 
 SHAPES = ("circle", "square", "triangle", "star")
@@ -148,10 +149,10 @@ def make_clip(seed: int, index: int) -> Clip:
     """Clip number `index` of the series `seed`; the same two numbers always give the same clip.
 
     Raises:
-        ValueError: if either number is negative.
+        V2XumError: if either number is negative.
     """
     if seed < 0 or index < 0:
-        raise ValueError(f"seed and index must not be negative, got seed {seed}, index {index}")
+        raise V2XumError(f"seed and index must not be negative, got seed {seed}, index {index}")
     rng = np.random.default_rng([seed, index])
     width, height = SIZES[rng.integers(len(SIZES))]
     fps = RATES[rng.integers(len(RATES))]

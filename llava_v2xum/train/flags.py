@@ -7,13 +7,14 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.errors import V2XumError
 from .options import NEEDED
 
 _FILES = ("data_path", "pretrain_mm_mlp_adapter")
 _FOLDERS = ("feature_folder", "video_folder")
 
 
-class UsageError(ValueError):
+class UsageError(V2XumError):
     """The command line cannot be run as it stands; its text is all that the user needs to see."""
 
 

@@ -193,8 +193,8 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
         The trainer, whose `model` is the trained one.
 
     Raises:
-        UsageError: a ValueError, for an argument that is missing or names what is not there.
-        ValueError: for data that cannot be learnt from, or a checkpoint that the run cannot go on from.
+        UsageError: a V2XumError, for an argument that is missing or names what is not there.
+        V2XumError: for data that cannot be learnt from, or a checkpoint that the run cannot go on from.
         OSError: naming what could not be written, as when the disk is full; older checkpoints stay.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)

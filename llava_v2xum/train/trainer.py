@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
+from ..core.errors import V2XumError
 from ..features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
 from ..model.compat import mended_trainer, samples_in_whole_steps
 
@@ -46,7 +47,7 @@ def check_resumable(
         trained: what this run trains: "full", "LoRA" or "projector".
 
     Raises:
-        ValueError: naming the checkpoint, and how the run that wrote it differs from this one.
+        V2XumError: naming the checkpoint, and how the run that wrote it differs from this one.
     """
     by_deepspeed = (checkpoint / "latest").is_file()
     if not by_deepspeed and not (checkpoint / OPTIMIZER).is_file():
@@ -60,13 +61,13 @@ def check_resumable(
     lora = "LoRA" if (checkpoint / ADAPTER_CONFIG).is_file() else "full"
     before = "projector" if (checkpoint / PROJECTOR).is_file() else lora
     if found is None and before != trained:
-        raise ValueError(
+        raise V2XumError(
             f"{checkpoint}: expected the checkpoint of a {trained} run, got that of a {before} run; start it as "
             "before, or give another --output_dir"
         )
     if found:
         wanted = f"{processes} processes, {'under' if deepspeed else 'without'} DeepSpeed"
-        raise ValueError(
+        raise V2XumError(
             f"{checkpoint}: expected the checkpoint of a run of {wanted}, got that of {found}; start it as before, "
             "or give another --output_dir"
         )
@@ -127,7 +128,7 @@ class _WholeCheckpoints:
         """Train from the last whole checkpoint in the output folder, or from the start if there is none.
 
         Raises:
-            ValueError: if that checkpoint was written by a run of another kind (`check_resumable`).
+            V2XumError: if that checkpoint was written by a run of another kind (`check_resumable`).
         """
         checkpoints = whole_checkpoints(self.run_folder)
         last = checkpoints[-1] if checkpoints else None
@@ -262,7 +263,7 @@ class _WholeCheckpoints:
         stored = torch.load(file, map_location="cpu", weights_only=True)
         unknown = self.model.load_state_dict(stored, strict=False).unexpected_keys
         if unknown:
-            raise ValueError(f"{file}: expected weights of this model, got {some(unknown)}")
+            raise V2XumError(f"{file}: expected weights of this model, got {some(unknown)}")
 
     def save_state(self) -> None:
         """LLaVA saves the finished model right after it: let it write into a folder that `publish` puts in place."""

@@ -27,7 +27,7 @@ def write_card(folder: str | os.PathLike[str], facts: CardFacts) -> list[Path]:
 
     Raises:
         MissingExtra: if matplotlib is missing.
-        ValueError: if an option or a cost is no JSON.
+        V2XumError: if an option or a cost is no JSON.
         OSError: if a file cannot be written.
     """
     content = json.dumps(facts.to_record(), indent=2, ensure_ascii=False, allow_nan=False)

@@ -142,7 +142,7 @@ def row_of(video_id: str, results: Mapping[str, Any], split: str, timeline: Time
     """A video's row, of its stages' results by their names; its text is counted as it is written.
 
     Raises:
-        Rejected, ValueError: as `entries.sentences_of`.
+        Rejected, V2XumError: as `entries.sentences_of`.
     """
     texts = sentences_of(video_id, results)
     timeline = timeline or Timeline()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 
 COLOUR, MEAN, PAPER = "#1a5fb4", "#30343a", "#c64600"
@@ -34,12 +35,12 @@ def draw_figure2(values: Mapping[str, Sequence[float]], paper: Mapping[str, floa
         path: the file.
 
     Raises:
-        ValueError: if there is no video.
+        V2XumError: if there is no video.
         MissingExtra: if matplotlib is missing; it gives the pip command.
     """
     count = len(values["duration_seconds"])
     if not count:
-        raise ValueError("there is no video to draw")
+        raise V2XumError("there is no video to draw")
     figure = require("matplotlib.figure", "curate").Figure(figsize=(9, 6), dpi=120, layout="constrained")
     # the Agg object API: pyplot would keep state for the whole process
     require("matplotlib.backends.backend_agg", "curate").FigureCanvasAgg(figure)

@@ -28,7 +28,7 @@ def quality_before_after(
         video was refined: not measured.
 
     Raises:
-        ValueError: if a scorer is none of these, or its model not what it should be.
+        V2XumError: if a scorer is none of these, or its model not what it should be.
         OSError: if a model or LanguageTool cannot be loaded.
         MissingExtra: if a package is missing; it gives the pip command.
     """

@@ -26,6 +26,7 @@ from typing import Any
 
 from ...core.atomic import replacing
 from ...core.checks import check_text, is_frame, is_number
+from ...core.errors import V2XumError
 from ...core.readers import shown
 from ...core.summary import Sentence, canonical_text, parse_answer
 from ...core.tasks import TASKS, query_for
@@ -60,7 +61,7 @@ def sentences_of(video_id: str, results: Mapping[str, Any]) -> list[str]:
 
     Raises:
         Rejected: if one has no words left, or never ends.
-        ValueError: naming the video, if the results are not those of its stages.
+        V2XumError: naming the video, if the results are not those of its stages.
     """
     _check_results(video_id, results)
     texts = []
@@ -88,10 +89,10 @@ def entries_of(
     Raises:
         Rejected: if its id is no text, or its text cannot be written so that it reads back as the same sentences and
             frames.
-        ValueError: if a task is unknown, or, naming the video, if the results are not those of its stages.
+        V2XumError: if a task is unknown, or, naming the video, if the results are not those of its stages.
     """
     if not tasks or set(tasks) - set(TASKS) or len(set(tasks)) < len(tasks):
-        raise ValueError(f"tasks must be of {', '.join(TASKS)}, each once, got {', '.join(tasks) or 'none'}")
+        raise V2XumError(f"tasks must be of {', '.join(TASKS)}, each once, got {', '.join(tasks) or 'none'}")
     try:
         check_text("the id", video_id)
     except ValueError as error:  # a file's name in no encoding
@@ -124,7 +125,7 @@ def write_entries(path: str | os.PathLike[str], entries: Iterable[Mapping[str, A
     Without any entry there is no file, nor one of an earlier run: training takes no empty set.
 
     Raises:
-        ValueError: if a text is no valid Unicode, or a number not finite.
+        V2XumError: if a text is no valid Unicode, or a number not finite.
         OSError: if the file cannot be written.
     """
     count = 0
@@ -203,8 +204,8 @@ def _check_results(video_id: str, results: Mapping[str, Any]) -> None:
     duration, samples = (results["select"][name] for name in ("duration", "sampled_frames"))
     frames, sentences = results["filter"]["frames"], results["refine"]["sentences"]
     if not is_number(duration) or duration <= 0 or type(samples) is not int or not 1 <= samples <= max(1, duration):
-        raise ValueError(f"{video_id}: {samples!r} sampled frames do not fit a duration of {duration!r} s")
+        raise V2XumError(f"{video_id}: {samples!r} sampled frames do not fit a duration of {duration!r} s")
     if not frames or not all(is_frame(frame, samples) for frame in frames) or frames != sorted(set(frames)):
-        raise ValueError(f"{video_id}: expected ascending frames from 0 to {samples - 1}, got {shown(frames)}")
+        raise V2XumError(f"{video_id}: expected ascending frames from 0 to {samples - 1}, got {shown(frames)}")
     if len(sentences) != len(frames) or not all(isinstance(text, str) for text in sentences):
-        raise ValueError(f"{video_id}: expected {len(frames)} sentences, one for each frame, got {shown(sentences)}")
+        raise V2XumError(f"{video_id}: expected {len(frames)} sentences, one for each frame, got {shown(sentences)}")

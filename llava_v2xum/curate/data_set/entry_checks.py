@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...core.checks import check_keys, check_text, is_number
+from ...core.errors import V2XumError
 from ...core.readers import RepeatedKeys, checked_list, shown
 from ...core.summary import parse_answer
 from ...core.tasks import INSTRUCTIONS, VIDEO_TOKEN
@@ -64,13 +65,13 @@ def _turns(turns: Any) -> list[str]:
         check_keys(turn, ("from", "value"), ("from", "value"), f"turn {number}: ")
         expected = ("human", "gpt")[number % 2]
         if turn["from"] != expected:
-            raise ValueError(f"turn {number} must be from {expected!r}, got one from {shown(turn['from'])}")
+            raise V2XumError(f"turn {number} must be from {expected!r}, got one from {shown(turn['from'])}")
         check_text(f"turn {number}", turn["value"])
     if len(turns) % 2:
-        raise ValueError(f"the last of {len(turns)} turns has no answer")
+        raise V2XumError(f"the last of {len(turns)} turns has no answer")
     places = [number for number, turn in enumerate(turns) for _ in range(turn["value"].count(VIDEO_TOKEN))]
     if places != [0]:
-        raise ValueError(f"expected one {VIDEO_TOKEN}, in the first turn, got it in the turns {places}")
+        raise V2XumError(f"expected one {VIDEO_TOKEN}, in the first turn, got it in the turns {places}")
     return [turn["value"] for turn in turns]
 
 

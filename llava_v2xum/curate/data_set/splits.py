@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from ...core.errors import V2XumError
+
 SPLITS = ("train", "val", "test")
 PROPORTIONS = (25_000, 1_000, 4_000)  # paper, section 3
 
@@ -27,7 +29,7 @@ def split(
         video_id -> split, in the order of the ids.
 
     Raises:
-        ValueError: as `counts`.
+        V2XumError: as `counts`.
     """
     named = sorted({*contents.values()}, key=lambda content: (_hash(seed, content), content))
     names = [name for name, count in zip(SPLITS, counts(len(named), proportions)) for _ in range(count)]
@@ -51,11 +53,11 @@ def counts(total: int, proportions: Sequence[int] = PROPORTIONS) -> tuple[int, .
     A set that is too small for a split has none: below 16 videos val is empty, but for 10.
 
     Raises:
-        ValueError: if the proportions are not three integers from 0 with a sum above 0.
+        V2XumError: if the proportions are not three integers from 0 with a sum above 0.
     """
     whole = all(type(part) is int and part >= 0 for part in proportions)
     if len(proportions) != len(SPLITS) or not whole or not sum(proportions):
-        raise ValueError(f"expected three proportions, for {', '.join(SPLITS)}, of 0 or more, got {proportions}")
+        raise V2XumError(f"expected three proportions, for {', '.join(SPLITS)}, of 0 or more, got {proportions}")
     quotas = [divmod(total * part, sum(proportions)) for part in proportions]
     found = [quota for quota, _ in quotas]
     order = sorted(range(len(quotas)), key=lambda place: (-quotas[place][1], proportions[place], place))

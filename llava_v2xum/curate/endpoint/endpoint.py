@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 from ..store.stage import Failed, NoResult, Stop
 from ..store.store import Cost
@@ -49,7 +50,7 @@ class Endpoint:
         budget: counts and bounds what is asked, or None.
 
     Raises:
-        ValueError: if an argument is none of these.
+        V2XumError: if an argument is none of these.
     """
 
     base_url: str
@@ -66,16 +67,16 @@ class Endpoint:
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
         if "@" in self.base_url:
-            raise ValueError(f"the endpoint's address must hold no name and key: set {self.api_key_env} to the key")
+            raise V2XumError(f"the endpoint's address must hold no name and key: set {self.api_key_env} to the key")
         if parts.query or parts.fragment:  # not shown: a key may be in them
-            raise ValueError("expected an address such as http://localhost:8000/v1, without '?' and '#'")
+            raise V2XumError("expected an address such as http://localhost:8000/v1, without '?' and '#'")
         if not _is_address(parts):
-            raise ValueError(f"expected an address such as http://localhost:8000/v1, got {self.base_url!r}")
+            raise V2XumError(f"expected an address such as http://localhost:8000/v1, got {self.base_url!r}")
         if not self.model:
-            raise ValueError("the endpoint's model must be named")
+            raise V2XumError("the endpoint's model must be named")
         for name in ("timeout_seconds", "tries", "concurrency"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+                raise V2XumError(f"{name} must be positive, got {getattr(self, name)}")
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.concurrency)
         self._dialect, self._key, self._client, self._usage_told = Dialect(), "", None, True

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 from ..store.store import Cost
 
@@ -60,17 +61,17 @@ def read_completion(body: bytes) -> Completion:
     """Read the body of a server's answer.
 
     Raises:
-        ValueError: if it is no chat completion.
+        V2XumError: if it is no chat completion.
     """
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the body is no JSON: {shown(body[:_MOST_CHARACTERS].decode(errors='replace'))}") from error
+        raise V2XumError(f"the body is no JSON: {shown(body[:_MOST_CHARACTERS].decode(errors='replace'))}") from error
     choices = answer.get("choices") if isinstance(answer, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
-        raise ValueError(f"the body is no chat completion: {shown(body.decode(errors='replace'))}")
+        raise V2XumError(f"the body is no chat completion: {shown(body.decode(errors='replace'))}")
     # half a surrogate pair is no character
     text = _THOUGHTS.sub("", _text_of(message.get("content")).encode(errors="replace").decode()).strip()
     problem = _problem(text, choice.get("finish_reason"), message.get("refusal"))
@@ -112,7 +113,7 @@ def read_value(text: str, schema: Mapping[str, Any]) -> Any:
     """The JSON that a model wrote, alone, in a code fence or among prose.
 
     Raises:
-        ValueError: if there is none, or it does not fit the schema; the message is made for the model to read.
+        V2XumError: if there is none, or it does not fit the schema; the message is made for the model to read.
     """
     validator = require("jsonschema", "curate").Draft202012Validator(schema)
     errors: list[Any] = []
@@ -122,9 +123,9 @@ def read_value(text: str, schema: Mapping[str, Any]) -> Any:
         if not errors:
             return value
     if not errors:
-        raise ValueError(f"the answer is no JSON: {shown(text)}")
+        raise V2XumError(f"the answer is no JSON: {shown(text)}")
     place = "".join(f"[{step!r}]" for step in errors[0].absolute_path)
-    raise ValueError(f"the JSON does not fit its schema{' at ' * bool(place)}{place}: {shown(errors[0].message)}")
+    raise V2XumError(f"the JSON does not fit its schema{' at ' * bool(place)}{place}: {shown(errors[0].message)}")
 
 
 def _find_json(text: str) -> Iterator[Any]:
@@ -140,7 +141,7 @@ def _find_json(text: str) -> Iterator[Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise V2XumError(f"{name} is no JSON")
 
 
 def shown(text: str) -> str:

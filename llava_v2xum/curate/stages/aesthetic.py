@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
+
 if TYPE_CHECKING:
     from ...evaluate.models.clip_base import ClipModel
 
@@ -62,7 +64,7 @@ class AestheticOptions:
         device: of the CLIP; None is the first GPU, or the CPU where there is none.
 
     Raises:
-        ValueError: if `frames` is not in 1..64 or the threshold not finite.
+        V2XumError: if `frames` is not in 1..64 or the threshold not finite.
     """
 
     predictor: str
@@ -73,9 +75,9 @@ class AestheticOptions:
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames <= MOST_FRAMES:
-            raise ValueError(f"frames of the aesthetic score must be 1 to {MOST_FRAMES}, got {self.frames}")
+            raise V2XumError(f"frames of the aesthetic score must be 1 to {MOST_FRAMES}, got {self.frames}")
         if not math.isfinite(self.threshold):
-            raise ValueError(f"the least aesthetic score must be finite, got {self.threshold}")
+            raise V2XumError(f"the least aesthetic score must be finite, got {self.threshold}")
 
 
 class AestheticScorer:
@@ -85,7 +87,7 @@ class AestheticScorer:
         options: see there. The head is read here, the CLIP at the first score.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no such predictor or CLIP, or the file is neither layout.
+        FileNotFoundError, V2XumError: if there is no such predictor or CLIP, or the file is neither layout.
         ConnectionError: if a public predictor is not in the cache and cannot be fetched.
     """
 
@@ -115,13 +117,13 @@ class AestheticScorer:
             frames: uint8 [K, H, W, 3].
 
         Raises:
-            ValueError: if the CLIP cannot be loaded, or is not as wide as the head.
+            V2XumError: if the CLIP cannot be loaded, or is not as wide as the head.
         """
         with _USING:  # a model is loaded once, and threads do not share it
             rows = self._clip.embed_frames(frames).astype(np.float64)
         wide = self._layers[0][0].shape[1]
         if rows.shape[1] != wide:
-            raise ValueError(
+            raise V2XumError(
                 f"{self.options.predictor}: a head on CLIP embeddings of width {wide}, and those of "
                 f"{self.options.clip} are {rows.shape[1]} wide; LAION's heads need OpenAI's ViT-L/14 (768)"
             )
@@ -134,7 +136,7 @@ def read_head(file: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """The layers of a head, told by what the file holds, in order: weights [out, in] and biases [out].
 
     Raises:
-        FileNotFoundError, ValueError: naming the file, if it is missing, damaged or neither layout.
+        FileNotFoundError, V2XumError: naming the file, if it is missing, damaged or neither layout.
     """
     from ...features.checkpoint_files import read_tensors
 
@@ -145,21 +147,21 @@ def read_head(file: Path) -> list[tuple[np.ndarray, np.ndarray]]:
             layers = [(tensors[layer + "weight"], tensors[layer + "bias"]) for layer in layout]
             break
     else:
-        raise ValueError(
+        raise V2XumError(
             f"{file}: expected LAION's linear head (weight, bias) or the improved one without activations "
             f"({', '.join(layouts[1])} weight and bias each), got {sorted(tensors)[:6]}"
         )
     width = layers[0][0].shape[-1] if layers[0][0].ndim == 2 else 0
     for weight, bias in layers:
         if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
-            raise ValueError(
+            raise V2XumError(
                 f"{file}: its layers do not fit: {weight.shape} and {bias.shape} behind a width of {width}"
             )
         width = len(weight)
     if width != 1:
-        raise ValueError(f"{file}: expected a head that gives one score, got {width}")
+        raise V2XumError(f"{file}: expected a head that gives one score, got {width}")
     if not all(np.isfinite(part).all() for layer in layers for part in layer):
-        raise ValueError(f"{file}: its weights are not finite")
+        raise V2XumError(f"{file}: its weights are not finite")
     return layers
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...evaluate.models.frames import Second, read_moments
 from ...media.video import VideoError
 from ..store.stage import Failed, NoResult, Rejected, Source, Stage, Stop, counted
@@ -32,7 +33,7 @@ class CaptionStage(Stage):
             tower; only for a captioner that is a checkpoint. A video whose captions are stored is not looked at again.
 
     Raises:
-        ValueError: if features are wanted of a captioner that has none.
+        V2XumError: if features are wanted of a captioner that has none.
     """
 
     name = "caption"
@@ -42,7 +43,7 @@ class CaptionStage(Stage):
         self, captioner: Captioner, prompt: Prompt, workers: int = 2, features: str | Path | None = None
     ) -> None:
         if features is not None and not hasattr(captioner, "store_features"):
-            raise ValueError("features need a captioner with a vision tower here: a checkpoint, not an endpoint")
+            raise V2XumError("features need a captioner with a vision tower here: a checkpoint, not an endpoint")
         self.captioner, self.prompt, self.workers, self.features = captioner, prompt, workers, features
 
     def settings(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...core.errors import V2XumError
 from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, MAX_SIDE, Captioner
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def captioner_of(
         max_side: pixels of the longer side that frames are sent to an endpoint with; smaller ones stay as they are.
 
     Raises:
-        ValueError: if the name can be neither, or a number is out of range.
+        V2XumError: if the name can be neither, or a number is out of range.
     """
     if endpoint is not None:
         from .vision_endpoint import EndpointCaptioner
@@ -49,5 +50,5 @@ def captioner_of(
         return LlavaCaptioner(SHAPES_FOLDER, device, dtype, batch_size, max_new_tokens, name=SHAPES)
     path = Path(name).expanduser()
     if not name or (not path.is_dir() and (path.exists() or not _HUB_NAME.fullmatch(name))):
-        raise ValueError(f"expected {SHAPES!r}, a LLaVA-1.5 checkpoint's folder or its hub name, got {name!r}")
+        raise V2XumError(f"expected {SHAPES!r}, a LLaVA-1.5 checkpoint's folder or its hub name, got {name!r}")
     return LlavaCaptioner(path if path.is_dir() else name, device, dtype, batch_size, max_new_tokens)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 
 SIGNATURE_FRAMES = 8  # K, our choice
@@ -92,7 +93,7 @@ def find_duplicates(videos: Mapping[str, Mapping[str, Any]]) -> dict[str, Duplic
         video_id -> the one that stays; of several, the one with the smallest id.
 
     Raises:
-        ValueError: if a signature is no list of K hashes.
+        V2XumError: if a signature is no list of K hashes.
     """
     signatures = _Signatures(videos)
     stays = np.zeros(len(videos), dtype=bool)
@@ -123,7 +124,7 @@ def contents_of(videos: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         video_id -> the smallest digest among the videos of its content, so that ids and their order do not matter.
 
     Raises:
-        ValueError: as `find_duplicates`.
+        V2XumError: as `find_duplicates`.
     """
     signatures = _Signatures(videos)
     digests = [videos[name]["digest"] for name in signatures.ids]
@@ -193,10 +194,10 @@ def _packed(signatures: Sequence[tuple[str, Sequence[str]]]) -> tuple[np.ndarray
         try:
             values = [int(text, 16) if text else 0 for text in signature]
             if len(values) != SIGNATURE_FRAMES:
-                raise ValueError(f"{len(values)} hashes")
+                raise V2XumError(f"{len(values)} hashes")
             hashes[:, place] = values
         except (ValueError, OverflowError) as error:
-            raise ValueError(
+            raise V2XumError(
                 f"video {name}: expected a signature of {SIGNATURE_FRAMES} hashes of 64 bits, got {error}"
             ) from error
         known[:, place] = [bool(text) for text in signature]

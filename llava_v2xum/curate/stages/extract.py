@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ...core.errors import V2XumError
 from ..endpoint.asking import CORRECTION_TOKENS, LETTERS_PER_TOKEN, Unusable, ask, tokens_of
 from ..endpoint.endpoint import Endpoint
 from ..store.stage import Rejected, Source, Stage
@@ -57,7 +58,7 @@ class ExtractStage(Stage):
         attempts: answers that a video gets before it falls out.
 
     Raises:
-        ValueError: if the context has no room for captions, or the fraction is no share.
+        V2XumError: if the context has no room for captions, or the fraction is no share.
     """
 
     name: ClassVar[str] = "extract"
@@ -72,7 +73,7 @@ class ExtractStage(Stage):
         attempts: int = 3,
     ) -> None:
         if not 0 < fraction <= 1:
-            raise ValueError(f"the fraction to choose must be above 0 and at most 1, got {fraction:g}")
+            raise V2XumError(f"the fraction to choose must be above 0 and at most 1, got {fraction:g}")
         self.endpoint, self.prompt, self.fraction = endpoint, prompt, fraction
         self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
         self.workers = endpoint.concurrency
@@ -148,11 +149,11 @@ def room_tokens(prompt: Prompt, schema: Mapping[str, Any], context_tokens: int, 
     """How many tokens of captions fit beside the prompt, the schema and the answer.
 
     Raises:
-        ValueError: if there is room for fewer than two captions.
+        V2XumError: if there is room for fewer than two captions.
     """
     others = tokens_of(prompt.text) + tokens_of(json.dumps(schema)) + answer_tokens + CORRECTION_TOKENS
     if context_tokens - others < _LEAST_ROOM_TOKENS:
-        raise ValueError(
+        raise V2XumError(
             f"a context of {context_tokens} tokens is too short for the {prompt.name} prompt: it needs "
             f"{others + _LEAST_ROOM_TOKENS} (--context-tokens)"
         )

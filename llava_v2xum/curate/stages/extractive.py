@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ..store.stage import Source, Stage, Stop
 from ..store.store import Ledger
 from .sentence_vectors import SentenceEncoder, likeness_of_words
@@ -101,14 +102,14 @@ class ExtractiveStage(Stage):
         device: of the encoder; None for CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: if the fraction is no such number.
+        V2XumError: if the fraction is no such number.
     """
 
     name = "extract"
 
     def __init__(self, fraction: float = FRACTION, encoder: str | None = None, device: str | None = None) -> None:
         if not 0 < fraction <= 1:
-            raise ValueError(f"the fraction of captions to take must be over 0 and at most 1, got {fraction}")
+            raise V2XumError(f"the fraction of captions to take must be over 0 and at most 1, got {fraction}")
         self.fraction = fraction
         self.encoder = None if encoder is None else SentenceEncoder(encoder, device)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
 from ...evaluate.models.bertscores import SHAPES, SHAPES_FOLDER, BertScoreOptions, load_scorer
 from ..store.stage import Source, Stage, Stop
@@ -110,7 +111,7 @@ class FilterStage(Stage):
         device: None for CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: if the threshold is no such number.
+        V2XumError: if the threshold is no such number.
     """
 
     name = "filter"
@@ -123,7 +124,7 @@ class FilterStage(Stage):
         device: str | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"the threshold of BERTScore must be from 0 to 1, or none, got {threshold}")
+            raise V2XumError(f"the threshold of BERTScore must be from 0 to 1, or none, got {threshold}")
         self.model, self.threshold, self.num_layers = model, threshold, num_layers
         self._scorer = PairScorer(BertScoreOptions(model, num_layers, device=device))
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ..store.stage import Failed, Stop
 from ..store.store import Cost
 from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, clean_caption
@@ -41,7 +42,7 @@ class LlavaCaptioner:
         name: for people; None is the hub name or the folder's own.
 
     Raises:
-        ValueError: if a number is out of range.
+        V2XumError: if a number is out of range.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class LlavaCaptioner:
     ) -> None:
         for what, number in {"batch_size": batch_size, "max_new_tokens": max_new_tokens}.items():
             if number < 1:
-                raise ValueError(f"{what} must be at least 1, got {number}")
+                raise V2XumError(f"{what} must be at least 1, got {number}")
         self.model_path, self.device, self.dtype = model_path, device, dtype
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.name = name or (Path(model_path).resolve().name if Path(model_path).is_dir() else str(model_path))
@@ -72,7 +73,7 @@ class LlavaCaptioner:
         """As `Captioner`; a folder's files are known by samples, a hub name by itself.
 
         Raises:
-            ValueError: if the folder holds no checkpoint.
+            V2XumError: if the folder holds no checkpoint.
         """
         settings = {"captioner": self.name, "max_new_tokens": self.max_new_tokens, "dtype": self.dtype}
         folder = Path(self.model_path)
@@ -218,9 +219,9 @@ def _load(model_path: str | os.PathLike[str], device: str, dtype: str) -> _Loade
         config = model.config
         for key, expected in (("mm_patch_merge_type", "flat"), ("mm_use_im_start_end", False)):
             if (got := getattr(config, key, expected)) != expected:
-                raise ValueError(f"{model_path}: expected LLaVA-1.5, whose {key} is {expected!r}, got {got!r}")
+                raise V2XumError(f"{model_path}: expected LLaVA-1.5, whose {key} is {expected!r}, got {got!r}")
         if getattr(config, "image_aspect_ratio", None) == "anyres" or config.frame_feature == CLIP_EMBEDDING:
-            raise ValueError(f"{model_path}: expected LLaVA-1.5, which reads a picture whole and by its patches")
+            raise V2XumError(f"{model_path}: expected LLaVA-1.5, which reads a picture whole and by its patches")
     except (FileNotFoundError, ValueError) as error:
         raise Stop(f"the captioner cannot be loaded: {error}") from error
     return _Loaded(tokenizer, model, encoder)
@@ -230,10 +231,10 @@ def sample_of(folder: Path) -> str:
     """By what a checkpoint's files are known, wherever they lie: their names, their sizes and both their ends.
 
     Raises:
-        ValueError: if there is no config among them.
+        V2XumError: if there is no config among them.
     """
     if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise ValueError(f"{folder}: expected a LLaVA-1.5 checkpoint, found no config.json")
+        raise V2XumError(f"{folder}: expected a LLaVA-1.5 checkpoint, found no config.json")
     hashed = hashlib.sha256()
     places = (folder, folder / "vision_tower")
     for file in sorted(file for place in places for pattern in _WEIGHTS for file in place.glob(pattern)):

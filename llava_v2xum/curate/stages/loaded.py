@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import V2XumError
+
 _HUB_NAME = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*")  # NAME or OWNER/NAME
 _BESIDE_WEIGHTS = (".json", ".txt", ".model", ".tsv")  # configuration and tokenizer
 
@@ -47,17 +49,17 @@ def model_identity(model: str) -> str:
     Neither a folder's name nor its place counts. A model at a hub may change under its name; a folder tells.
 
     Raises:
-        ValueError: naming it, if it is a path without a folder there, or the folder has no weights.
+        V2XumError: naming it, if it is a path without a folder there, or the folder has no weights.
         OSError: if a file cannot be read.
     """
     folder = Path(model)
     if not folder.is_dir():
         if _HUB_NAME.fullmatch(model) is None:
-            raise ValueError(f"there is no folder {model}")
+            raise V2XumError(f"there is no folder {model}")
         return model
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
-        raise ValueError(f"{folder}: expected weights, *.safetensors or *.bin, found none")
+        raise V2XumError(f"{folder}: expected weights, *.safetensors or *.bin, found none")
     digest = hashlib.sha256()
     beside = sorted(file for file in folder.iterdir() if file.suffix in _BESIDE_WEIGHTS and file.is_file())
     for file in [*beside, *weights]:

@@ -15,6 +15,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from ...core.errors import V2XumError
+
 _NEEDED = {"caption": set(), "extract": {"captions"}, "refine": {"captions"}}
 _POSSIBLE = {"caption": set(), "extract": {"captions", "count"}, "refine": {"captions", "count"}}
 
@@ -32,7 +34,7 @@ class Prompt:
         text: with its placeholders.
 
     Raises:
-        ValueError: if there is no such prompt, the text is empty, or a placeholder is missing or is none of the
+        V2XumError: if there is no such prompt, the text is empty, or a placeholder is missing or is none of the
             prompt's.
     """
 
@@ -41,37 +43,37 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if self.name not in _NEEDED:
-            raise ValueError(f"a prompt's name must be one of {', '.join(_NEEDED)}, got {self.name!r}")
+            raise V2XumError(f"a prompt's name must be one of {', '.join(_NEEDED)}, got {self.name!r}")
         if not self.text.strip():
-            raise ValueError(f"the {self.name} prompt is empty")
+            raise V2XumError(f"the {self.name} prompt is empty")
         found = set()
         for match in Template.pattern.finditer(self.text):
             if match["invalid"] is not None:
                 line = self.text.count("\n", 0, match.start()) + 1
-                raise ValueError(f"the {self.name} prompt has a lone $ in line {line}: write $$ for a dollar")
+                raise V2XumError(f"the {self.name} prompt has a lone $ in line {line}: write $$ for a dollar")
             found.add(match["named"] or match["braced"])
         found.discard(None)  # $$
         if missing := sorted(_NEEDED[self.name] - found):
-            raise ValueError(f"the {self.name} prompt lacks {_dollars(missing)}")
+            raise V2XumError(f"the {self.name} prompt lacks {_dollars(missing)}")
         if unknown := sorted(found - _POSSIBLE[self.name]):
             possible = _dollars(sorted(_POSSIBLE[self.name])) or "none"
-            raise ValueError(f"the {self.name} prompt has {_dollars(unknown)}; what it can have is {possible}")
+            raise V2XumError(f"the {self.name} prompt has {_dollars(unknown)}; what it can have is {possible}")
 
     @classmethod
     def load(cls, name: str, path: str | os.PathLike[str] | None = None) -> Prompt:
         """The packaged prompt of this name, or a user's.
 
         Raises:
-            ValueError: naming the file, as the class, or if it is no UTF-8 text.
+            V2XumError: naming the file, as the class, or if it is no UTF-8 text.
             OSError: if it cannot be read.
         """
         if name not in _NEEDED:
-            raise ValueError(f"a prompt's name must be one of {', '.join(_NEEDED)}, got {name!r}")
+            raise V2XumError(f"a prompt's name must be one of {', '.join(_NEEDED)}, got {name!r}")
         file = resources.files(__package__) / "prompts" / f"{name}.txt" if path is None else Path(path)
         try:
             return cls(name, file.read_text(encoding="utf-8").removeprefix("\ufeff").strip())
         except ValueError as error:
-            raise ValueError(f"{file}: {error}") from error
+            raise V2XumError(f"{file}: {error}") from error
 
     @property
     def hash(self) -> str:

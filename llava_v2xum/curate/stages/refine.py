@@ -54,7 +54,7 @@ class RefineStage(Stage):
         attempts: answers that each run of captions gets before the video's captions are kept.
 
     Raises:
-        ValueError: if the context has no room for captions.
+        V2XumError: if the context has no room for captions.
     """
 
     name: ClassVar[str] = "refine"

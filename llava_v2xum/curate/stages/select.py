@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...evaluate.metrics.clocks import nearest
 from ...media.video import Video, VideoError, probe_video, read_frames
 from ..store.contents import digest_of
@@ -41,8 +42,8 @@ class SelectStage(Stage):
         duplicates: whether of videos that are the same all but one go.
 
     Raises:
-        ValueError: if the durations are no range.
-        FileNotFoundError, ValueError, ConnectionError: of the aesthetic predictor, as `AestheticScorer`.
+        V2XumError: if the durations are no range.
+        FileNotFoundError, V2XumError, ConnectionError: of the aesthetic predictor, as `AestheticScorer`.
     """
 
     name = "select"
@@ -57,7 +58,7 @@ class SelectStage(Stage):
         duplicates: bool = True,
     ) -> None:
         if not 0 <= min_duration <= max_duration < math.inf:
-            raise ValueError(f"expected durations 0 <= min <= max, got {min_duration} and {max_duration}")
+            raise V2XumError(f"expected durations 0 <= min <= max, got {min_duration} and {max_duration}")
         self.min_duration, self.max_duration, self.duplicates = float(min_duration), float(max_duration), duplicates
         self.aesthetic = aesthetic
         self._scorer = AestheticScorer(aesthetic) if aesthetic else None

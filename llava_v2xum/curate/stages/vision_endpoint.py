@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ..endpoint.endpoint import Endpoint
 from ..store.stage import Failed, NoResult, Rejected
 from ..store.store import Cost
@@ -29,7 +30,7 @@ class EndpointCaptioner:
         max_side: pixels of the longer side; larger frames are sent smaller.
 
     Raises:
-        ValueError: if a number is out of range.
+        V2XumError: if a number is out of range.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class EndpointCaptioner:
     ) -> None:
         for what, number in {"max_new_tokens": max_new_tokens, "max_side": max_side}.items():
             if number < 1:
-                raise ValueError(f"{what} must be at least 1, got {number}")
+                raise V2XumError(f"{what} must be at least 1, got {number}")
         self.endpoint, self.max_new_tokens, self.max_side = endpoint, max_new_tokens, max_side
         self.name = endpoint.model
         self.frames_at_once = 1  # each answer is stored as it comes

@@ -17,6 +17,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import V2XumError
+
 WHOLE = ""  # the part that is a stage's whole result
 REJECTED = "rejected"  # the part that says why the video falls out, in place of a result
 FAILED = "failed"  # the part that says that the video could not be worked on, until it could be
@@ -75,7 +77,7 @@ class Store:
         halted: set it to let what is under way end as soon as what it comes to next is stored.
 
     Raises:
-        ValueError: naming the file, if it is no such store, or that of another version.
+        V2XumError: naming the file, if it is no such store, or that of another version.
         StoreError: naming it, if it cannot be opened.
     """
 
@@ -96,7 +98,7 @@ class Store:
             raise StoreError(f"{self.path}: the store of results cannot be used ({error})") from error
         except (sqlite3.DatabaseError, ValueError) as error:
             self._database.close()
-            raise ValueError(f"{self.path}: expected a store of curated results ({error})") from error
+            raise V2XumError(f"{self.path}: expected a store of curated results ({error})") from error
 
     def _open(self) -> None:
         self._database.execute("pragma journal_mode = wal")  # a kill leaves every committed row
@@ -104,7 +106,7 @@ class Store:
         (version,) = self._database.execute("pragma user_version").fetchone()
         (tables,) = self._database.execute("select count(*) from sqlite_master").fetchone()
         if version != _VERSION and (version or tables):
-            raise ValueError(f"it is of version {version} and not {_VERSION}: give another --out, or use what made it")
+            raise V2XumError(f"it is of version {version} and not {_VERSION}: give another --out, or use what made it")
         self._database.executescript(_TABLES)
 
     def get(self, stage: str, fingerprint: str, item: str, part: str = WHOLE) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.annotations import Annotation
+from ...core.errors import V2XumError
 from ...core.readers import shown
 from ...core.summary import FORMS, Sentence, Summary, format_answer, parse_answer
 from ...core.tasks import TASKS, VIDEO_TOKEN, query_for
@@ -35,7 +36,7 @@ class AnswerSettings:
         timeline: N and the temporal prompt.
 
     Raises:
-        ValueError: if a task, the form or the rule is unknown.
+        V2XumError: if a task, the form or the rule is unknown.
     """
 
     tasks: tuple[str, ...] = ("both", "video", "text")
@@ -45,11 +46,11 @@ class AnswerSettings:
 
     def __post_init__(self) -> None:
         if not self.tasks or set(self.tasks) - set(TASKS):
-            raise ValueError(f"tasks must be of {', '.join(TASKS)}, got {', '.join(self.tasks) or 'none'}")
+            raise V2XumError(f"tasks must be of {', '.join(TASKS)}, got {', '.join(self.tasks) or 'none'}")
         if self.annotators not in RULES and type(self.annotators) is not int:
-            raise ValueError(f"annotators must be one of {', '.join(RULES)} or a number, got {self.annotators!r}")
+            raise V2XumError(f"annotators must be one of {', '.join(RULES)} or a number, got {self.annotators!r}")
         if self.form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
+            raise V2XumError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
 
 
 def entries_of(
@@ -61,7 +62,7 @@ def entries_of(
         task -> its entries (several for the rule "all"), and task -> why the annotation has no answer for it.
 
     Raises:
-        ValueError: if no task has an answer, or an answer would not be read back as what it says: such a video
+        V2XumError: if no task has an answer, or an answer would not be read back as what it says: such a video
             cannot be learnt from.
     """
     targets = targets_of(annotation, settings.annotators)
@@ -75,7 +76,7 @@ def entries_of(
         except NoAnswer as error:
             missing[task] = str(error)
     if not entries:
-        raise ValueError("; ".join(f"no {task.upper()} answer: {reason}" for task, reason in missing.items()))
+        raise V2XumError("; ".join(f"no {task.upper()} answer: {reason}" for task, reason in missing.items()))
     return entries, missing
 
 
@@ -84,21 +85,21 @@ def answer_for(annotation: Annotation, task: str, target: Target, settings: Answ
 
     Raises:
         NoAnswer: if the annotation has none for the task.
-        ValueError: if its text cannot be written so that it reads back.
+        V2XumError: if its text cannot be written so that it reads back.
     """
     timeline = settings.timeline
     summary = summary_for(annotation, task, target, timeline)
     placeholder = _PLACEHOLDER.search(summary.text)
     if placeholder:
-        raise ValueError(f"the text holds {placeholder[0]}, which stands for something else in a conversation")
+        raise V2XumError(f"the text holds {placeholder[0]}, which stands for something else in a conversation")
     answer = format_answer(summary, settings.form, timeline)
     read = parse_answer(answer, timeline.num_frames, task, timeline.digits)
     if read.problems:
-        raise ValueError(f"the {task.upper()} answer does not read back: {'; '.join(read.problems)}")
+        raise V2XumError(f"the {task.upper()} answer does not read back: {'; '.join(read.problems)}")
     # Sentences of plain prose may be cut elsewhere than captions are (two sentences in one): no frame depends on it.
     same = read.text == summary.text and not read.frames if task == "text" else read == summary
     if not same:
-        raise ValueError(f"the {task.upper()} answer does not read back: {shown(answer)} says something else")
+        raise V2XumError(f"the {task.upper()} answer does not read back: {shown(answer)} says something else")
     return answer
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...core.command_line import Parser
+from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
 from ...core.readers import Reader, SourceError
 from ...core.summary import FORMS
@@ -140,13 +141,13 @@ def _names_in(folder: Path) -> frozenset[str]:
     try:
         from ...media.video import VideoError, find_videos  # here, because it loads the decoder
     except ModuleNotFoundError as error:
-        raise ValueError(f"--videos needs the package {error.name}, which is not installed") from error
+        raise V2XumError(f"--videos needs the package {error.name}, which is not installed") from error
     if not folder.is_dir():
-        raise ValueError(f"--videos must be a folder, and {folder} is none")
+        raise V2XumError(f"--videos must be a folder, and {folder} is none")
     try:
         return frozenset(path.stem for path in find_videos(folder))
     except VideoError as error:
-        raise ValueError(f"--videos: {error}") from error
+        raise V2XumError(f"--videos: {error}") from error
 
 
 def check_files(args: argparse.Namespace) -> None:

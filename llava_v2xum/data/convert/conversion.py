@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from ...core.annotations import Annotation, annotation_line
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ...core.readers import Accepted, Reader, Rejected
 from .answers import AnswerSettings, entries_of
 
@@ -39,7 +40,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance_seconds < float("inf"):
-            raise ValueError(f"tolerance_seconds must be 0 or more, got {self.tolerance_seconds}")
+            raise V2XumError(f"tolerance_seconds must be 0 or more, got {self.tolerance_seconds}")
 
 
 @dataclass
@@ -177,9 +178,9 @@ def _accepted(
             video_id = item.annotation.video_id
             try:
                 if video_id in places:
-                    raise ValueError(f"duplicate id: item {places[video_id]} has it too")
+                    raise V2XumError(f"duplicate id: item {places[video_id]} has it too")
                 if settings.video_ids is not None and settings.video_ids.isdisjoint(_file_names(item.annotation)):
-                    raise ValueError("no video file of that name")
+                    raise V2XumError("no video file of that name")
                 by_task, missing = entries_of(item.annotation, settings.answers) if reader.trains else ({}, {})
             except ValueError as error:
                 item = Rejected(video_id, item.place, str(error))

@@ -31,6 +31,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.arrays import as_integer, as_integers, as_numbers, content_of, open_hdf5
+from ...core.errors import V2XumError
 from ...core.keyshots import Keyshots, Runs, runs_of
 from ...core.readers import Accepted, Reader, Rejected, SourceError, shown
 
@@ -62,7 +63,7 @@ def read_features(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
     Raises:
         SourceError: if it is no such file.
-        ValueError: naming file and video, if a video's features are no [T, C].
+        V2XumError: naming file and video, if a video's features are no [T, C].
     """
     with open_hdf5(path) as file:
         for video_id, group in _groups(path, file):
@@ -70,7 +71,7 @@ def read_features(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 try:
                     yield video_id, as_numbers("features", content_of("features", group["features"]), 2)
                 except (ValueError, OSError) as error:
-                    raise ValueError(f"{path}: video {video_id!r}: {error}") from error
+                    raise V2XumError(f"{path}: video {video_id!r}: {error}") from error
 
 
 def _groups(path: Path, file: Any) -> list[tuple[str, Any]]:
@@ -90,11 +91,11 @@ def _keyshots(group: Any) -> tuple[Keyshots, int]:
     content = {name: content_of(name, group[name]) for name in _FIELDS if name in group}
     missing = [name for name in ("n_frames", "picks") if name not in content]
     if missing:
-        raise ValueError(f"missing: {', '.join(missing)}")
+        raise V2XumError(f"missing: {', '.join(missing)}")
     n_frames = as_integer("n_frames", content["n_frames"])
     picks = as_integers("picks", content["picks"], 1)
     if "features" in group and len(group["features"]) != len(picks):
-        raise ValueError(f"features must have {len(picks)} rows, one a pick, got {len(group['features'])}")
+        raise V2XumError(f"features must have {len(picks)} rows, one a pick, got {len(group['features'])}")
     segments, cut = _segments(content, n_frames)
     summaries, fitted = _user_summaries(content, n_frames)
     scores = as_numbers("gtscore", content["gtscore"], 1).tolist() if "gtscore" in content else None
@@ -108,12 +109,12 @@ def _segments(content: dict[str, Any], n_frames: int) -> tuple[list[list[int]] |
         return None, 0
     points = as_integers("change_points", content["change_points"], 2)
     if any(len(pair) != 2 for pair in points):
-        raise ValueError(f"change_points must be [S, 2], got {len(points[0])} columns")
+        raise V2XumError(f"change_points must be [S, 2], got {len(points[0])} columns")
     if "n_frame_per_seg" in content:
         lengths = as_integers("n_frame_per_seg", content["n_frame_per_seg"], 1)
         expected = [end - start + 1 for start, end in points]
         if lengths != expected:
-            raise ValueError(f"n_frame_per_seg and change_points do not agree: {shown(lengths)} and {shown(expected)}")
+            raise V2XumError(f"n_frame_per_seg and change_points do not agree: {shown(lengths)} and {shown(expected)}")
     inside = [[start, min(end, n_frames - 1)] for start, end in points]
     return inside, int(inside != points)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation, Spans
+from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list, shown
 from ...core.summary import parse_answer
 from ...core.tasks import TASKS
@@ -68,14 +69,14 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
 def _read_entry(entry: Any, place: int, tolerance_seconds: float) -> _Video:
     entry = checked_object(entry, "id", "meta", "conversations")
     if not isinstance(entry["id"], str) or not entry["id"].strip():
-        raise ValueError(f"id must be text that is not empty, got {entry['id']!r}")
+        raise V2XumError(f"id must be text that is not empty, got {entry['id']!r}")
     meta = checked_object(entry["meta"], "duration")
     clip = Clip(meta["duration"], tolerance_seconds)
     seconds = checked_object(meta.get("token") or {})
     answers: dict[str, _Answer] = {}
     for task, answer in _rounds(entry["conversations"]):
         if task in answers:
-            raise ValueError(f"two turns ask for {task.upper()}")
+            raise V2XumError(f"two turns ask for {task.upper()}")
         answers[task] = _read_answer(answer, task, seconds, clip)
     selection = entry.get("vsum_onehot")
     if selection is not None:
@@ -90,14 +91,14 @@ def _rounds(turns: Any) -> Iterator[tuple[str, str]]:
         expected = ("human", "gpt")[number % 2]
         turn = checked_object(turn, "from", "value")
         if turn["from"] != expected or not isinstance(turn["value"], str):
-            raise ValueError(f"turn {number} must be text from {expected!r}, got one from {turn['from']!r}")
+            raise V2XumError(f"turn {number} must be text from {expected!r}, got one from {turn['from']!r}")
     if len(turns) % 2:
-        raise ValueError(f"the last of {len(turns)} turns has no answer")
+        raise V2XumError(f"the last of {len(turns)} turns has no answer")
     for number in range(0, len(turns), 2):
         asked = {word.lower() for word in _TASK_WORD.findall(turns[number]["value"])}
         if len(asked) != 1:
             words = ", ".join(task.upper() for task in TASKS)
-            raise ValueError(f"turn {number} must ask for one of {words}, got {shown(turns[number]['value'])}")
+            raise V2XumError(f"turn {number} must ask for one of {words}, got {shown(turns[number]['value'])}")
         yield asked.pop(), turns[number + 1]["value"]
 
 
@@ -105,23 +106,23 @@ def _read_answer(answer: str, task: str, seconds: dict[str, Any], clip: Clip) ->
     """The answer's sentences; each `<fK>` is read as a frame of its own, so that none can get lost."""
     name = f"the {task.upper()} answer"
     if _PLAIN_INDEXES.search(answer):
-        raise ValueError(
+        raise V2XumError(
             f"{name} cites {_PLAIN_INDEXES.search(answer)[0]}: expected <fK> with its second in meta.token"
         )
     cited: list[float] = []
 
     def number_of(match: re.Match) -> str:
         if match[0] not in seconds:
-            raise ValueError(f"{match[0]} has no second in meta.token")
+            raise V2XumError(f"{match[0]} has no second in meta.token")
         cited.append(clip.second(match[0], seconds[match[0]]))
         return str(len(cited) - 1)
 
     summary = parse_answer(_CITATION.sub(number_of, answer), max(answer.count("<f"), 1), task, digits=1)
     frames = [frame for sentence in summary.sentences for frame in sentence.frames]
     if frames != list(range(len(cited))):
-        raise ValueError(f"{name} has <fK> outside of brackets: {shown(answer)}")
+        raise V2XumError(f"{name} has <fK> outside of brackets: {shown(answer)}")
     if summary.problems:
-        raise ValueError(f"{name} cannot be read: {'; '.join(summary.problems)}")
+        raise V2XumError(f"{name} cannot be read: {'; '.join(summary.problems)}")
     return tuple((one.text, tuple(cited[frame] for frame in one.frames)) for one in summary.sentences)
 
 
@@ -129,18 +130,18 @@ def _add(known: _Video, more: _Video) -> None:
     """Take over what a further entry of the same id says.
 
     Raises:
-        ValueError: if the two contradict each other, or the entry has nothing new.
+        V2XumError: if the two contradict each other, or the entry has nothing new.
     """
     for name in ("duration_seconds", "sampled_frames", "selection"):
         old, new = getattr(known, name), getattr(more, name)
         if None not in (old, new) and old != new:
             shown = "" if name == "selection" else f": {new}, not {old}"
-            raise ValueError(f"contradicts item {known.place} of the same id in its {name}{shown}")
+            raise V2XumError(f"contradicts item {known.place} of the same id in its {name}{shown}")
     for task in known.answers.keys() & more.answers.keys():
         if known.answers[task] != more.answers[task]:
-            raise ValueError(f"gives another {task.upper()} answer than an earlier item of the same id")
+            raise V2XumError(f"gives another {task.upper()} answer than an earlier item of the same id")
     if not more.answers.keys() - known.answers.keys():
-        raise ValueError("duplicate id: an earlier item has the same answers")
+        raise V2XumError("duplicate id: an earlier item has the same answers")
     known.answers.update(more.answers)
     known.sampled_frames = more.sampled_frames if known.sampled_frames is None else known.sampled_frames
     known.selection = more.selection if known.selection is None else known.selection

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.annotations import Annotation
 from ...core.arrays import EXTRA, as_duration, as_integer, as_numbers, picks_of
+from ...core.errors import V2XumError
 from ...core.extras import require
 from ...core.keyshots import Keyshots, runs_of
 from ...core.readers import Accepted, Reader, Rejected, SourceError
@@ -45,10 +46,10 @@ def _load(scipy_io: Any, file: Path) -> dict[str, Any]:
     try:
         content = scipy_io.loadmat(file, variable_names=[*_FIELDS, "gt_score"])
     except Exception as error:  # scipy tells of a file that is no MATLAB file by errors of many kinds
-        raise ValueError(f"expected a MATLAB file ({type(error).__name__}: {error})") from error
+        raise V2XumError(f"expected a MATLAB file ({type(error).__name__}: {error})") from error
     missing = [name for name in _FIELDS if name not in content]
     if missing:
-        raise ValueError(f"missing: {', '.join(missing)}")
+        raise V2XumError(f"missing: {', '.join(missing)}")
     return content
 
 
@@ -56,13 +57,13 @@ def _annotation(video_id: str, content: dict[str, Any]) -> Annotation:
     n_frames = as_integer("nFrames", content["nFrames"])
     selected = as_numbers("user_score", content["user_score"], 2) > 0
     if len(selected) != n_frames:
-        raise ValueError(f"user_score must have nFrames = {n_frames} rows, got {len(selected)}")
+        raise V2XumError(f"user_score must have nFrames = {n_frames} rows, got {len(selected)}")
     picks = picks_of(n_frames)
     mean = None
     if "gt_score" in content:
         mean = as_numbers("gt_score", content["gt_score"], 1)
         if len(mean) != n_frames:
-            raise ValueError(f"gt_score must have nFrames = {n_frames} scores, got {len(mean)}")
+            raise V2XumError(f"gt_score must have nFrames = {n_frames} scores, got {len(mean)}")
         mean = mean[list(picks)].tolist()
     keyshots = Keyshots(n_frames, picks, user_summaries=[runs_of(row) for row in selected.T], mean_scores=mean)
     return Annotation(video_id, as_duration("video_duration", content["video_duration"]), NAME, keyshots=keyshots)

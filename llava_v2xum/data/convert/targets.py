@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.annotations import Annotation, Spans
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 
 RULES = {
@@ -54,11 +55,11 @@ def targets_of(annotation: Annotation, rule: str | int = DEFAULT_RULE) -> list[T
         one target; A of them for "all".
 
     Raises:
-        ValueError: if the rule is unknown, or the number is not below A.
+        V2XumError: if the rule is unknown, or the number is not below A.
     """
     people = annotation.annotators
     if isinstance(rule, str) and rule not in RULES:
-        raise ValueError(f"the rule must be one of {', '.join(RULES)} or an annotator's number, got {rule!r}")
+        raise V2XumError(f"the rule must be one of {', '.join(RULES)} or an annotator's number, got {rule!r}")
     if not people:
         segments = tuple((one.segment,) if one.segment else () for one in annotation.sentences)
         return [Target(segments, _joined(segments))]
@@ -70,7 +71,7 @@ def targets_of(annotation: Annotation, rule: str | int = DEFAULT_RULE) -> list[T
         return [_mixture(annotation, math.ceil(people / 2) if rule == "majority" else 1)]
     person = {"medoid": medoid(annotation), "first": 0}[rule] if isinstance(rule, str) else rule
     if not 0 <= person < people:
-        raise ValueError(f"annotator {person} is asked for, and the video has 0 to {people - 1}")
+        raise V2XumError(f"annotator {person} is asked for, and the video has 0 to {people - 1}")
     return [_choice_of(annotation, person)]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.arrays import as_duration, as_integer, as_integers, as_numbers, content_of, open_hdf5, picks_of
+from ...core.errors import V2XumError
 from ...core.keyshots import Keyshots
 from ...core.readers import Accepted, Reader, Rejected, SourceError, shown
 
@@ -68,9 +69,9 @@ def _scores_of(lines: list[tuple[int, str]]) -> np.ndarray:
         try:
             rows.append(np.array(text.split(","), dtype=float))
         except ValueError as error:
-            raise ValueError(f"line {number}: the scores must be numbers parted by commas ({error})") from error
+            raise V2XumError(f"line {number}: the scores must be numbers parted by commas ({error})") from error
         if len(rows[-1]) != len(rows[0]):
-            raise ValueError(f"line {number} has {len(rows[-1])} scores, line {lines[0][0]} has {len(rows[0])}")
+            raise V2XumError(f"line {number} has {len(rows[-1])} scores, line {lines[0][0]} has {len(rows[0])}")
     return np.stack(rows)
 
 
@@ -107,12 +108,12 @@ def _entry_of(video_id: str, entry: dict[str, Any]) -> Annotation:
     scores = as_numbers("user_anno", entry["user_anno"], 2)
     scores = scores if scores.shape[1] == n_frames else scores.T
     if scores.shape[1] != n_frames:
-        raise ValueError(f"user_anno must have nframes = {n_frames} scores, got shape {np.shape(entry['user_anno'])}")
+        raise V2XumError(f"user_anno must have nframes = {n_frames} scores, got shape {np.shape(entry['user_anno'])}")
     mean = None
     if "gt_score" in entry:
         mean = as_numbers("gt_score", entry["gt_score"], 1)
         if len(mean) != n_frames:
-            raise ValueError(f"gt_score must have nframes = {n_frames} scores, got {len(mean)}")
+            raise V2XumError(f"gt_score must have nframes = {n_frames} scores, got {len(mean)}")
     return _annotation(video_id, as_duration("length", entry["length"]), scores, mean)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.annotations import Annotation
+from ...core.errors import V2XumError
 from ...core.summary import parse_answer
 from ..metrics.clocks import second_times
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
@@ -59,7 +60,7 @@ def embed_case(
         all_samples: False embeds, and returns, only the samples that an annotator selected.
 
     Raises:
-        ValueError: naming the video, if the prediction does not fit its samples, or a pick lies outside the file.
+        V2XumError: naming the video, if the prediction does not fit its samples, or a pick lies outside the file.
         VideoError: if the file cannot be read as a video.
     """
     people, samples = samples_of(case.annotation)
@@ -100,7 +101,7 @@ def predicted_moments(
         fraction: how much of the N indexes importance selects; at least one, as in VideoXum's script.
 
     Raises:
-        ValueError: naming the video, if the prediction is on the samples' clock and has another number of them.
+        V2XumError: naming the video, if the prediction is on the samples' clock and has another number of them.
     """
     if prediction is None:
         return []
@@ -114,7 +115,7 @@ def predicted_moments(
     if prediction.clock == "prompts":
         return [Prompt(index, count) for index in chosen]
     if count != len(samples):
-        raise ValueError(
+        raise V2XumError(
             f"video {prediction.video_id!r}: a prediction on the clock of the samples must have {len(samples)} of "
             f"them, got {count}"
         )

@@ -27,6 +27,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ..metrics.confidence import bootstrap_counts, interval, paired
 from ..metrics.measures import Measure
 from ..models.quality_scorers import Scorer
@@ -103,18 +104,18 @@ def quality_rows(
             of which a model reads no more than its limit of tokens.
 
     Raises:
-        ValueError: for another unit, two scorers of one name, or if there is nothing to score, or `before` and
+        V2XumError: for another unit, two scorers of one name, or if there is nothing to score, or `before` and
             `after` have no video in common.
     """
     if unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
+        raise V2XumError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
     names = [scorer.name for scorer in scorers]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"expected scorers of different names, got {', '.join(names) or 'none'}")
+        raise V2XumError(f"expected scorers of different names, got {', '.join(names) or 'none'}")
     if not before:
-        raise ValueError("there is no summary to score")
+        raise V2XumError("there is no summary to score")
     if after is not None and not before.keys() & after.keys():
-        raise ValueError(f"the {len(before)} summaries before and {len(after)} after have no video in common")
+        raise V2XumError(f"the {len(before)} summaries before and {len(after)} after have no video in common")
     video_ids = tuple({**before, **(after or {})})
     rows = []
     for scorer in scorers:
@@ -189,7 +190,7 @@ def _column(texts: Mapping[str, str], video_ids: Sequence[str], scorer: Scorer, 
     log.info("%s: %d pieces of %d summaries", scorer.name, len(pieces), len(texts))
     scores = np.asarray(scorer.score(pieces), dtype=float)
     if scores.shape != (len(pieces),) or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(f"{scorer.name}: expected {len(pieces)} scores in 0..1, got an array of {scores.shape}")
+        raise V2XumError(f"{scorer.name}: expected {len(pieces)} scores in 0..1, got an array of {scores.shape}")
     places = np.array(owners, dtype=int)  # an empty list would be one of floats
     counts = np.bincount(places, minlength=len(video_ids))
     sums = np.bincount(places, scores, minlength=len(video_ids))

@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...core.annotations import Annotation, Span
+from ...core.errors import V2XumError
 from ..formats.cases import Case
 from ..formats.predictions import PredictedSentence, Prediction
 from ..metrics.captions import caption_measures
@@ -46,10 +47,10 @@ def reference_text(annotation: Annotation, rule: str = "plain") -> str | None:
         None where the annotation has no text; under "videoxum" it may be "" where nothing but punctuation is left.
 
     Raises:
-        ValueError: if the rule is neither.
+        V2XumError: if the rule is neither.
     """
     if rule not in REFERENCE_RULES:
-        raise ValueError(f"the reference rule must be one of {', '.join(REFERENCE_RULES)}, got {rule!r}")
+        raise V2XumError(f"the reference rule must be one of {', '.join(REFERENCE_RULES)}, got {rule!r}")
     sentences = [sentence.text for sentence in annotation.sentences]
     if annotation.text is None and not sentences:
         return None
@@ -97,7 +98,7 @@ def v2t_rows(
         `dense.dense_measures`, empty where no prediction or no annotation has text; and the notes.
 
     Raises:
-        ValueError: for an unknown rule or choice.
+        V2XumError: for an unknown rule or choice.
         JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails.
         MissingExtra: if a package that is needed is not installed.
     """

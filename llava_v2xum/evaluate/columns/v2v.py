@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.annotations import Annotation
+from ...core.errors import V2XumError
 from ...data.convert.targets import targets_of
 from ..metrics.baselines import SEEDS, random_importance, uniform_selection
 from ..metrics.clocks import at_samples, second_times
@@ -60,13 +61,13 @@ def v2v_rows(
         `kendall`, `spearman` (with the mean of the annotators), and both `_per_annotator`.
 
     Raises:
-        ValueError: naming the video, if it is annotated in keyshots, or its prediction does not fit its samples.
+        V2XumError: naming the video, if it is annotated in keyshots, or its prediction does not fit its samples.
     """
     rows = _Rows(cases, seeds, fraction)
     for video, case in enumerate(progress(cases) if progress else cases):
         annotation = case.annotation
         if annotation.duration_seconds is None:
-            raise ValueError(f"video {annotation.video_id!r} has keyshots, not seconds; keyshot_rows scores those")
+            raise V2XumError(f"video {annotation.video_id!r} has keyshots, not seconds; keyshot_rows scores those")
         people = annotator_masks(annotation)
         if not len(people):
             continue
@@ -100,13 +101,13 @@ def keyshot_rows(
         needs them is NaN.
 
     Raises:
-        ValueError: naming the video, if it has no keyshots, or its prediction does not fit its picks.
+        V2XumError: naming the video, if it has no keyshots, or its prediction does not fit its picks.
     """
     rows = _Rows(cases, seeds, fraction)
     for video, case in enumerate(progress(cases) if progress else cases):
         keyshots = case.annotation.keyshots
         if keyshots is None:
-            raise ValueError(f"video {case.annotation.video_id!r} has no keyshots; v2v_rows scores such videos")
+            raise V2XumError(f"video {case.annotation.video_id!r} has no keyshots; v2v_rows scores such videos")
         importance, sets = rows.candidates(case, np.array(keyshots.picks, dtype=float), keyshots.n_frames)
         rows.add(video, *keyshot_scores(importance, sets, keyshots, fraction))
         rows.by_summaries |= keyshots.scores is None and len(keyshots.user_summaries) > 0
@@ -229,11 +230,11 @@ def system_at_samples(
         importance float [T] and mask bool [T]; None for what it does not have.
 
     Raises:
-        ValueError: naming the video, if it counts samples and has another number of them, or a time lies outside.
+        V2XumError: naming the video, if it counts samples and has another number of them, or a time lies outside.
     """
     count, samples = prediction.num_frames, len(times)
     if prediction.clock == "samples" and count != samples:
-        raise ValueError(
+        raise V2XumError(
             f"video {prediction.video_id!r}: a prediction on the clock of the samples must have {samples} of them, "
             f"got {count}; if they are of temporal prompts, say the clock prompts"
         )
@@ -247,4 +248,4 @@ def system_at_samples(
     try:
         return tuple(None if one is None else at_samples(one, times, duration) for one in found)
     except ValueError as error:
-        raise ValueError(f"video {prediction.video_id!r}: {error}") from error
+        raise V2XumError(f"video {prediction.video_id!r}: {error}") from error

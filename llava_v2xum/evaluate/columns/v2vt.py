@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.annotations import Annotation
+from ...core.errors import V2XumError
 from ..metrics.baselines import SEEDS, random_importance, uniform_selection
 from ..metrics.crossmodal import f_clip, f_clip_of_sets, positive_cosines, vt_clipscore, vt_clipscore_of_sets
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
@@ -74,13 +75,13 @@ def v2vt_rows(
         prediction has the fields for; of the others those with a value.
 
     Raises:
-        ValueError: if videos have no file, or a prediction does not fit its samples; naming them.
+        V2XumError: if videos have no file, or a prediction does not fit its samples; naming them.
         VideoError: if a file cannot be read as a video.
     """
     lacking = [case.annotation.video_id for case in cases if case.annotation.video_id not in videos]
     if lacking and not allow_missing:
         shown = ", ".join(map(repr, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
-        raise ValueError(f"{len(lacking)} of {len(cases)} videos have no file, and CLIP needs their frames: {shown}")
+        raise V2XumError(f"{len(lacking)} of {len(cases)} videos have no file, and CLIP needs their frames: {shown}")
     rows = _Rows(cases, model, len(lacking))
     embedder = Embedder(model, cache)
     for number, case in enumerate(progress(cases) if progress else cases):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from ...core.errors import V2XumError
 from ...core.extras import check_device
 from ..formats.cases import Case
 from ..metrics.measures import Measure
@@ -21,7 +22,7 @@ class ClipScoring:
         out: the folder where embeddings are kept if the settings name no other file.
 
     Raises:
-        ValueError, OSError: naming the model, the device, or the folder of videos.
+        V2XumError, OSError: naming the model, the device, or the folder of videos.
         ImportError: if a package that CLIP or the decoder needs is not installed.
     """
 
@@ -58,7 +59,7 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
     """The video files directly in a folder, by their names without endings.
 
     Raises:
-        ValueError: if the folder holds none, or two of one name.
+        V2XumError: if the folder holds none, or two of one name.
     """
     from ...media.video import find_videos  # here, because it loads the decoder
 
@@ -66,5 +67,5 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
     for path in find_videos(folder):
         first = found.setdefault(path.stem, path)
         if first is not path:
-            raise ValueError(f"{path}: {first} has the same id {path.stem!r}")
+            raise V2XumError(f"{path}: {first} has the same id {path.stem!r}")
     return found

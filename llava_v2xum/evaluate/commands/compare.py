@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...core.errors import V2XumError
 from ..formats.cases import Cases
 from ..metrics.confidence import PERMUTATIONS
 from .options import DATASETS, BadOption, Settings, add_scoring_options, out_folder, positive
@@ -77,11 +78,11 @@ def shared(both: Sequence[Cases]) -> list[Cases]:
     """The cases of the videos that both systems have a prediction of, since no others can be compared.
 
     Raises:
-        ValueError: if there is none.
+        V2XumError: if there is none.
     """
     kept = [all(case.prediction is not None for case in pair) for pair in zip(*(one.cases for one in both))]
     if not any(kept):
-        raise ValueError("the two systems have predictions of no video in common")
+        raise V2XumError("the two systems have predictions of no video in common")
     return [
         replace(one, cases=tuple(case for case, keep in zip(one.cases, kept) if keep), skipped=True) for one in both
     ]

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from ...core.errors import V2XumError
 from ..columns.v2t import REFERENCE_RULES
 from ..formats.detect import ANNOTATIONS
 from ..formats.predictions import CLOCKS
@@ -62,7 +63,7 @@ DATASETS = {
 }
 
 
-class BadOption(ValueError):
+class BadOption(V2XumError):
     """An option that does not fit the others."""
 
 

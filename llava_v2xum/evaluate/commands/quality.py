@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...core.errors import V2XumError
 from ..columns.quality import annotated_text, quality_rows, write_quality
 from ..columns.v2t import predicted_text
 from ..formats.detect import ANNOTATIONS, holds
@@ -70,7 +71,7 @@ def texts_of(path: Path) -> dict[str, str]:
     """The text of each video of a prediction file, or an annotation file; videos without one are left out.
 
     Raises:
-        ValueError, OSError: naming the file, if it is no such file, or has no text at all.
+        V2XumError, OSError: naming the file, if it is no such file, or has no text at all.
     """
     found = holds(path) if path.exists() else None
     if found is not None and found[0] == ANNOTATIONS:
@@ -79,5 +80,5 @@ def texts_of(path: Path) -> dict[str, str]:
         texts = {name: predicted_text(one) for name, one in load_predictions(path).items()}
     found = {name: text for name, text in texts.items() if text}
     if not found:
-        raise ValueError(f"{path}: none of its {len(texts)} videos has a text")
+        raise V2XumError(f"{path}: none of its {len(texts)} videos has a text")
     return found

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ... import __version__
 from ...core.annotations import Annotation
+from ...core.errors import V2XumError
 from ...data.convert import READERS
 from ..columns.v2t import predicted_text, v2t_rows
 from ..columns.v2v import SET_MEASURES, keyshot_rows, v2v_rows
@@ -58,7 +59,7 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
     """The annotations, facts about them, and what of the file cannot be scored.
 
     Raises:
-        ValueError, OSError: naming the file, if it cannot be read as annotations, or they are another data set's.
+        V2XumError, OSError: naming the file, if it cannot be read as annotations, or they are another data set's.
     """
     path, known = settings.annotations, DATASETS[settings.dataset]
     form = reference_format_of(path) if settings.annotation_format == AUTO else settings.annotation_format
@@ -70,7 +71,7 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
             _check_form(settings, one.source)
         if known.keyshots != (one.keyshots is not None):
             wanted = "keyshots, in frames" if known.keyshots else "annotations in seconds"
-            raise ValueError(f"{path}: video {one.video_id!r}: {settings.dataset} is scored against {wanted}")
+            raise V2XumError(f"{path}: video {one.video_id!r}: {settings.dataset} is scored against {wanted}")
     facts = {"annotations": f"{settings.annotations.name} ({references.form})"}
     if references.rejected:
         first = references.rejected[0]
@@ -95,7 +96,7 @@ def _check_form(settings: Settings, form: str) -> None:
     """Check that annotations of that format belong to the data set: its table would bear a wrong name."""
     takes = (ANNOTATIONS, *DATASETS[settings.dataset].formats)
     if form not in takes:
-        raise ValueError(f"{settings.annotations}: expected annotations of {settings.dataset} "
+        raise V2XumError(f"{settings.annotations}: expected annotations of {settings.dataset} "
             f"({' or '.join(takes[1:])}), got {form}")  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def load_system(settings: Settings, files: Sequence[Path]) -> dict[str, Predicti
     """The predictions of one system, from all of its files: what the first file does not say, the next may.
 
     Raises:
-        ValueError, OSError: naming the file and the video, if one cannot be read as predictions.
+        V2XumError, OSError: naming the file and the video, if one cannot be read as predictions.
     """
     return merge_predictions(
         [load_predictions(path, settings.prediction_format, settings.num_frames, settings.clock) for path in files]
@@ -114,7 +115,7 @@ def bring_together(settings: Settings, files: Sequence[Path], annotations: Seque
     """The videos to score.
 
     Raises:
-        ValueError, OSError: as `load_system` and `cases.pair`.
+        V2XumError, OSError: as `load_system` and `cases.pair`.
     """
     predictions = load_system(settings, files)
     return pair(named_as(annotations, predictions), predictions, settings.skip_missing)
@@ -128,7 +129,7 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
         baselines: whether to score random, uniform and human too.
 
     Raises:
-        ValueError, OSError, ImportError, RuntimeError: as the columns do, naming the video or the package.
+        V2XumError, OSError, ImportError, RuntimeError: as the columns do, naming the video or the package.
     """
     settings.check_clip()
     clip = None if settings.clip is None else ClipScoring(settings, out)
@@ -207,7 +208,7 @@ def _with_change_points(annotations: Sequence[Annotation], source: Path) -> tupl
     for one in annotations:
         if one.keyshots is not None and one.keyshots.change_points is None:
             if one.video_id not in features:
-                raise ValueError(f"{source}: has no features of the video {one.video_id!r}, which lacks change points")
+                raise V2XumError(f"{source}: has no features of the video {one.video_id!r}, which lacks change points")
             with naming(source, one.video_id):
                 points = change_points_at(features[one.video_id], np.array(one.keyshots.picks), one.keyshots.n_frames)
             one = replace(one, keyshots=replace(one.keyshots, change_points=points.tolist()))

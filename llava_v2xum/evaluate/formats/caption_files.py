@@ -17,6 +17,7 @@ from typing import Any
 
 from ...core.annotations import Annotation
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ...core.readers import checked_list, checked_object, described, load_list, load_object, shown
 from ...core.timeline import DEFAULT_NUM_FRAMES
 from .prediction_records import joined, without_citations
@@ -30,7 +31,7 @@ def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction
     """Read COCO caption results; citations are taken out of the captions.
 
     Raises:
-        ValueError: naming the file and the entry or video, for one without image_id or caption, or a video that
+        V2XumError: naming the file and the entry or video, for one without image_id or caption, or a video that
             comes twice.
         SourceError: naming the file, if it is no list in JSON.
     """
@@ -40,9 +41,9 @@ def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction
             entry = checked_object(entry, "image_id", "caption")
             video_id = entry["image_id"]
             if isinstance(video_id, bool) or not isinstance(video_id, (str, int)):
-                raise ValueError(f"image_id must be text or an integer, got {video_id!r}")
+                raise V2XumError(f"image_id must be text or an integer, got {video_id!r}")
         except ValueError as error:
-            raise ValueError(f"{path}: entry {place}: {error}") from error
+            raise V2XumError(f"{path}: entry {place}: {error}") from error
         video_id = once(path, str(video_id), predictions)
         with naming(path, video_id):
             text = _text("caption", entry["caption"])
@@ -54,7 +55,7 @@ def write_coco(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write COCO caption results, all or nothing; videos without a text are left out.
 
     Raises:
-        ValueError: if no video has a text.
+        V2XumError: if no video has a text.
     """
     predictions = list(predictions)
     entries = [{"image_id": one.video_id, "caption": one.text} for one in predictions if one.text is not None]
@@ -70,7 +71,7 @@ def write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Writ
     left out.
 
     Raises:
-        ValueError: if no video has a text.
+        V2XumError: if no video has a text.
     """
     annotations = list(annotations)
     texts = {one.video_id: one.text or joined(each.text for each in one.sentences) for one in annotations}
@@ -92,20 +93,20 @@ def read_dense(path: Path, num_frames: int | None = None) -> dict[str, Predictio
     """Read dense-caption results: sentences with their seconds, and the text that they make together.
 
     Raises:
-        ValueError: naming the file and the video, for a sentence without text or timestamp, or a video that comes
+        V2XumError: naming the file and the video, for a sentence without text or timestamp, or a video that comes
             twice.
         SourceError: naming the file, if it is no object in JSON.
     """
     content = dict(load_object(path, "dense-caption results"))
     if not isinstance(content.get("results"), dict) or not content["results"]:
-        raise ValueError(f"{path}: expected results, an object of sentences by video id, "
+        raise V2XumError(f"{path}: expected results, an object of sentences by video id, "
             f"got {described(content.get('results'))}")  # fmt: skip
     results = content["results"]
     predictions: dict[str, Prediction] = {}
     for video_id, entries in getattr(results, "pairs", results.items()):
         with naming(path, once(path, video_id, predictions)):
             if not isinstance(entries, list):
-                raise ValueError(f"expected a list of sentences, got {described(entries)}")
+                raise V2XumError(f"expected a list of sentences, got {described(entries)}")
             sentences = [_sentence(f"sentence {place}", entry) for place, entry in enumerate(entries)]
             text = joined(one.text for one in sentences)
             predictions[video_id] = Prediction(
@@ -120,7 +121,7 @@ def write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
     A video stays, with an empty list, where nothing of it is left; one without sentences is not in the file.
 
     Raises:
-        ValueError: if no video has sentences.
+        V2XumError: if no video has sentences.
     """
     predictions = list(predictions)
     results: dict[str, list[dict[str, Any]]] = {}
@@ -144,12 +145,12 @@ def _sentence(name: str, entry: Any) -> PredictedSentence:
         span = checked_list("timestamp", entry["timestamp"], 2)
         return PredictedSentence(_text("sentence", entry["sentence"]), (), *span)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise V2XumError(f"{name}: {error}") from error
 
 
 def _text(name: str, text: Any) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{name} must be text, got {shown(text)}")
+        raise V2XumError(f"{name} must be text, got {shown(text)}")
     return without_citations(text)
 
 

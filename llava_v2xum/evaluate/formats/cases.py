@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.annotations import Annotation
+from ...core.errors import V2XumError
 from .predictions import Prediction
 
 _SHOWN = 3  # ids in a message
@@ -67,12 +68,12 @@ def pair(
         skip_missing: leave videos without a prediction out, which lifts the scores; the notes say so.
 
     Raises:
-        ValueError: if no prediction has the id of an annotated video: then the files do not belong together.
+        V2XumError: if no prediction has the id of an annotated video: then the files do not belong together.
     """
     annotations = list(annotations)
     known = {annotation.video_id for annotation in annotations}
     if not known & predictions.keys():
-        raise ValueError(
+        raise V2XumError(
             f"none of the {len(predictions)} predicted videos ({_some(list(predictions))}) is among the {len(known)} "
             f"annotated ones ({_some([annotation.video_id for annotation in annotations])})"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...core.arrays import open_hdf5
 from ...core.checks import json_lines
+from ...core.errors import V2XumError
 from ...core.readers import SourceError, described, load_json
 from .prediction_records import OF_FRAMES
 from .predictions import SUMMARIES
@@ -26,7 +27,7 @@ def holds(path: Path) -> Found | None:
     """What a file holds; None where that is not clear.
 
     Raises:
-        ValueError: naming the file, if it cannot be read as the JSON lines, JSON or HDF5 that it is named as.
+        V2XumError: naming the file, if it cannot be read as the JSON lines, JSON or HDF5 that it is named as.
         OSError: if it cannot be read.
         MissingExtra: if it is HDF5 and h5py is not installed.
     """
@@ -41,7 +42,7 @@ def holds(path: Path) -> Found | None:
         if suffix in _HDF5:
             return _in_hdf5(path)
     except SourceError as error:
-        raise ValueError(str(error)) from error
+        raise V2XumError(str(error)) from error
     return (ANNOTATIONS, "tvsum") if suffix in (".tsv", ".mat") else None
 
 
@@ -54,7 +55,7 @@ def format_of(path: Path, what: str, names: Iterable[str], option: str) -> str:
         option: what names one on the command line, for the message.
 
     Raises:
-        ValueError: naming the file and what it holds, if that is the other of the two, or not clear.
+        V2XumError: naming the file and what it holds, if that is the other of the two, or not clear.
         OSError, MissingExtra: as `holds`.
     """
     if not path.exists():
@@ -66,10 +67,10 @@ def format_of(path: Path, what: str, names: Iterable[str], option: str) -> str:
         if path.suffix.lower() in _HDF5:
             return {PREDICTIONS: "scores-h5", ANNOTATIONS: "eccv16"}[what]
     if found is None:
-        raise ValueError(f"{path}: expected {what}, got {_shown(path, what)}; if it has one of these formats, say "
+        raise V2XumError(f"{path}: expected {what}, got {_shown(path, what)}; if it has one of these formats, say "
             f"which with {option}: {', '.join(names)}")  # fmt: skip
     if found[0] != what:
-        raise ValueError(f"{path}: expected {what}, got {found[0]} ({found[1]})")
+        raise V2XumError(f"{path}: expected {what}, got {found[0]} ({found[1]})")
     return found[1]
 
 

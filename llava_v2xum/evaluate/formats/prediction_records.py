@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...core.checks import as_list, check_keys, check_prose
+from ...core.errors import V2XumError
 from ...core.summary import parse_answer
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES
@@ -31,14 +32,14 @@ def content_of(record: Any, num_frames: int | None = None) -> dict[str, Any]:
         field -> value, sentences as objects; values are the dataclass's to check.
 
     Raises:
-        ValueError: naming the key, for what is missing, unknown, or no text where text is read.
+        V2XumError: naming the key, for what is missing, unknown, or no text where text is read.
     """
     raw = isinstance(record, dict) and "answer" in record and record.keys().isdisjoint((*OF_FRAMES, *OF_TEXT))
     check_keys(record, record if raw else (*FORM_KEYS, *INFER_KEYS), ("video_id",))
     content = _parsed(record, num_frames) if raw else _written(record, num_frames)
     task = record.get("task")
     if task is not None and task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        raise V2XumError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     silent = {"video": OF_TEXT, "text": OF_FRAMES}.get(task, ())
     fixed = {key: record[key] for key in ("video_id", "clock") if key in record}
     return {**fixed, **content, **dict.fromkeys(silent)}
@@ -59,7 +60,7 @@ def _parsed(record: dict[str, Any], num_frames: int | None) -> dict[str, Any]:
     check_prose("answer", record["answer"])
     count = record.get("num_frames", num_frames or DEFAULT_NUM_FRAMES)
     if type(count) is not int or count < 1:
-        raise ValueError(f"num_frames must be a positive integer, got {count!r}")
+        raise V2XumError(f"num_frames must be a positive integer, got {count!r}")
     summary = parse_answer(record["answer"], count)
     sentences = [{"text": sentence.text, "frames": sentence.frames} for sentence in summary.sentences]
     return {"num_frames": count, "frames": summary.frames, "text": summary.text, "sentences": sentences}
@@ -72,7 +73,7 @@ def _written(record: dict[str, Any], num_frames: int | None) -> dict[str, Any]:
         num_frames = len(as_list("importance", content["importance"]))
     count = record.get("num_frames", num_frames)
     if count is None:
-        raise ValueError("missing: num_frames, how many frames the system chose from")
+        raise V2XumError("missing: num_frames, how many frames the system chose from")
     if content["text"] is not None:
         content["text"] = _prose("text", content["text"])
     if content["sentences"] is not None:

@@ -41,6 +41,7 @@ import numpy as np
 
 from ...core.atomic import replacing
 from ...core.checks import as_list, check_prose, check_text, checked_numbers, is_frame, is_number, json_lines
+from ...core.errors import V2XumError
 from .prediction_records import OF_FRAMES, OF_TEXT, content_of
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Prediction:
             (a frame at 1 FPS, or a pick), and N must equal the number of samples.
 
     Raises:
-        ValueError: naming the field and what it holds, for what the module's schema does not allow.
+        V2XumError: naming the field and what it holds, for what the module's schema does not allow.
     """
 
     video_id: str
@@ -96,9 +97,9 @@ class Prediction:
         check_text("video_id", self.video_id)
         count = self.num_frames
         if type(count) is not int or not 0 < count < 2**31:
-            raise ValueError(f"num_frames must be a positive integer, got {count!r}")
+            raise V2XumError(f"num_frames must be a positive integer, got {count!r}")
         if self.clock not in CLOCKS:
-            raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {self.clock!r}")
+            raise V2XumError(f"clock must be one of {', '.join(CLOCKS)}, got {self.clock!r}")
         keep = object.__setattr__
         if self.frames is not None:
             keep(self, "frames", _checked_frames("frames", self.frames, count))
@@ -131,7 +132,7 @@ class Prediction:
             num_frames: N, where the object does not say it.
 
         Raises:
-            ValueError: naming the key, for what is missing, unknown or not allowed.
+            V2XumError: naming the key, for what is missing, unknown or not allowed.
         """
         content = content_of(record, num_frames)
         if content["sentences"] is not None:
@@ -152,7 +153,7 @@ def read_predictions(path: str | os.PathLike[str], num_frames: int | None = None
         the predictions by video id, in the order of the file.
 
     Raises:
-        ValueError: naming the file, line and video, for a line that the schema does not allow or a video that came
+        V2XumError: naming the file, line and video, for a line that the schema does not allow or a video that came
             before; or if the file has no line at all.
         OSError: if the file cannot be read.
     """
@@ -163,15 +164,15 @@ def read_predictions(path: str | os.PathLike[str], num_frames: int | None = None
         try:
             prediction = Prediction.from_record(record, num_frames)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise V2XumError(f"{where}: {error}") from error
         first = lines.setdefault(prediction.video_id, number)
         if first != number:
             if Path(path).name != SUMMARIES:
-                raise ValueError(f"{where}: line {first} predicts the same video")
+                raise V2XumError(f"{where}: line {first} predicts the same video")
             replaced += 1
         predictions[prediction.video_id] = prediction
     if not predictions:
-        raise ValueError(f"{Path(path)}: expected one prediction a line, got an empty file")
+        raise V2XumError(f"{Path(path)}: expected one prediction a line, got an empty file")
     if replaced:
         logger.warning("%s: %d lines were replaced by later ones of the same video", path, replaced)
     return predictions
@@ -194,7 +195,7 @@ def merge_predictions(files: Sequence[Mapping[str, Prediction]]) -> dict[str, Pr
     that has either.
 
     Raises:
-        ValueError: naming the video, if its frames and the frames that its sentences cite are of different N or clock.
+        V2XumError: naming the video, if its frames and the frames that its sentences cite are of different N or clock.
     """
     video_ids = dict.fromkeys(video_id for file in files for video_id in file)
     return {one: _merged([file[one] for file in files if one in file]) for one in video_ids}
@@ -209,7 +210,7 @@ def _merged(predictions: Sequence[Prediction]) -> Prediction:
         return shown or told or predictions[0]
     scales = {(one.num_frames, one.clock) for one in (shown, told)}
     if len(scales) > 1 and any(sentence.frames for sentence in told.sentences or ()):
-        raise ValueError(f"video {shown.video_id!r}: its frames and its sentences' are of different N or clock: "
+        raise V2XumError(f"video {shown.video_id!r}: its frames and its sentences' are of different N or clock: "
             f"{' and '.join(f'{count} {clock}' for count, clock in sorted(scales))}")  # fmt: skip
     return replace(shown, text=told.text, sentences=told.sentences)
 
@@ -218,7 +219,7 @@ def _checked_frames(name: str, frames: Any, count: int) -> tuple[int, ...]:
     frames = as_list(name, frames)
     wrong = [frame for frame in frames if not is_frame(frame, count)]
     if wrong:
-        raise ValueError(f"{name} must be indexes in 0..{count - 1}, got {wrong[0]!r}")
+        raise V2XumError(f"{name} must be indexes in 0..{count - 1}, got {wrong[0]!r}")
     return tuple(sorted(set(frames)))
 
 
@@ -229,5 +230,5 @@ def _checked_sentence(name: str, sentence: PredictedSentence, count: int) -> Pre
     if start is None and end is None:
         return PredictedSentence(sentence.text, frames)
     if not is_number(start) or not is_number(end) or not 0 <= start <= end:
-        raise ValueError(f"{name} must have 0 <= start_seconds <= end_seconds, or null for both, got {[start, end]}")
+        raise V2XumError(f"{name} must have 0 <= start_seconds <= end_seconds, or null for both, got {[start, end]}")
     return PredictedSentence(sentence.text, frames, float(start), float(end))

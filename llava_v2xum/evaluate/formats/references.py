@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.annotations import Annotation, read_annotations
 from ...core.arrays import as_numbers
+from ...core.errors import V2XumError
 from ...data.convert import READERS, Rejected, Settings, SourceError
 from ...data.convert.eccv16 import read_features
 from .detect import ANNOTATIONS, format_of
@@ -53,24 +54,24 @@ def load_references(
         tolerance_seconds: how far beyond a video's ends a time stamp may lie, as in convert's settings.
 
     Raises:
-        ValueError: naming the file, if it is not of the format or no item is left; if the name is unknown.
+        V2XumError: naming the file, if it is not of the format or no item is left; if the name is unknown.
         OSError: if it cannot be read.
         MissingExtra: if the format needs a package that is not installed.
     """
     path = Path(path)
     name = reference_format_of(path) if name == AUTO else name
     if name not in REFERENCE_FORMATS:
-        raise ValueError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
+        raise V2XumError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
     if name == ANNOTATIONS:
         found = References(list(read_annotations(path)), name)
     else:
         try:
             found = _converted(path, name, tolerance_seconds)
         except SourceError as error:
-            raise ValueError(str(error)) from error
+            raise V2XumError(str(error)) from error
     if not found.annotations:
         first = f", the first of {len(found.rejected)} rejected: {found.rejected[0]}" if found.rejected else ""
-        raise ValueError(f"{path}: expected annotations, got none{first}")
+        raise V2XumError(f"{path}: expected annotations, got none{first}")
     return found
 
 
@@ -104,7 +105,7 @@ def features_of(path: Path) -> dict[str, np.ndarray]:
         path: HDF5 with a group `ID` that has `features`, such as an eccv16 file, or a folder of `ID.npy`.
 
     Raises:
-        ValueError, OSError: naming the file, and the video whose features are no [T, C]; if there are none at all.
+        V2XumError, OSError: naming the file, and the video whose features are no [T, C]; if there are none at all.
         MissingExtra: if h5py is needed and not installed.
     """
     if path.is_dir():
@@ -116,9 +117,9 @@ def features_of(path: Path) -> dict[str, np.ndarray]:
         try:
             features = dict(read_features(path))
         except SourceError as error:
-            raise ValueError(str(error)) from error
+            raise V2XumError(str(error)) from error
     if not features:
-        raise ValueError(f"{path}: expected features by video id, got none")
+        raise V2XumError(f"{path}: expected features by video id, got none")
     return features
 
 
@@ -132,29 +133,29 @@ def with_importance(annotations: Iterable[Annotation], source: Path) -> list[Ann
         source: ydata-tvsum50-anno.tsv or ydata-tvsum50.mat.
 
     Raises:
-        ValueError, OSError: naming the file, if it is not one of these or a video cannot be read, which would shift the
+        V2XumError, OSError: naming the file, if it is not one of these or a video cannot be read, which would shift the
             others; naming the video, if there is no Nth one or it is of other frames or annotators.
     """
     found = load_references(source, "tvsum")
     if found.rejected:
-        raise ValueError(f"{source}: every video must be read, because they go by their order: {found.rejected[0]}")
+        raise V2XumError(f"{source}: every video must be read, because they go by their order: {found.rejected[0]}")
     return [_with_importance(one, found.annotations, source) for one in annotations]
 
 
 def _with_importance(one: Annotation, given: Sequence[Annotation], source: Path) -> Annotation:
     number = re.fullmatch(r"video_([1-9]\d*)", one.video_id)
     if one.keyshots is None or number is None or int(number[1]) > len(given):
-        raise ValueError(f"{source}: has the videos video_1 to video_{len(given)}, got {one.video_id!r}")
+        raise V2XumError(f"{source}: has the videos video_1 to video_{len(given)}, got {one.video_id!r}")
     same = given[int(number[1]) - 1]
     if same.keyshots.picks != one.keyshots.picks:
         ours, theirs = (f"{len(k.picks)} samples of {k.n_frames} frames" for k in (one.keyshots, same.keyshots))
-        raise ValueError(f"{source}: {same.video_id!r} has {theirs}, and {one.video_id!r}, which must be the same "
+        raise V2XumError(f"{source}: {same.video_id!r} has {theirs}, and {one.video_id!r}, which must be the same "
             f"video by its number, has {ours}")  # fmt: skip
     name = one.keyshots.video_name or same.video_id
     try:
         return replace(one, keyshots=replace(one.keyshots, scores=same.keyshots.scores, video_name=name))
     except ValueError as error:
-        raise ValueError(f"{source}: video {one.video_id!r}: {error}") from error
+        raise V2XumError(f"{source}: video {one.video_id!r}: {error}") from error
 
 
 def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> list[Annotation]:
@@ -165,7 +166,7 @@ def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> l
     every other one stays as it is.
 
     Raises:
-        ValueError: if two annotations would have one id.
+        V2XumError: if two annotations would have one id.
     """
     wanted = set(video_ids)
     renamed = []
@@ -176,6 +177,6 @@ def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> l
     known: set[str] = set()
     for one in renamed:
         if one.video_id in known:
-            raise ValueError(f"video {one.video_id!r}: two annotations go by this id or file name")
+            raise V2XumError(f"video {one.video_id!r}: two annotations go by this id or file name")
         known.add(one.video_id)
     return renamed

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...core.errors import V2XumError
 from ...core.readers import SourceError
 from . import caption_files, score_files
 from .detect import PREDICTIONS, format_of
@@ -24,7 +25,7 @@ class Format:
     """How one format is read and written.
 
     Args:
-        read: (path, num_frames or None) -> predictions by video id, in the order of the file; raises ValueError naming
+        read: (path, num_frames or None) -> predictions by video id, in the order of the file; raises V2XumError naming
             file and video.
         write: (path, predictions) -> what was written; what a format cannot hold is left out and counted.
         help: one line for people.
@@ -82,19 +83,19 @@ def load_predictions(
         the predictions by video id, in the order of the file.
 
     Raises:
-        ValueError: naming the file, and the video where it is one's; if the name or the clock is unknown.
+        V2XumError: naming the file, and the video where it is one's; if the name or the clock is unknown.
         OSError: if the file cannot be read.
         MissingExtra: if the format needs a package that is not installed.
     """
     path = Path(path)
     if clock is not None and clock not in CLOCKS:
-        raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
+        raise V2XumError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
     if name == AUTO:
         name = format_of(path, PREDICTIONS, PREDICTION_FORMATS, "--prediction-format")
     if name not in PREDICTION_FORMATS:
-        raise ValueError(f"format must be one of {', '.join(PREDICTION_FORMATS)}, got {name!r}")
+        raise V2XumError(f"format must be one of {', '.join(PREDICTION_FORMATS)}, got {name!r}")
     try:
         predictions = PREDICTION_FORMATS[name].read(path, num_frames)
     except SourceError as error:
-        raise ValueError(str(error)) from error
+        raise V2XumError(str(error)) from error
     return predictions if clock is None else {key: replace(one, clock=clock) for key, one in predictions.items()}

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...core.arrays import EXTRA, as_numbers, content_of, open_hdf5
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ...core.extras import require
 from ...core.readers import load_object
 from .predictions import Prediction
@@ -32,7 +33,7 @@ def read_json(path: Path, num_frames: int | None = None) -> dict[str, Prediction
     """Read JSON `{id: [scores]}`.
 
     Raises:
-        ValueError: naming the file and the video, for what is no list of finite numbers.
+        V2XumError: naming the file and the video, for what is no list of finite numbers.
         SourceError: naming the file, if it is no JSON object.
     """
     return _predictions(path, load_object(path, "scores by video id"))
@@ -42,7 +43,7 @@ def read_folder(path: Path, num_frames: int | None = None) -> dict[str, Predicti
     """Read a folder of `ID.npy`, in the order of the names; other files are not read.
 
     Raises:
-        ValueError: naming the folder and the video, for what is no array of finite numbers; if there is no .npy.
+        V2XumError: naming the folder and the video, for what is no array of finite numbers; if there is no .npy.
     """
     return _predictions(path, arrays_in(path))
 
@@ -51,7 +52,7 @@ def read_h5(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
     """Read HDF5 with a data set a video, or a group a video with a data set `score`.
 
     Raises:
-        ValueError: naming the file and the video, for what is no array of finite numbers, or a group without scores.
+        V2XumError: naming the file and the video, for what is no array of finite numbers, or a group without scores.
         SourceError: naming the file, if it is no HDF5.
     """
     with open_hdf5(path) as file:
@@ -62,7 +63,7 @@ def write_json(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write JSON `{id: [scores]}`, all or nothing.
 
     Raises:
-        ValueError: if no video has importance.
+        V2XumError: if no video has importance.
     """
     scores, left_out = _scores(predictions)
     with replacing(path) as part:
@@ -74,7 +75,7 @@ def write_folder(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write a folder of `ID.npy`, each whole or not at all; the folder is made if it is not there.
 
     Raises:
-        ValueError: naming the video whose id is no file name; if no video has importance.
+        V2XumError: naming the video whose id is no file name; if no video has importance.
     """
     scores, left_out = _scores(predictions, "/\\\0")
     path.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def write_h5(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write HDF5 with `ID/score`, all or nothing.
 
     Raises:
-        ValueError: naming the video whose id is no name in HDF5; if no video has importance.
+        V2XumError: naming the video whose id is no name in HDF5; if no video has importance.
         MissingExtra: if h5py is not installed.
     """
     h5py = require("h5py", EXTRA)
@@ -106,7 +107,7 @@ def _predictions(path: Path, items: Iterable[tuple[str, Any]]) -> dict[str, Pred
             scores = as_numbers("the scores", values, 1)
             predictions[video_id] = Prediction(video_id, len(scores), importance=scores.astype(float), clock="samples")
     if not predictions:
-        raise ValueError(f"{path}: expected scores by video id, got none")
+        raise V2XumError(f"{path}: expected scores by video id, got none")
     return predictions
 
 
@@ -114,22 +115,22 @@ def arrays_in(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays of a folder of `ID.npy` by their ids, in the order of the names.
 
     Raises:
-        ValueError: naming the folder if there are none, or the file that is no array.
+        V2XumError: naming the folder if there are none, or the file that is no array.
     """
     files = sorted(file for file in folder.glob("*.npy") if not file.name.startswith("."))
     if not files:
-        raise ValueError(f"{folder}: expected a folder of .npy files, one a video")
+        raise V2XumError(f"{folder}: expected a folder of .npy files, one a video")
     for file in files:
         try:
             yield file.stem, np.load(file, allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{file}: expected an array of numbers in .npy ({error})") from error
+            raise V2XumError(f"{file}: expected an array of numbers in .npy ({error})") from error
 
 
 def _dataset(path: Path, video_id: str, item: Any) -> Any:
     with naming(path, video_id):
         if hasattr(item, "items") and _SCORE not in item:
-            raise ValueError(f"the group has no data set {_SCORE!r}")
+            raise V2XumError(f"the group has no data set {_SCORE!r}")
         return content_of(_SCORE, item[_SCORE] if hasattr(item, "items") else item)
 
 
@@ -140,5 +141,5 @@ def _scores(predictions: Iterable[Prediction], forbidden: str = "") -> tuple[dic
     check_any(scores, len(predictions), _REASON)
     for video_id in scores:
         if set(video_id) & set(forbidden) or video_id in (".", ".."):
-            raise ValueError(f"video {video_id!r}: its id cannot be a name in this format")
+            raise V2XumError(f"video {video_id!r}: its id cannot be a name in this format")
     return scores, len(predictions) - len(scores)

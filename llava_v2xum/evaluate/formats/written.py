@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.errors import V2XumError
+
 
 @dataclass(frozen=True)
 class Written:
@@ -33,27 +35,27 @@ def check_any(kept: Collection, given: int, reason: str) -> None:
     """Check that a format can hold something of what it is given: an empty file is none that anybody reads.
 
     Raises:
-        ValueError: telling how many were given, and why they are left out.
+        V2XumError: telling how many were given, and why they are left out.
     """
     if not kept:
-        raise ValueError(f"nothing to write: {given} videos, {reason} in any")
+        raise V2XumError(f"nothing to write: {given} videos, {reason} in any")
 
 
 @contextmanager
 def naming(path: Path, video_id: str) -> Iterator[None]:
-    """Put the file and the video in front of the message of a ValueError."""
+    """Put the file and the video in front of the message of a V2XumError."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: video {video_id!r}: {error}") from error
+        raise V2XumError(f"{path}: video {video_id!r}: {error}") from error
 
 
 def once(path: Path, video_id: str, known: dict) -> str:
     """The id, if no earlier entry of the file has it.
 
     Raises:
-        ValueError: naming file and video, if one has.
+        V2XumError: naming file and video, if one has.
     """
     if video_id in known:
-        raise ValueError(f"{path}: video {video_id!r}: it is there twice")
+        raise V2XumError(f"{path}: video {video_id!r}: it is there twice")
     return video_id

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import read_annotations
+from ...core.errors import V2XumError
 from ...core.tasks import INSTRUCTIONS
 from ...core.timeline import DEFAULT_NUM_FRAMES
 from ..columns.v2t import reference_text
@@ -46,7 +47,7 @@ def annotation_file(data_set: str) -> str:
     """The data set's annotation JSONL, as the environment names it.
 
     Raises:
-        ValueError: naming the variable, if it is not set.
+        V2XumError: naming the variable, if it is not set.
         FileNotFoundError: naming the variable, if there is no such file.
     """
     variable = _variable(data_set)
@@ -60,7 +61,7 @@ def video_folder(data_set: str) -> str:
     """The folder of the data set's videos, as the environment names it.
 
     Raises:
-        ValueError: naming the variable, if it is not set.
+        V2XumError: naming the variable, if it is not set.
     """
     return _setting(_variable(data_set) + "_VIDEOS", f"the folder of {data_set}'s videos")
 
@@ -69,11 +70,11 @@ def instruction_form() -> str:
     """How models are asked, as the environment says.
 
     Raises:
-        ValueError: if it is neither of the two.
+        V2XumError: if it is neither of the two.
     """
     form = os.environ.get("LLAVA_V2XUM_INSTRUCTION", FORMS[0])
     if form not in FORMS:
-        raise ValueError(f"LLAVA_V2XUM_INSTRUCTION must be one of {', '.join(FORMS)}, got {form!r}")
+        raise V2XumError(f"LLAVA_V2XUM_INSTRUCTION must be one of {', '.join(FORMS)}, got {form!r}")
     return form
 
 
@@ -88,7 +89,7 @@ def make_documents(data_set: str, task: str, lines: Any) -> Any:
         a `datasets.Dataset`.
 
     Raises:
-        ValueError: as `documents_of`.
+        V2XumError: as `documents_of`.
     """
     from datasets import Dataset  # lmms-eval's own
 
@@ -107,7 +108,7 @@ def documents_of(data_set: str, task: str) -> list[dict[str, str]]:
         the documents: video_id, data_set, task and target (the reference text, or "").
 
     Raises:
-        ValueError: naming file, line and video, for what the annotation form does not allow; or if TVSum's or SumMe's
+        V2XumError: naming file, line and video, for what the annotation form does not allow; or if TVSum's or SumMe's
             have no keyshots, no video has a text for a task that needs one, or the environment names no video folder.
         VideoError: if that folder cannot be listed or holds no video; single ones that are missing are warned of.
     """
@@ -115,13 +116,13 @@ def documents_of(data_set: str, task: str) -> list[dict[str, str]]:
     documents, missing = [], []
     for annotation in read_annotations(path):
         if data_set in KEYSHOT_SETS and annotation.keyshots is None:
-            raise ValueError(f"{path}: video {annotation.video_id!r} has no keyshots, which {data_set} is scored by")
+            raise V2XumError(f"{path}: video {annotation.video_id!r} has no keyshots, which {data_set} is scored by")
         if annotation.video_id not in _videos_in(folder):
             missing.append(annotation.video_id)
         target = reference_text(annotation) or ""
         documents.append({"video_id": annotation.video_id, "data_set": data_set, "task": task, "target": target})
     if not any(document["target"] or task == "video" for document in documents):
-        raise ValueError(f"{path}: no video has what the task {task!r} is scored against")
+        raise V2XumError(f"{path}: no video has what the task {task!r} is scored against")
     if missing:
         log.warning("%s has no video of %d of %d, first %s", folder, len(missing), len(documents), missing[0])
     return documents
@@ -131,7 +132,7 @@ def doc_to_visual(doc: Mapping[str, Any]) -> list[str]:
     """The document's video file.
 
     Raises:
-        ValueError: if the environment names no folder.
+        V2XumError: if the environment names no folder.
         FileNotFoundError: naming the video, if the folder does not have it.
     """
     folder = video_folder(doc["data_set"])
@@ -161,14 +162,14 @@ def doc_to_target(doc: Mapping[str, Any]) -> str:
 
 def _variable(data_set: str) -> str:
     if data_set not in DATA_SETS:
-        raise ValueError(f"data_set must be one of {', '.join(DATA_SETS)}, got {data_set!r}")
+        raise V2XumError(f"data_set must be one of {', '.join(DATA_SETS)}, got {data_set!r}")
     return f"LLAVA_V2XUM_{data_set.upper()}"
 
 
 def _setting(variable: str, what: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        raise ValueError(f"the environment variable {variable} is not set; it names {what}")
+        raise V2XumError(f"the environment variable {variable} is not set; it names {what}")
     return value
 
 
@@ -180,6 +181,6 @@ def _videos_in(folder: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in find_videos(folder):
         if path.stem in found:
-            raise ValueError(f"{folder} has several videos of {path.stem!r}: {found[path.stem].name}, {path.name}")
+            raise V2XumError(f"{folder} has several videos of {path.stem!r}: {found[path.stem].name}, {path.name}")
         found[path.stem] = path
     return found

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.annotations import read_annotations
+from ...core.errors import V2XumError
 from ...core.summary import parse_answer
 from ...core.timeline import DEFAULT_NUM_FRAMES
 from ..formats.cases import Case
@@ -86,7 +87,7 @@ def aggregate(metric: str, answers: Sequence[Sequence[str]]) -> float:
         cannot be computed here (METEOR without Java) or for these answers (CIDEr of one video); the log says so.
 
     Raises:
-        ValueError: naming the video, if an answer is of none that is annotated.
+        V2XumError: naming the video, if an answer is of none that is annotated.
     """
     figures = _figures(tuple(Answer(*answer) for answer in answers))
     if metric not in figures:
@@ -106,7 +107,7 @@ def _figures(answers: tuple[Answer, ...]) -> dict[str, float]:
     cases = []
     for answer in answers:
         if answer.video_id not in annotations:
-            raise ValueError(f"{annotation_file(data_set)} has no video {answer.video_id!r}, which was answered about")
+            raise V2XumError(f"{annotation_file(data_set)} has no video {answer.video_id!r}, which was answered about")
         cases.append(Case(annotations[answer.video_id], prediction_of(answer.video_id, answer.text, task)))
     measures, notes = [], ()
     if data_set in KEYSHOT_SETS:

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .keyframes import TOP_FRACTION, f1_table, human_rank_correlation
 
 SEEDS = 100  # Otani et al. 2019, arXiv 1903.11328: the mean over 100 random importances
@@ -52,11 +53,11 @@ def human_f1(annotators: np.ndarray) -> tuple[float, float]:
         the mean over the others, and the maximum over the others.
 
     Raises:
-        ValueError: if there are fewer than two annotators.
+        V2XumError: if there are fewer than two annotators.
     """
     people = len(annotators)
     if people < 2:
-        raise ValueError(f"expected at least 2 annotators, got {people}")
+        raise V2XumError(f"expected at least 2 annotators, got {people}")
     others = f1_table(annotators, annotators)[~np.eye(people, dtype=bool)].reshape(people, people - 1)
     return float(others.mean()), float(others.max(axis=1).mean())
 
@@ -72,7 +73,7 @@ def human_correlations(annotators: np.ndarray) -> dict[str, float]:
         each of them.
 
     Raises:
-        ValueError: if there are fewer than two annotators.
+        V2XumError: if there are fewer than two annotators.
     """
     found = {}
     for kind in ("spearman", "kendall"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...core.checks import check_unicode
+from ...core.errors import V2XumError
 from .java import JavaError, has_java
 from .measures import Measure
 from .meteor import meteor_measure
@@ -65,7 +66,7 @@ def caption_measures(
         the tokenizer, what is absent and why, how many predictions are empty.
 
     Raises:
-        ValueError: if the ids differ, an id has no reference, a text is no valid Unicode, or there is no video.
+        V2XumError: if the ids differ, an id has no reference, a text is no valid Unicode, or there is no video.
         JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails.
         MissingExtra: if pycocoevalcap is not installed.
     """
@@ -111,11 +112,11 @@ def choose_meteor(meteor: str | bool) -> bool:
     """Whether METEOR is scored: True, False, or "auto" for where there is Java.
 
     Raises:
-        ValueError: for another value.
+        V2XumError: for another value.
         JavaError: if it is True and there is no Java that runs.
     """
     if meteor not in ("auto", True, False):
-        raise ValueError(f"meteor must be 'auto', True or False, got {meteor!r}")
+        raise V2XumError(f"meteor must be 'auto', True or False, got {meteor!r}")
     if meteor is True and not has_java():
         raise JavaError(
             "METEOR 1.5 needs Java, and there is no `java` on the PATH that runs: install a Java runtime "
@@ -138,17 +139,17 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str
     for what, ids in apart.items():
         if ids:
             shown = ", ".join(map(repr, sorted(ids, key=str)[:_SHOWN]))
-            raise ValueError(f"{len(ids)} {what}: {shown}{', ...' if len(ids) > _SHOWN else ''}")
+            raise V2XumError(f"{len(ids)} {what}: {shown}{', ...' if len(ids) > _SHOWN else ''}")
     if not references:
-        raise ValueError("expected at least one video, got none")
+        raise V2XumError("expected at least one video, got none")
     for video, several in references.items():
         if isinstance(several, str):
-            raise ValueError(f"the references of {video!r} must be a list of texts, got one text")
+            raise V2XumError(f"the references of {video!r} must be a list of texts, got one text")
         for text in (predictions[video], *several):
             _check_text(video, text)
 
 
 def _check_text(video: str, text: str) -> None:
     if not isinstance(text, str):
-        raise ValueError(f"{video!r}: expected text, got {text!r}")
+        raise V2XumError(f"{video!r}: expected text, got {text!r}")
     check_unicode(repr(video), text)

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import V2XumError
+
 
 def own_index(num_frames: int, times: np.ndarray, duration: float) -> np.ndarray:
     """The index that each sample belongs to: min(round(t / D * N), N - 1), as the training labels have it.
@@ -36,13 +38,13 @@ def own_index(num_frames: int, times: np.ndarray, duration: float) -> np.ndarray
         int [T].
 
     Raises:
-        ValueError: if N or D is not positive, or a time lies outside 0..D or before the one in front of it.
+        V2XumError: if N or D is not positive, or a time lies outside 0..D or before the one in front of it.
     """
     times = np.asarray(times, dtype=float)
     if num_frames < 1 or not duration > 0:
-        raise ValueError(f"expected frames and a positive duration, got {num_frames} and {duration}")
+        raise V2XumError(f"expected frames and a positive duration, got {num_frames} and {duration}")
     if len(times) and not (times[0] >= 0 and times[-1] <= duration and (np.diff(times) >= 0).all()):
-        raise ValueError(f"times must ascend within 0..{duration} (the duration), got {times[0]}..{times[-1]}")
+        raise V2XumError(f"times must ascend within 0..{duration} (the duration), got {times[0]}..{times[-1]}")
     return np.minimum(np.rint(times / duration * num_frames).astype(int), num_frames - 1)
 
 
@@ -58,7 +60,7 @@ def at_samples(values: np.ndarray, times: np.ndarray, duration: float) -> np.nda
         [T] of the same type.
 
     Raises:
-        ValueError: as `own_index`.
+        V2XumError: as `own_index`.
     """
     values, times = np.asarray(values), np.asarray(times, dtype=float)
     owners = own_index(len(values), times, duration)

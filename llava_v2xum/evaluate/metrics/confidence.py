@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .measures import Measure
 
 RESAMPLES = 1000  # the usual choice; the ends of a 95 % interval then rest on 25 resamples each
@@ -61,10 +62,10 @@ def bootstrap_counts(n_videos: int, resamples: int = RESAMPLES, seed: int = 0) -
         float32 [B, V]; each row sums to V. 16 MB for the 4,000 videos of VideoXum's test set.
 
     Raises:
-        ValueError: for a negative V or B.
+        V2XumError: for a negative V or B.
     """
     if n_videos < 0 or resamples < 0:
-        raise ValueError(f"expected no negative numbers, got {n_videos} videos and {resamples} resamples")
+        raise V2XumError(f"expected no negative numbers, got {n_videos} videos and {resamples} resamples")
     draw = np.random.default_rng(seed)
     counts = np.zeros((resamples, n_videos), np.float32)
     for row in counts if n_videos else ():
@@ -85,11 +86,11 @@ def interval(measure: Measure, counts: np.ndarray, level: float = LEVEL) -> tupl
         (low, high); both NaN where fewer than two videos have a value, because resamples of one video say nothing.
 
     Raises:
-        ValueError: if the counts are of another number of videos, or the level is not between 0 and 1.
+        V2XumError: if the counts are of another number of videos, or the level is not between 0 and 1.
     """
     _check_level(level)
     if counts.ndim != 2 or counts.shape[1] != len(measure.values):
-        raise ValueError(f"{measure.name}: expected counts of {len(measure.values)} videos, got {counts.shape}")
+        raise V2XumError(f"{measure.name}: expected counts of {len(measure.values)} videos, got {counts.shape}")
     if np.isfinite(measure.values).sum() < 2:
         return math.nan, math.nan
     figures = [measure.under(block.astype(float)) for block in _in_blocks(counts)]
@@ -114,7 +115,7 @@ def paired(
         measure_a, measure_b: the same measure of two systems, the videos in the same order.
 
     Raises:
-        ValueError: if names, videos or statistics do not agree, or a video has a value in one of them only (whether a
+        V2XumError: if names, videos or statistics do not agree, or a video has a value in one of them only (whether a
             video can be scored is a matter of its annotation).
     """
     _check_level(level)
@@ -164,21 +165,21 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"the level must lie between 0 and 1, got {level}")
+        raise V2XumError(f"the level must lie between 0 and 1, got {level}")
 
 
 def _check_pair(a: Measure, b: Measure) -> None:
     if a.name != b.name:
-        raise ValueError(f"expected the same measure of two systems, got {a.name} and {b.name}")
+        raise V2XumError(f"expected the same measure of two systems, got {a.name} and {b.name}")
     if len(a.values) != len(b.values):
-        raise ValueError(f"{a.name}: expected the same videos, got {len(a.values)} and {len(b.values)}")
+        raise V2XumError(f"{a.name}: expected the same videos, got {len(a.values)} and {len(b.values)}")
     if (a.statistics is None) != (b.statistics is None):
-        raise ValueError(f"{a.name}: one system's figure is a mean over videos, the other's is made of statistics")
+        raise V2XumError(f"{a.name}: one system's figure is a mean over videos, the other's is made of statistics")
     if a.statistics is not None and a.statistics.shape != b.statistics.shape:
-        raise ValueError(f"{a.name}: expected statistics of one shape, got {a.statistics.shape}, {b.statistics.shape}")
+        raise V2XumError(f"{a.name}: expected statistics of one shape, got {a.statistics.shape}, {b.statistics.shape}")
     apart = np.flatnonzero(np.isfinite(a.values) != np.isfinite(b.values))
     if len(apart):
-        raise ValueError(f"{a.name}: video number {apart[0]} has a value for one of the two systems only")
+        raise V2XumError(f"{a.name}: video number {apart[0]} has a value for one of the two systems only")
 
 
 def _pooled(

@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...core.errors import V2XumError
+
 
 def unit_rows(vectors: ArrayLike, name: str = "vectors") -> np.ndarray:
     """Vectors scaled to length 1; zeros stay zeros.
@@ -24,16 +26,16 @@ def unit_rows(vectors: ArrayLike, name: str = "vectors") -> np.ndarray:
         float64 [M, D].
 
     Raises:
-        ValueError: if they are not [M, D], or hold NaN or infinity.
+        V2XumError: if they are not [M, D], or hold NaN or infinity.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     if len(np.atleast_1d(vectors)) == 0:
         return vectors.reshape(0, vectors.shape[-1])
     if vectors.ndim != 2:
-        raise ValueError(f"{name}: expected one vector a row [M, D], got an array of shape {vectors.shape}")
+        raise V2XumError(f"{name}: expected one vector a row [M, D], got an array of shape {vectors.shape}")
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
-        raise ValueError(f"{name}: row {wrong[0]} holds NaN or infinity")
+        raise V2XumError(f"{name}: row {wrong[0]} holds NaN or infinity")
     # first by the largest entry: the squares of the longest and the shortest vectors leave the range of floats
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
     scaled = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
@@ -52,11 +54,11 @@ def positive_cosines(reference: ArrayLike, predicted: ArrayLike) -> np.ndarray:
         float64 [M, K], in 0..1.
 
     Raises:
-        ValueError: if the widths differ, or an array is not as `unit_rows` takes it.
+        V2XumError: if the widths differ, or an array is not as `unit_rows` takes it.
     """
     reference, predicted = unit_rows(reference, "reference"), unit_rows(predicted, "predicted")
     if len(reference) and len(predicted) and reference.shape[1] != predicted.shape[1]:
-        raise ValueError(
+        raise V2XumError(
             f"the vectors must be of one width: the reference's have {reference.shape[1]}, "
             f"the predicted ones {predicted.shape[1]}"
         )
@@ -79,7 +81,7 @@ def f_clip(reference: ArrayLike, predicted: ArrayLike) -> float:
         0..1; 0 where a set is empty, or no cosine is positive.
 
     Raises:
-        ValueError: as `positive_cosines`.
+        V2XumError: as `positive_cosines`.
     """
     return float(f_clip_of_sets(positive_cosines(reference, predicted))[0, 0])
 
@@ -98,7 +100,7 @@ def f_clip_of_sets(
         float64 [B, A], each as `f_clip` of the two sets.
 
     Raises:
-        ValueError: if the sets do not fit the cosines.
+        V2XumError: if the sets do not fit the cosines.
     """
     rows, columns = cosines.shape
     reference_sets = _checked_sets("reference", reference_sets, rows)
@@ -126,7 +128,7 @@ def cross_f_clip(
         0..1; an empty set makes the half that it takes part in 0.
 
     Raises:
-        ValueError: as `positive_cosines`.
+        V2XumError: as `positive_cosines`.
     """
     return (f_clip(reference_frames, predicted_text) + f_clip(predicted_frames, reference_text)) / 2
 
@@ -146,7 +148,7 @@ def vt_clipscore(frames: ArrayLike, text: ArrayLike) -> float:
         -1..1; 0 where there is no frame or no text.
 
     Raises:
-        ValueError: if the widths differ, or an array is not as `unit_rows` takes it.
+        V2XumError: if the widths differ, or an array is not as `unit_rows` takes it.
     """
     frames = np.asarray(frames, dtype=np.float64)
     return float(vt_clipscore_of_sets(frames, text, np.ones((1, len(frames)), dtype=bool))[0])
@@ -164,7 +166,7 @@ def vt_clipscore_of_sets(frames: ArrayLike, text: ArrayLike, sets: np.ndarray) -
         float64 [B], each as `vt_clipscore` of the selected frames.
 
     Raises:
-        ValueError: as `vt_clipscore`, or if the sets do not fit the frames.
+        V2XumError: as `vt_clipscore`, or if the sets do not fit the frames.
     """
     frames = np.asarray(frames, dtype=np.float64)
     unit_rows(frames, "frames")  # for its checks: the mean is of the vectors as they come
@@ -175,14 +177,14 @@ def vt_clipscore_of_sets(frames: ArrayLike, text: ArrayLike, sets: np.ndarray) -
         return np.zeros(len(sets))
     if frames.shape[1] != text.shape[1]:
         widths = f"the frames' have {frames.shape[1]}, the text's {text.shape[1]}"
-        raise ValueError(f"the vectors must be of one width: {widths}")
+        raise V2XumError(f"the vectors must be of one width: {widths}")
     return np.clip(unit_rows(_shares(sets) @ frames) @ unit_rows([text.mean(axis=0)])[0], -1, 1)
 
 
 def _checked_sets(name: str, sets: ArrayLike | None, size: int) -> np.ndarray:
     sets = np.ones((1, size), dtype=bool) if sets is None else np.asarray(sets)
     if sets.ndim != 2 or sets.shape[1] != size or sets.dtype != bool:
-        raise ValueError(
+        raise V2XumError(
             f"{name} sets: expected booleans of shape [any, {size}], got {sets.dtype} of shape {sets.shape}"
         )
     return sets

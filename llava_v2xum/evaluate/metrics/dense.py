@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .captions import choose_meteor, no_meteor
 from .events import TIOUS, Event, detection_measures, soda_alignment, temporal_iou
 from .measures import Measure
@@ -80,13 +81,13 @@ def dense_measures(
         METEOR dense_meteor, soda_c and soda_c_script. And the notes.
 
     Raises:
-        ValueError: if the two differ in their number of videos, or a tIoU is not above 0 and at most 1.
+        V2XumError: if the two differ in their number of videos, or a tIoU is not above 0 and at most 1.
         JavaError, MissingExtra: as `captions.caption_measures`.
     """
     if len(predicted) != len(references):
-        raise ValueError(f"expected events of as many videos, got {len(predicted)} and {len(references)}")
+        raise V2XumError(f"expected events of as many videos, got {len(predicted)} and {len(references)}")
     if not tious or not all(0 < tiou <= 1 for tiou in tious):
-        raise ValueError(f"expected tIoUs above 0 and at most 1, got {list(tious)}")
+        raise V2XumError(f"expected tIoUs above 0 and at most 1, got {list(tious)}")
     tokenizer, with_meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
     videos = _videos(predicted, references, tokenizer)
     there = np.array([bool(video.references) for video in videos], bool)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .measures import Measure
 
 TIOUS = (0.3, 0.5, 0.7, 0.9)  # of ActivityNet's dense-captioning challenge
@@ -21,7 +22,7 @@ class Event:
     """One sentence and the part of the video that it tells of.
 
     Raises:
-        ValueError: unless 0 <= start_seconds <= end_seconds.
+        V2XumError: unless 0 <= start_seconds <= end_seconds.
     """
 
     start_seconds: float
@@ -30,7 +31,7 @@ class Event:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_seconds <= self.end_seconds < float("inf"):
-            raise ValueError(f"expected 0 <= start <= end in seconds, got {self.start_seconds} and {self.end_seconds}")
+            raise V2XumError(f"expected 0 <= start <= end in seconds, got {self.start_seconds} and {self.end_seconds}")
 
 
 def temporal_iou(predicted: Sequence[Event], references: Sequence[Event]) -> np.ndarray:

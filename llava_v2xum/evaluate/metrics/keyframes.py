@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .knapsack import TOP_FRACTION, fitted, keyshot_summary
 from .rank_correlation import KINDS, TABLES, Ranks
 
@@ -24,7 +25,7 @@ def set_f1(predicted: np.ndarray, reference: np.ndarray) -> float:
         predicted, reference: bool [T].
 
     Raises:
-        ValueError: if they differ in T, or hold other values than 0 and 1.
+        V2XumError: if they differ in T, or hold other values than 0 and 1.
     """
     return float(f1_table(_row("predicted", predicted), _row("reference", reference))[0, 0])
 
@@ -40,7 +41,7 @@ def f1_annotators(selected: np.ndarray, annotators: np.ndarray) -> tuple[float, 
         the mean and the maximum over annotators.
 
     Raises:
-        ValueError: as `set_f1`, or if there is no annotator.
+        V2XumError: as `set_f1`, or if there is no annotator.
     """
     f1 = f1_table(_row("selected", selected), annotators)
     _check_annotators(f1.shape[1])
@@ -51,11 +52,11 @@ def f1_table(predicted: np.ndarray, references: np.ndarray) -> np.ndarray:
     """F1 of each of B sets with each of A, bool [B, T] and [A, T] -> float [B, A].
 
     Raises:
-        ValueError: as `set_f1`.
+        V2XumError: as `set_f1`.
     """
     ours, theirs = _as_sets("predicted", predicted), _as_sets("references", references)
     if ours.shape[1] != theirs.shape[1]:
-        raise ValueError(f"sets must have the same samples, got {ours.shape[1]} and {theirs.shape[1]}")
+        raise V2XumError(f"sets must have the same samples, got {ours.shape[1]} and {theirs.shape[1]}")
     shared = (ours.astype(np.float32) @ theirs.T.astype(np.float32)).astype(float)  # exact: counts below 2 ** 24
     sizes = np.add.outer(ours.sum(axis=1), theirs.sum(axis=1))
     return np.divide(2 * shared, sizes, out=np.zeros(shared.shape), where=sizes > 0)
@@ -83,15 +84,15 @@ def top_fraction(scores: np.ndarray, fraction: float = TOP_FRACTION, rule: str =
         bool [..., T].
 
     Raises:
-        ValueError: if the rule is unknown, the fraction outside its range, or a score is NaN.
+        V2XumError: if the rule is unknown, the fraction outside its range, or a score is NaN.
     """
     scores = np.asarray(scores)
     if rule not in RULES:
-        raise ValueError(f"the rule must be one of {', '.join(RULES)}, got {rule!r}")
+        raise V2XumError(f"the rule must be one of {', '.join(RULES)}, got {rule!r}")
     if not 0 < fraction <= 1:
-        raise ValueError(f"the fraction must be above 0 and at most 1, got {fraction}")
+        raise V2XumError(f"the fraction must be above 0 and at most 1, got {fraction}")
     if np.isnan(scores).any():
-        raise ValueError("scores must not hold NaN: it has no place in their order")
+        raise V2XumError("scores must not hold NaN: it has no place in their order")
     samples = scores.shape[-1]
     if not samples:
         return np.zeros(scores.shape, dtype=bool)
@@ -113,7 +114,7 @@ def spearman(scores: np.ndarray, reference: np.ndarray) -> float:
         scores, reference: [T].
 
     Raises:
-        ValueError: if they differ in T.
+        V2XumError: if they differ in T.
     """
     return _correlation("spearman", scores, reference)
 
@@ -125,7 +126,7 @@ def kendall(scores: np.ndarray, reference: np.ndarray) -> float:
         scores, reference: [T].
 
     Raises:
-        ValueError: if they differ in T.
+        V2XumError: if they differ in T.
     """
     return _correlation("kendall", scores, reference)
 
@@ -143,7 +144,7 @@ def rank_correlation(
         kind: `spearman` or `kendall`.
 
     Raises:
-        ValueError: if the protocol or kind is unknown, there is no annotator, or they differ in T.
+        V2XumError: if the protocol or kind is unknown, there is no annotator, or they differ in T.
     """
     annotators = _checked(annotators, protocol, kind, at_least=1)
     table = TABLES[kind](Ranks(_row("scores", scores)), Ranks(_references(annotators, protocol)))
@@ -159,7 +160,7 @@ def human_rank_correlation(
         annotators: [A, T], masks or importance; at least two.
 
     Raises:
-        ValueError: as `rank_correlation`, or if there are fewer than two annotators.
+        V2XumError: as `rank_correlation`, or if there are fewer than two annotators.
     """
     annotators = _checked(annotators, protocol, kind, at_least=2)
     ranks, people = Ranks(annotators), len(annotators)
@@ -181,10 +182,10 @@ def keyshot_f1(summary: np.ndarray, user_summary: np.ndarray, how: str = "avg") 
         how: `avg` over annotators (TVSum) or `max` (SumMe).
 
     Raises:
-        ValueError: if `how` is another, there is no annotator, or a value is neither 0 nor 1.
+        V2XumError: if `how` is another, there is no annotator, or a value is neither 0 nor 1.
     """
     if how not in ("avg", "max"):
-        raise ValueError(f"how must be avg or max, got {how!r}")
+        raise V2XumError(f"how must be avg or max, got {how!r}")
     users = _as_sets("user_summary", user_summary)
     mean, highest = f1_annotators(fitted(_row("summary", summary), users.shape[1])[0], users)
     return mean if how == "avg" else highest
@@ -215,34 +216,34 @@ def _sums_of_others(annotators: np.ndarray) -> np.ndarray:
 
 def _checked(annotators: np.ndarray, protocol: str, kind: str, at_least: int) -> np.ndarray:
     if protocol not in PROTOCOLS:
-        raise ValueError(f"the protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+        raise V2XumError(f"the protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if kind not in KINDS:
-        raise ValueError(f"the kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        raise V2XumError(f"the kind must be one of {', '.join(KINDS)}, got {kind!r}")
     annotators = np.asarray(annotators)
     if annotators.ndim != 2:
-        raise ValueError(f"annotators must be [A, T], got an array of shape {annotators.shape}")
+        raise V2XumError(f"annotators must be [A, T], got an array of shape {annotators.shape}")
     _check_annotators(len(annotators), at_least)
     return annotators
 
 
 def _check_annotators(people: int, at_least: int = 1) -> None:
     if people < at_least:
-        raise ValueError(f"expected at least {at_least} annotators, got {people}")
+        raise V2XumError(f"expected at least {at_least} annotators, got {people}")
 
 
 def _row(name: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1:
-        raise ValueError(f"{name} must have one axis, got an array of shape {values.shape}")
+        raise V2XumError(f"{name} must have one axis, got an array of shape {values.shape}")
     return values[None]
 
 
 def _as_sets(name: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 2:
-        raise ValueError(f"{name} must be [sets, T], got an array of shape {values.shape}")
+        raise V2XumError(f"{name} must be [sets, T], got an array of shape {values.shape}")
     if values.dtype != bool:
         if not np.isin(values, (0, 1)).all():
-            raise ValueError(f"{name} must hold 0 and 1 alone")
+            raise V2XumError(f"{name} must hold 0 and 1 alone")
         values = values.astype(bool)
     return values

@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from ...core.errors import V2XumError
+
 TOP_FRACTION = 0.15  # of a video, in the summary: VideoXum, TVSum and SumMe alike
 
 
@@ -40,11 +42,11 @@ def keyshot_summary(
         bool [..., F]; the segments' lengths in turn, cut or padded with False to F.
 
     Raises:
-        ValueError: if shapes do not agree, a segment holds no frame, or a score is NaN.
+        V2XumError: if shapes do not agree, a segment holds no frame, or a score is NaN.
     """
     scores = np.asarray(scores, dtype=float)
     if np.isnan(scores).any():
-        raise ValueError("scores must not hold NaN: no segment has a mean with it")
+        raise V2XumError("scores must not hold NaN: no segment has a mean with it")
     lengths = np.asarray(n_frame_per_segment)
     rows = scores.reshape(-1, scores.shape[-1])
     values = segment_means(rows, change_points, n_frames, picks)
@@ -72,19 +74,19 @@ def segment_means(scores: np.ndarray, change_points: np.ndarray, n_frames: int, 
         float [B, S].
 
     Raises:
-        ValueError: if a segment holds no frame of the video, or picks do not match the scores.
+        V2XumError: if a segment holds no frame of the video, or picks do not match the scores.
     """
     scores, points, picks = np.asarray(scores, dtype=float), np.asarray(change_points), np.asarray(picks)
     if picks.ndim != 1 or len(picks) != scores.shape[-1]:
-        raise ValueError(f"expected one pick a score, got {picks.shape} picks and {scores.shape[-1]} scores")
+        raise V2XumError(f"expected one pick a score, got {picks.shape} picks and {scores.shape[-1]} scores")
     if len(picks) and (picks[0] < 0 or (np.diff(picks) < 0).any() or picks[-1] > n_frames):
-        raise ValueError(f"picks must ascend from 0 to at most {n_frames} (the frames), got {picks[0]}..{picks[-1]}")
+        raise V2XumError(f"picks must ascend from 0 to at most {n_frames} (the frames), got {picks[0]}..{picks[-1]}")
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"change_points must be [S, 2], got an array of shape {points.shape}")
+        raise V2XumError(f"change_points must be [S, 2], got an array of shape {points.shape}")
     starts, ends = points[:, 0], np.minimum(points[:, 1] + 1, n_frames)
     empty = np.flatnonzero((starts < 0) | (ends <= starts))
     if len(empty):
-        raise ValueError(f"segment {empty[0]}, {points[empty[0]].tolist()}, holds no frame of {n_frames}")
+        raise V2XumError(f"segment {empty[0]}, {points[empty[0]].tolist()}, holds no frame of {n_frames}")
     until = np.append(picks[1:], n_frames)
     shared = np.minimum(ends[:, None], until) - np.maximum(starts[:, None], picks)  # [S, T] frames
     return scores @ np.maximum(shared, 0).T / (ends - starts)
@@ -105,11 +107,11 @@ def knapsack(values: np.ndarray, weights: np.ndarray, capacity: int) -> np.ndarr
         bool [B, S].
 
     Raises:
-        ValueError: if the weights do not match the values, or one or the capacity is negative.
+        V2XumError: if the weights do not match the values, or one or the capacity is negative.
     """
     values, weights = np.asarray(values, dtype=float), np.asarray(weights)
     if weights.shape != values.shape[1:] or (weights < 0).any() or capacity < 0:
-        raise ValueError(
+        raise V2XumError(
             f"expected {values.shape[1]} weights and a capacity, none negative, got {weights.tolist()} and {capacity}"
         )
     best = np.zeros((len(values), capacity + 1))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.errors import V2XumError
+
 Combine = Callable[[np.ndarray], np.ndarray]
 
 
@@ -29,7 +31,7 @@ class Measure:
         notes: what a reader must know about this figure, one line each.
 
     Raises:
-        ValueError: if the shapes do not agree, or only one of statistics and combine is given.
+        V2XumError: if the shapes do not agree, or only one of statistics and combine is given.
     """
 
     name: str
@@ -41,12 +43,12 @@ class Measure:
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=float)
         if values.ndim != 1:
-            raise ValueError(f"{self.name}: expected one value a video, got an array of shape {values.shape}")
+            raise V2XumError(f"{self.name}: expected one value a video, got an array of shape {values.shape}")
         object.__setattr__(self, "values", values)
         if (self.statistics is None) != (self.combine is None):
-            raise ValueError(f"{self.name}: statistics and combine go together")
+            raise V2XumError(f"{self.name}: statistics and combine go together")
         if self.statistics is not None and len(self.statistics) != len(values):
-            raise ValueError(f"{self.name}: expected statistics of {len(values)} videos, got {len(self.statistics)}")
+            raise V2XumError(f"{self.name}: expected statistics of {len(values)} videos, got {len(self.statistics)}")
 
     @property
     def value(self) -> float:

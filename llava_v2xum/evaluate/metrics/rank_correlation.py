@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import V2XumError
+
 KINDS = ("spearman", "kendall")
 
 
@@ -28,13 +30,13 @@ class Ranks:
         defined: bool [B], False where a NaN leaves no order.
 
     Raises:
-        ValueError: if the scores have another shape.
+        V2XumError: if the scores have another shape.
     """
 
     def __init__(self, scores: np.ndarray) -> None:
         scores = np.asarray(scores)
         if scores.ndim != 2:
-            raise ValueError(f"expected scores [B, T], got an array of shape {scores.shape}")
+            raise V2XumError(f"expected scores [B, T], got an array of shape {scores.shape}")
         self.chosen = scores if scores.dtype == bool else None
         if self.chosen is not None:
             ones = np.count_nonzero(scores, axis=1)[:, None]
@@ -60,7 +62,7 @@ def spearman_table(scores: Ranks, references: Ranks) -> np.ndarray:
         float [B, A], -1 to 1.
 
     Raises:
-        ValueError: if they differ in T.
+        V2XumError: if they differ in T.
     """
     _check_lengths(scores, references)
     products = scores.lead @ references.lead.T
@@ -75,7 +77,7 @@ def kendall_table(scores: Ranks, references: Ranks) -> np.ndarray:
         float [B, A], -1 to 1.
 
     Raises:
-        ValueError: if they differ in T.
+        V2XumError: if they differ in T.
     """
     _check_lengths(scores, references)
     # Of two levels the pairs are Mann-Whitney's: those within a level cancel in the sum of the chosen ones' leads.
@@ -152,4 +154,4 @@ def _ratio(above: np.ndarray, squared: np.ndarray, scores: Ranks, references: Ra
 def _check_lengths(scores: Ranks, references: Ranks) -> None:
     ours, theirs = scores.lead.shape[1], references.lead.shape[1]
     if ours != theirs:
-        raise ValueError(f"scores and references must have the same samples, got {ours} and {theirs}")
+        raise V2XumError(f"scores and references must have the same samples, got {ours} and {theirs}")

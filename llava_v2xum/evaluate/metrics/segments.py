@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 
 # v; the usual value. What the published change points of TVSum and SumMe were made with is not known, and nobody has
@@ -30,16 +31,16 @@ def kts(features: np.ndarray, penalty: float = PENALTY, max_changes: int | None 
         m samples, ascending, each the first of its segment; [] where one segment is best, as for constant features.
 
     Raises:
-        ValueError: if the features are not [T, C] with T > 0, hold a NaN or infinity, or a number is negative.
+        V2XumError: if the features are not [T, C] with T > 0, hold a NaN or infinity, or a number is negative.
         MissingExtra: if ruptures is not installed.
     """
     features = np.asarray(features, dtype=float)
     if features.ndim != 2 or not features.size:
-        raise ValueError(f"features must be [T, C] and not empty, got an array of shape {features.shape}")
+        raise V2XumError(f"features must be [T, C] and not empty, got an array of shape {features.shape}")
     if not np.isfinite(features).all():
-        raise ValueError(f"features must be finite, got NaN or infinity in {np.sum(~np.isfinite(features))} places")
+        raise V2XumError(f"features must be finite, got NaN or infinity in {np.sum(~np.isfinite(features))} places")
     if penalty < 0 or (max_changes is not None and max_changes < 0):
-        raise ValueError(f"penalty and max_changes must not be negative, got {penalty} and {max_changes}")
+        raise V2XumError(f"penalty and max_changes must not be negative, got {penalty} and {max_changes}")
     samples = len(features)
     most = samples - 1 if max_changes is None else min(max_changes, samples - 1)
     if not most:
@@ -82,14 +83,14 @@ def change_points_at(
         segment begins at the pick of its first sample, the first one at frame 0.
 
     Raises:
-        ValueError: as `kts`, or if picks do not ascend in 0..n_frames - 1, one a row of the features.
+        V2XumError: as `kts`, or if picks do not ascend in 0..n_frames - 1, one a row of the features.
         MissingExtra: if ruptures is not installed.
     """
     picks = np.asarray(picks)
     if picks.shape != (len(features),):
-        raise ValueError(f"expected one pick a sample, got {picks.shape} picks and {len(features)} samples")
+        raise V2XumError(f"expected one pick a sample, got {picks.shape} picks and {len(features)} samples")
     if len(picks) and (picks[0] < 0 or picks[-1] >= n_frames or (np.diff(picks) <= 0).any()):
-        raise ValueError(f"picks must ascend in 0..{n_frames - 1}, each frame once, got {picks[0]}..{picks[-1]}")
+        raise V2XumError(f"picks must ascend in 0..{n_frames - 1}, each frame once, got {picks[0]}..{picks[-1]}")
     starts = np.array([0, *picks[kts(features, penalty, max_changes)]], dtype=int)
     return np.stack([starts, np.append(starts[1:], n_frames) - 1], axis=1)
 

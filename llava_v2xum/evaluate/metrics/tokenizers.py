@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ...core.errors import V2XumError
 from .java import has_java, jar_beside, run_lines
 
 TOKENIZERS = ("ptb", "plain")
@@ -32,10 +33,10 @@ def choose_tokenizer(name: str = "auto") -> str:
     """The tokenizer that a name stands for: "auto" is "ptb" where there is Java and "plain" where there is none.
 
     Raises:
-        ValueError: if the name is none of auto, ptb and plain.
+        V2XumError: if the name is none of auto, ptb and plain.
     """
     if name not in TOKENIZER_CHOICES:
-        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZER_CHOICES)}, got {name!r}")
+        raise V2XumError(f"tokenizer must be one of {', '.join(TOKENIZER_CHOICES)}, got {name!r}")
     return ("ptb" if has_java() else "plain") if name == "auto" else name
 
 
@@ -48,12 +49,12 @@ def tokenize(texts: Sequence[str], tokenizer: str) -> list[str]:
         tokenizer: "ptb" or "plain".
 
     Raises:
-        ValueError: if the tokenizer is neither.
+        V2XumError: if the tokenizer is neither.
         MissingExtra: if "ptb" needs pycocoevalcap and it is not installed.
         JavaError: if "ptb" finds no Java, or it fails.
     """
     if choose_tokenizer(tokenizer) != tokenizer:
-        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, got {tokenizer!r}")
+        raise V2XumError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, got {tokenizer!r}")
     return (_tokenize_ptb if tokenizer == "ptb" else _tokenize_plain)(texts)
 
 

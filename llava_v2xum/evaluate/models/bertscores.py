@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 from ..metrics.measures import Measure
 
@@ -74,7 +75,7 @@ def bertscore_measures(
         the measures bertscore_precision, bertscore_recall and bertscore (F1), and the notes.
 
     Raises:
-        ValueError: if the ids differ, no layer is given for a model without a tuned one, the model does not have that
+        V2XumError: if the ids differ, no layer is given for a model without a tuned one, the model does not have that
             many, or there is no baseline to rescale with.
         MissingExtra: if bert-score is not installed.
         OSError: if the model cannot be loaded.
@@ -82,7 +83,7 @@ def bertscore_measures(
     options = options or BertScoreOptions()
     if predictions.keys() != references.keys():
         apart = sorted(predictions.keys() ^ references.keys(), key=str)
-        raise ValueError(f"predictions and references must have the same ids, {len(apart)} do not: {apart[:3]}")
+        raise V2XumError(f"predictions and references must have the same ids, {len(apart)} do not: {apart[:3]}")
     texts = [predictions[video].strip() for video in references]
     several = [[text for text in map(str.strip, some) if text] for some in references.values()]
     scored = [place for place, (text, some) in enumerate(zip(texts, several)) if text and some]
@@ -105,7 +106,7 @@ def load_scorer(options: BertScoreOptions) -> Any:
     """The package's `BERTScorer`, with a limit of length that its tokenizer can follow.
 
     Raises:
-        ValueError, MissingExtra, OSError: as `bertscore_measures`.
+        V2XumError, MissingExtra, OSError: as `bertscore_measures`.
     """
     package = require("bert_score", "bertscore")
     model, layers = _found(options, package.utils.model2layers)
@@ -120,9 +121,9 @@ def load_scorer(options: BertScoreOptions) -> Any:
             baseline_path=options.baseline,
         )
     except AssertionError as error:  # how the package tells that the layer is not there
-        raise ValueError(f"BERTScore with {options.model!r}: {error}") from error
+        raise V2XumError(f"BERTScore with {options.model!r}: {error}") from error
     if options.rescale and not Path(scorer.baseline_path).is_file():
-        raise ValueError(f"there is no baseline to rescale BERTScore of {options.model!r} with: {scorer.baseline_path}")
+        raise V2XumError(f"there is no baseline to rescale BERTScore of {options.model!r} with: {scorer.baseline_path}")
     tokenizer = scorer._tokenizer
     if tokenizer.model_max_length > _UNLIMITED:  # the tokenizers library does not take the number
         positions = getattr(scorer._model.config, "max_position_embeddings", 512)
@@ -140,9 +141,9 @@ def _found(options: BertScoreOptions, tuned: Mapping[str, int]) -> tuple[str, in
         known = [name for name in tuned if folder is not None and Path(name).name == folder.name]
         layers = tuned.get(known[0] if known else model)
     if layers is None:
-        raise ValueError(f"BERTScore has no tuned layer for the model {model!r}: give num_layers")
+        raise V2XumError(f"BERTScore has no tuned layer for the model {model!r}: give num_layers")
     if folder is not None and "t5" in model and "t5" not in _kind(folder):
-        raise ValueError(f"bert-score takes a path with 't5' in it for a T5's: give {model!r} another name, or a link")
+        raise V2XumError(f"bert-score takes a path with 't5' in it for a T5's: give {model!r} another name, or a link")
     return model, layers
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -41,17 +43,17 @@ class ClipModel(ABC):
         """uint8 [K, H, W, 3] RGB -> unit vectors, float32 [K, D].
 
         Raises:
-            ValueError: if the frames are of another shape or type, or the weights give NaN.
+            V2XumError: if the frames are of another shape or type, or the weights give NaN.
         """
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-            raise ValueError(f"expected frames uint8 [K, H, W, 3], got {frames.dtype} of shape {frames.shape}")
+            raise V2XumError(f"expected frames uint8 [K, H, W, 3], got {frames.dtype} of shape {frames.shape}")
         return self._in_batches(frames, self._frame_features)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> unit vectors, float32 [M, D]; as many for each as `split` gives parts, in order.
 
         Raises:
-            ValueError: if a text is blank, or the weights give NaN.
+            V2XumError: if a text is blank, or the weights give NaN.
         """
         return np.concatenate(self.embed_each_text(texts)) if len(texts) else self._in_batches([], self._text_features)
 
@@ -59,7 +61,7 @@ class ClipModel(ABC):
         """Texts -> for each its parts' unit vectors, float32 [m, D] (m = 1 unless it is longer than the context).
 
         Raises:
-            ValueError: as `embed_texts`.
+            V2XumError: as `embed_texts`.
         """
         parts = [self.split(text) for text in texts]
         rows = self._in_batches([part for some in parts for part in some], self._text_features)
@@ -69,10 +71,10 @@ class ClipModel(ABC):
         """The parts of a text that each fit into the model's context; the text itself where it fits.
 
         Raises:
-            ValueError: if it is blank.
+            V2XumError: if it is blank.
         """
         if not text.strip():
-            raise ValueError(f"expected a text to embed, got {text!r}")
+            raise V2XumError(f"expected a text to embed, got {text!r}")
         return split_text(text, self._fits)
 
     @cached_property
@@ -96,7 +98,7 @@ class ClipModel(ABC):
                 batch = torch.nn.functional.normalize(features(items[start : start + self.batch_size]).float(), dim=-1)
                 rows.append(batch.cpu().numpy())
         if not all(np.isfinite(batch).all() for batch in rows):
-            raise ValueError(f"{self.name}: the embeddings are not finite; its weights are damaged")
+            raise V2XumError(f"{self.name}: the embeddings are not finite; its weights are damaged")
         return np.concatenate(rows)
 
     @abstractmethod
@@ -129,7 +131,7 @@ def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
         fits: whether a part can be embedded whole.
 
     Raises:
-        ValueError: if not even a character fits.
+        V2XumError: if not even a character fits.
     """
     if fits(text):
         return [text]
@@ -139,4 +141,4 @@ def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
             parts = [glue.join(units[start:end]) for start, end in pairwise(edges)]
             if all(map(fits, parts)):
                 return parts
-    raise ValueError(f"no part of the text fits into the model's context: {text[:40]!r}")
+    raise V2XumError(f"no part of the text fits into the model's context: {text[:40]!r}")

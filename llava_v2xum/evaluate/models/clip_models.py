@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .clip_base import BATCH_SIZE, ClipModel, split_text
 
 if TYPE_CHECKING:
@@ -52,21 +53,21 @@ def load_clip(
 
     Raises:
         FileNotFoundError: for a path that is not there.
-        ValueError: for a folder that holds no CLIP, an open_clip name without weights, or weights that go with
+        V2XumError: for a folder that holds no CLIP, an open_clip name without weights, or weights that go with
             nothing; on the first use, for weights that lack a tower or projection.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise V2XumError(f"batch_size must be at least 1, got {batch_size}")
     name, path = str(source), Path(source)
     is_path = path.exists() or path.is_absolute() or name.startswith(".") or path.suffix in _WEIGHT_FILES
     if weights is not None and (is_path or name.startswith("hf-hub:")):
-        raise ValueError(f"{name}: it brings its own weights; got further ones: {weights}")
+        raise V2XumError(f"{name}: it brings its own weights; got further ones: {weights}")
     if path.is_dir():
         if (path / "config.json").is_file():
             return TransformersClip(name, _folder_digest(path), device, batch_size)
         if (path / "open_clip_config.json").is_file():
             return OpenClip(f"local-dir:{name}", None, _folder_digest(path), device, batch_size)
-        raise ValueError(f"{name}: expected a CLIP's folder with config.json or open_clip_config.json, found neither")
+        raise V2XumError(f"{name}: expected a CLIP's folder with config.json or open_clip_config.json, found neither")
     if is_path:
         if not path.is_file():
             raise FileNotFoundError(f"{name}: no such file or folder; expected a CLIP")
@@ -81,7 +82,7 @@ def load_clip(
         return OpenClip(name, None, _digest("open_clip", name), device, batch_size)
     if "/" in name:
         return TransformersClip(name, _digest("transformers", name), device, batch_size)
-    raise ValueError(
+    raise V2XumError(
         f"{name}: no such file or folder; as an open_clip model it needs weights (a tag such as 'openai', or a file)"
     )
 
@@ -103,7 +104,7 @@ class OpenClip(ClipModel):
         import open_clip
 
         if self._weights is not None and Path(self._weights).is_file() and _is_torchscript(Path(self._weights)):
-            raise ValueError(
+            raise V2XumError(
                 f"{self._weights}: is OpenAI's own archive, whose activation open_clip's {self._architecture} may not "
                 "have; give the file in place of the name"
             )
@@ -115,7 +116,7 @@ class OpenClip(ClipModel):
                 force_quick_gelu=bool(known and known.get("quick_gelu")),
             )  # fmt: skip
         except Exception as error:  # of its own, the hub client's, the HTTP library's and torch's types
-            raise ValueError(f"{self.name}: expected a CLIP of open_clip, and it cannot be loaded ({error})") from error
+            raise V2XumError(f"{self.name}: expected a CLIP of open_clip, and it cannot be loaded ({error})") from error
         return model
 
     @cached_property
@@ -181,19 +182,19 @@ class TransformersClip(ClipModel):
         try:
             kind = AutoConfig.from_pretrained(self.name).model_type
             if kind != "clip":
-                raise ValueError(f"its model_type is {kind!r}, not 'clip'")
+                raise V2XumError(f"its model_type is {kind!r}, not 'clip'")
             model, report = CLIPModel.from_pretrained(self.name, output_loading_info=True)
             self._tokenizer = AutoTokenizer.from_pretrained(self.name)
             self._processor = CLIPImageProcessor.from_pretrained(self.name)
         except Exception as error:  # of transformers, the hub client, safetensors and torch
-            raise ValueError(
+            raise V2XumError(
                 f"{self.name}: expected a CLIP with tokenizer and image processor, and it cannot be loaded ({error})"
             ) from error
         missing = sorted(name for name in report["missing_keys"] if not name.endswith("position_ids"))
         if missing:  # transformers would go on with random values
-            raise ValueError(f"{self.name}: expected a CLIP with its towers and projections, got none of {missing[:4]}")
+            raise V2XumError(f"{self.name}: expected a CLIP with its towers and projections, got none of {missing[:4]}")
         if len(self._tokenizer) < model.config.text_config.vocab_size:  # without its files there is an empty one
-            raise ValueError(
+            raise V2XumError(
                 f"{self.name}: expected a tokenizer of {model.config.text_config.vocab_size} tokens, got one of "
                 f"{len(self._tokenizer)}"
             )
@@ -232,7 +233,7 @@ def _folder_digest(folder: Path) -> str:
     """Of a folder's configuration, tokenizer and weights: all that decides its vectors."""
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
-        raise ValueError(f"{folder}: expected weights, *.safetensors or *.bin, found none")
+        raise V2XumError(f"{folder}: expected weights, *.safetensors or *.bin, found none")
     others = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".txt", ".model") and file.is_file())
     return _digest("folder", *(part for file in [*others, *weights] for part in (file.name, file)))
 

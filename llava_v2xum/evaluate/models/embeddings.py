@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from .clip_base import ClipModel
 from .frames import Moment, read_moments
 
@@ -37,7 +38,7 @@ class EmbeddingCache:
         path: the file; made where it is not there. None keeps everything in memory.
 
     Raises:
-        ValueError: if the file is no such cache, or a damaged one; then (and from every method) the message names it.
+        V2XumError: if the file is no such cache, or a damaged one; then (and from every method) the message names it.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -105,7 +106,7 @@ class EmbeddingCache:
         if marks == [_APPLICATION, _VERSION]:
             return
         if marks != [0, 0] or self._base.execute("select count(*) from sqlite_master").fetchone()[0]:
-            raise ValueError(f"{self.path}: expected a cache of embeddings (version {_VERSION}), got other tables")
+            raise V2XumError(f"{self.path}: expected a cache of embeddings (version {_VERSION}), got other tables")
         with self._base:  # in one transaction, and once more where another process was as quick
             marked = f"pragma application_id = {_APPLICATION}; pragma user_version = {_VERSION};"
             self._base.executescript(f"begin immediate; {_TABLES} {marked} commit;")
@@ -119,8 +120,8 @@ class EmbeddingCache:
             raise self._damaged(f"vectors of length {lengths.tolist()} where unit vectors were written")
         return vectors
 
-    def _damaged(self, found: object) -> ValueError:
-        return ValueError(
+    def _damaged(self, found: object) -> V2XumError:
+        return V2XumError(
             f"{self.path}: is no whole cache of embeddings ({found}); delete it, and the next run makes it again"
         )
 
@@ -151,7 +152,7 @@ class Embedder:
 
         Raises:
             VideoError: if the file cannot be read as a video.
-            ValueError: if a moment lies outside it.
+            V2XumError: if a moment lies outside it.
         """
         if not moments:
             return np.zeros((0, 0), dtype=np.float32)
@@ -170,7 +171,7 @@ class Embedder:
         """Unit vectors of each text, float32 [m, D]: one, or one for each part where it is longer than the context.
 
         Raises:
-            ValueError: if a text is blank.
+            V2XumError: if a text is blank.
         """
         keys = [self._key("text", text) for text in texts]
         known = self.cache.get(keys)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 from ..metrics.clocks import nearest
 
@@ -58,7 +59,7 @@ def frame_numbers(moments: Sequence[Moment], seconds: np.ndarray) -> np.ndarray:
         int64 [K], each in 0..F-1; of two frames equally near to a second, the earlier.
 
     Raises:
-        ValueError: for an index outside 0..N-1, a number outside 0..F-1, or a second that is negative or not finite.
+        V2XumError: for an index outside 0..N-1, a number outside 0..F-1, or a second that is negative or not finite.
     """
     return np.array([_frame_number(moment, seconds) for moment in moments], dtype=np.int64)
 
@@ -73,7 +74,7 @@ def read_moments(
 
     Raises:
         VideoError: as `llava_v2xum.media.video.read_frames`.
-        ValueError: as `frame_numbers`.
+        V2XumError: as `frame_numbers`.
     """
     from ...media.video import read_frames  # here, because it loads the decoder
 
@@ -84,7 +85,7 @@ def read_moments(
         try:
             numbers = frame_numbers(moments, seconds)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise V2XumError(f"{path}: {error}") from error
         if order is None:
             order = np.argsort(numbers, kind="stable")
         return numbers[order[done : done + count]]
@@ -105,11 +106,11 @@ def _frame_number(moment: Moment, seconds: np.ndarray) -> int:
     total = len(seconds)
     if isinstance(moment, Second):
         if not 0 <= moment.second < np.inf:
-            raise ValueError(f"expected a second that is not negative, got {moment.second}")
+            raise V2XumError(f"expected a second that is not negative, got {moment.second}")
         return int(nearest(np.array([moment.second]), seconds)[0])
     place, count = (moment.index, moment.num_frames) if isinstance(moment, Prompt) else (moment.number, total)
     if not 0 <= place < count:
-        raise ValueError(f"expected an index in 0..{count - 1}, got {place}")
+        raise V2XumError(f"expected an index in 0..{count - 1}, got {place}")
     return int(_sampled(count, total)[place]) if isinstance(moment, Prompt) else place
 
 

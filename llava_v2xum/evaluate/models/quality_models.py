@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import check_device, require
 from .quality_scorers import LanguageToolScorer, Scorer, check_words
 
@@ -59,7 +60,7 @@ class _ModelScorer:
             float [n] in 0..1.
 
         Raises:
-            ValueError: naming the number of a text without words.
+            V2XumError: naming the number of a text without words.
         """
         torch = require("torch", "quality")
         check_words(texts)
@@ -97,7 +98,7 @@ class ColaScorer(_ModelScorer):
         device: default: a GPU where there is one.
 
     Raises:
-        ValueError: if the folder is no sequence classifier with trained weights, or none of its labels is meant.
+        V2XumError: if the folder is no sequence classifier with trained weights, or none of its labels is meant.
         OSError: if transformers cannot load it.
     """
 
@@ -130,7 +131,7 @@ class VeraScorer(_ModelScorer):
         device: default: a GPU where there is one (the released model has 4.8 billion weights).
 
     Raises:
-        ValueError: if it is no T5 encoder with these rows.
+        V2XumError: if it is no T5 encoder with these rows.
         OSError: if transformers cannot load it.
     """
 
@@ -141,16 +142,16 @@ class VeraScorer(_ModelScorer):
         transformers = require("transformers", "quality")
         kind = transformers.AutoConfig.from_pretrained(source).model_type
         if kind != "t5":
-            raise ValueError(f"{source}: Vera is a T5 encoder, this is a model of type {kind!r}")
+            raise V2XumError(f"{source}: Vera is a T5 encoder, this is a model of type {kind!r}")
         model = _loaded(transformers.T5EncoderModel, source, "a T5 encoder")
         rows = model.shared.weight.detach().float()
         if len(rows) <= VERA_WEIGHT_ROW:
-            raise ValueError(
+            raise V2XumError(
                 f"{source}: Vera has its head in row {VERA_WEIGHT_ROW} of the embedding, this one has {len(rows)} rows"
             )
         temperature = rows[VERA_TEMPERATURE_ROW, 0].item()
         if not temperature > 0:
-            raise ValueError(
+            raise V2XumError(
                 f"{source}: Vera has its temperature, above 0, in row {VERA_TEMPERATURE_ROW} of the "
                 f"embedding, got {temperature}"
             )
@@ -177,16 +178,16 @@ def parse_scorer(spec: str, quality: str | None = None, device: str | None = Non
         device: for the transformers models.
 
     Raises:
-        ValueError: if the spec is of no such form, the scorer measures another quality, or there is no such device.
+        V2XumError: if the spec is of no such form, the scorer measures another quality, or there is no such device.
         OSError: naming the model, if it is a path that is not there, or transformers cannot load it.
     """
     kind, _, source = spec.partition(":")
     kinds = {scorer.name: scorer for scorer in (ColaScorer, LanguageToolScorer, VeraScorer)}
     if kind not in kinds or (not source and kind != "languagetool"):
-        raise ValueError(f"expected cola:MODEL, cola:MODEL@LABEL, languagetool or vera:MODEL, got {spec!r}")
+        raise V2XumError(f"expected cola:MODEL, cola:MODEL@LABEL, languagetool or vera:MODEL, got {spec!r}")
     if quality is not None and kinds[kind].quality != quality:
         fitting = ", ".join(name for name, scorer in kinds.items() if scorer.quality == quality)
-        raise ValueError(f"{kind} measures {kinds[kind].quality}, not {quality}; for that there is: {fitting}")
+        raise V2XumError(f"{kind} measures {kinds[kind].quality}, not {quality}; for that there is: {fitting}")
     if kind == "languagetool":
         return LanguageToolScorer(source or "en-US")
     model, label = source, None
@@ -208,7 +209,7 @@ def acceptable_label(id2label: dict[int, str], label: str | None, source: str) -
         label: a name or number; None looks for a label that is called so.
 
     Raises:
-        ValueError: naming the source and its labels, if none is meant.
+        V2XumError: naming the source and its labels, if none is meant.
     """
     names = {name.lower(): number for number, name in id2label.items()}
     wanted = _ACCEPTABLE if label is None else (label.lower(),)
@@ -217,7 +218,7 @@ def acceptable_label(id2label: dict[int, str], label: str | None, source: str) -
         found = [int(label)]
     if len(found) != 1:
         shown = ", ".join(f"{number} {name}" for number, name in sorted(id2label.items()))
-        raise ValueError(
+        raise V2XumError(
             f"{source}: which of its labels ({shown}) is the acceptable one? "
             + ("Say it as cola:MODEL@LABEL (GLUE's CoLA has 1)" if label is None else f"It has none called {label!r}")
         )
@@ -235,6 +236,6 @@ def _loaded(kind: Any, source: str, what: str) -> Any:
     model, info = kind.from_pretrained(source, output_loading_info=True)
     missing = sorted(name for name in info["missing_keys"] if not name.endswith("embed_tokens.weight"))  # tied in T5
     if missing:
-        raise ValueError(f"{source}: expected {what}, its files have no weights for {', '.join(missing[:3])}")
+        raise V2XumError(f"{source}: expected {what}, its files have no weights for {', '.join(missing[:3])}")
     log.info("%s: %s", source, kind.__name__)
     return model

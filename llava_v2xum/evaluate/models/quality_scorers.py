@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 
 
@@ -61,7 +62,7 @@ class LanguageToolScorer:
         """The scores of texts: float [n] in 0..1.
 
         Raises:
-            ValueError: naming the number of a text without words.
+            V2XumError: naming the number of a text without words.
         """
         check_words(texts)
         return np.array([1 - min(1, len(self._tool.check(text)) / len(text.split())) for text in texts], dtype=float)
@@ -71,8 +72,8 @@ def check_words(texts: Sequence[str]) -> None:
     """Check that no text is without words.
 
     Raises:
-        ValueError: naming the number of one that is.
+        V2XumError: naming the number of one that is.
     """
     for number, text in enumerate(texts):
         if not text.split():
-            raise ValueError(f"text number {number} has no words: {text!r}")
+            raise V2XumError(f"text number {number} has no words: {text!r}")

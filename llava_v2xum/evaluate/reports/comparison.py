@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ..metrics.confidence import LEVEL, PERMUTATIONS, RESAMPLES, Paired, holm, paired
 from ..metrics.measures import Measure
 from .layouts import ABSENT, Column, column, markdown_grid, ordered_columns, text_grid, wrapped
@@ -64,12 +65,12 @@ def compare_rows(
         notes: what a reader must know of how they were scored.
 
     Raises:
-        ValueError: if they share no measure, or a shared one is not over the same videos (`confidence.paired`).
+        V2XumError: if they share no measure, or a shared one is not over the same videos (`confidence.paired`).
     """
     ours, theirs = ({measure.name: measure for measure in measures} for measures in (a_measures, b_measures))
     shared = [one.key for one in ordered_columns(key for key in ours if key in theirs)]
     if not shared:
-        raise ValueError(f"{a} and {b} have no measure in common: {sorted(ours)} and {sorted(theirs)}")
+        raise V2XumError(f"{a} and {b} have no measure in common: {sorted(ours)} and {sorted(theirs)}")
     pairs = tuple(paired(ours[key], theirs[key], resamples, permutations, seed, level) for key in shared)
     return Comparison(
         a=a,

@@ -11,6 +11,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ...core.errors import V2XumError
+
 GROUPS = ("V2V", "V2T", "V2VT")
 WIDTH = 110  # of text in a terminal
 ABSENT = "-"  # a cell that has no figure
@@ -130,10 +132,10 @@ def layout(dataset: str) -> tuple[Column, ...]:
     """The columns of a data set's main table, in the order V2V, V2T, V2VT.
 
     Raises:
-        ValueError: naming the data sets that have one.
+        V2XumError: naming the data sets that have one.
     """
     if dataset not in LAYOUTS:
-        raise ValueError(f"no table layout for the data set {dataset!r}; there are {', '.join(LAYOUTS)}")
+        raise V2XumError(f"no table layout for the data set {dataset!r}; there are {', '.join(LAYOUTS)}")
     return tuple(COLUMNS[key] for key in LAYOUTS[dataset])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ...core.extras import require
 from .layouts import Column, ordered_columns
 from .report import main_columns
@@ -39,7 +40,7 @@ class VideoCurve:
         label: the rest of the title, such as `F1 41.2, Spearman 0.310`.
 
     Raises:
-        ValueError: if the numbers of samples do not agree.
+        V2XumError: if the numbers of samples do not agree.
     """
 
     video_id: str
@@ -51,12 +52,12 @@ class VideoCurve:
     def __post_init__(self) -> None:
         annotators = np.asarray(self.annotators, dtype=float)
         if annotators.ndim != 2 or not annotators.shape[1]:
-            raise ValueError(f"{self.video_id}: expected annotators [A, T], got an array of shape {annotators.shape}")
+            raise V2XumError(f"{self.video_id}: expected annotators [A, T], got an array of shape {annotators.shape}")
         object.__setattr__(self, "annotators", annotators)
         for name in ("importance", "selected"):
             values = getattr(self, name)
             if values is not None and np.shape(values) != annotators.shape[1:]:
-                raise ValueError(
+                raise V2XumError(
                     f"{self.video_id}: expected {name} of {annotators.shape[1]} samples, got {np.shape(values)}"
                 )
 
@@ -75,12 +76,12 @@ def plot_scores(report: Report, path: str | os.PathLike[str]) -> Path:
         The path.
 
     Raises:
-        ValueError: if no measure has a value on any video.
+        V2XumError: if no measure has a value on any video.
         MissingExtra: if matplotlib is missing; it gives the pip command.
     """
     valued = {key for key, values in report.per_video.items() if np.isfinite(values).any()}
     if not valued:
-        raise ValueError(f"{report.system}: no measure has a value on any video; there is nothing to draw")
+        raise V2XumError(f"{report.system}: no measure has a value on any video; there is nothing to draw")
     columns = [one for one in main_columns(report) if one.key in valued] or ordered_columns(valued)
     wide = min(4, len(columns))
     high = math.ceil(len(columns) / wide)
@@ -110,11 +111,11 @@ def plot_videos(curves: Sequence[VideoCurve], path: str | os.PathLike[str], titl
         The path.
 
     Raises:
-        ValueError: if there are none, or more than MOST_VIDEOS.
+        V2XumError: if there are none, or more than MOST_VIDEOS.
         MissingExtra: if matplotlib is missing; it gives the pip command.
     """
     if not 0 < len(curves) <= MOST_VIDEOS:
-        raise ValueError(f"expected 1 to {MOST_VIDEOS} videos to draw, got {len(curves)}")
+        raise V2XumError(f"expected 1 to {MOST_VIDEOS} videos to draw, got {len(curves)}")
     wide = min(2, len(curves))
     high = math.ceil(len(curves) / wide)
     figure, axes = _figure((6.0 * wide + 0.4, 1.9 * high + 1.0), high, wide)

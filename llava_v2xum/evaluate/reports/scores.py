@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import V2XumError
 from ..metrics.confidence import LEVEL, RESAMPLES, bootstrap_counts, interval
 from ..metrics.measures import Measure
 from .layouts import ordered_columns
@@ -94,10 +95,10 @@ def make_report(
         resamples: of the bootstrap; 0 for no intervals.
 
     Raises:
-        ValueError: if there is no row `system`, a measure comes twice in a row or is of another number of videos.
+        V2XumError: if there is no row `system`, a measure comes twice in a row or is of another number of videos.
     """
     if "system" not in rows:
-        raise ValueError(f"expected a row named system, got {', '.join(rows) or 'none'}")
+        raise V2XumError(f"expected a row named system, got {', '.join(rows) or 'none'}")
     counts = bootstrap_counts(len(video_ids), resamples, seed)
     scores = {row: _scores(row, measures, counts, level) for row, measures in rows.items()}
     notes = list(notes)
@@ -120,9 +121,9 @@ def _scores(row: str, measures: Sequence[Measure], counts: np.ndarray, level: fl
     scores: dict[str, Score] = {}
     for measure in measures:
         if measure.name in scores:
-            raise ValueError(f"row {row}: the measure {measure.name} comes twice")
+            raise V2XumError(f"row {row}: the measure {measure.name} comes twice")
         if len(measure.values) != counts.shape[1]:
-            raise ValueError(
+            raise V2XumError(
                 f"row {row}: {measure.name}: expected {counts.shape[1]} videos, got {len(measure.values)}"
             )
         scores[measure.name] = Score(measure.value, *interval(measure, counts, level), measure.notes)
@@ -155,7 +156,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     """Read a report back, from `report.json` or the folder that holds it.
 
     Raises:
-        ValueError: naming the file, if it is no report of this format.
+        V2XumError: naming the file, if it is no report of this format.
         OSError: if it cannot be read.
     """
     path = Path(path)
@@ -164,12 +165,12 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: expected a JSON file ({error})") from error
+        raise V2XumError(f"{path}: expected a JSON file ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a report with format {FORMAT}")
+        raise V2XumError(f"{path}: expected a report with format {FORMAT}")
     texts = {key: record.get(key) for key in ("dataset", "system")}
     if not all(isinstance(text, str) for text in texts.values()) or not isinstance(record.get("facts"), dict):
-        raise ValueError(f"{path}: not a report: dataset and system must be text and facts an object, got {texts}")
+        raise V2XumError(f"{path}: not a report: dataset and system must be text and facts an object, got {texts}")
     try:
         return Report(
             dataset=record["dataset"],
@@ -189,7 +190,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
             level=record["level"],
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a report: {type(error).__name__} {error}") from error
+        raise V2XumError(f"{path}: not a report: {type(error).__name__} {error}") from error
 
 
 def _null(value: float) -> float | None:

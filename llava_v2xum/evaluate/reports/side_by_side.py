@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import is_number
+from ...core.errors import V2XumError
 from .layouts import (
     ABSENT,
     LAYOUTS,
@@ -66,7 +67,7 @@ def read_published(*paths: str | os.PathLike[str]) -> Published:
     """Read the rows that ship with the package and those of further files.
 
     Raises:
-        ValueError: naming the file and row, for what the form does not allow.
+        V2XumError: naming the file and row, for what the form does not allow.
         OSError: if a file cannot be read.
     """
     rows: list[PublishedRow] = []
@@ -75,15 +76,15 @@ def read_published(*paths: str | os.PathLike[str]) -> Published:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path}: expected a JSON file ({error})") from error
+            raise V2XumError(f"{path}: expected a JSON file ({error})") from error
         if not isinstance(record, dict) or record.get("format") != 1:
-            raise ValueError(f"{path}: expected published rows with format 1")
+            raise V2XumError(f"{path}: expected published rows with format 1")
         try:
             sources = _sources(record, path)
             rows += [_row(row, sources, f"{path}: row {number}") for number, row in enumerate(record.get("rows", []))]
             absent += [(tuple(a["datasets"]), f"{a['what']}: {a['reason']}") for a in record.get("not_shipped", [])]
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not of the form of published rows: {type(error).__name__} {error}") from error
+            raise V2XumError(f"{path}: not of the form of published rows: {type(error).__name__} {error}") from error
     return Published(tuple(rows), tuple(absent))
 
 
@@ -91,21 +92,21 @@ def _sources(record: dict[str, Any], path: Path) -> dict[str, dict[str, str]]:
     sources = record.get("sources", {})
     for name, source in sources.items():
         if set(source) != _SOURCE_KEYS:
-            raise ValueError(f"{path}: source {name}: expected {', '.join(sorted(_SOURCE_KEYS))}, got {source}")
+            raise V2XumError(f"{path}: source {name}: expected {', '.join(sorted(_SOURCE_KEYS))}, got {source}")
     return sources
 
 
 def _row(record: Any, sources: dict[str, dict[str, str]], where: str) -> PublishedRow:
     if not isinstance(record, dict) or set(record) != _ROW_KEYS:
         got = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
-        raise ValueError(f"{where}: expected the keys {', '.join(sorted(_ROW_KEYS))}, got {got}")
+        raise V2XumError(f"{where}: expected the keys {', '.join(sorted(_ROW_KEYS))}, got {got}")
     if record["source"] not in sources:
-        raise ValueError(f"{where}: the source {record['source']!r} is not among the file's sources")
+        raise V2XumError(f"{where}: the source {record['source']!r} is not among the file's sources")
     if not isinstance(record["values"], dict) or not record["values"]:
-        raise ValueError(f"{where}: expected values, a number for each measure, got {record['values']!r}")
+        raise V2XumError(f"{where}: expected values, a number for each measure, got {record['values']!r}")
     for key, value in record["values"].items():
         if not is_number(value):
-            raise ValueError(f"{where}: {key} must be a number as printed, got {value!r}")
+            raise V2XumError(f"{where}: {key} must be a number as printed, got {value!r}")
     source = sources[record["source"]]
     where = f"{source['where']} ({source['read']})"
     reference = f"{source['title']}, {record['table']}: {where}. Protocol: {record['protocol']}"
@@ -123,10 +124,10 @@ def side_by_side(reports: Sequence[Report], published: Published, markdown: bool
         markdown: tables for a page instead of for a terminal.
 
     Raises:
-        ValueError: if there is no report.
+        V2XumError: if there is no report.
     """
     if not reports:
-        raise ValueError("expected one report or more")
+        raise V2XumError("expected one report or more")
     datasets = dict.fromkeys([name for name in LAYOUTS if any(r.dataset == name for r in reports)])
     datasets.update(dict.fromkeys(report.dataset for report in reports))
     return "\n\n".join(_dataset(name, reports, published, markdown) for name in datasets)

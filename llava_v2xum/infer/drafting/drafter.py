@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 from .indexes import Vocabulary
 from .ngrams import NgramTable, note
@@ -55,19 +56,19 @@ def drafter_for(
         least_chance: a proposal ends before the token at which it is less likely than this to be right as a whole.
 
     Raises:
-        ValueError: if a kind is none of these or there is none, the table is another tokenizer's, timeline's or kind's,
+        V2XumError: if a kind is none of these or there is none, the table is another tokenizer's, timeline's or kind's,
             or the tokenizer does not write indexes digit by digit.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise ValueError(f"kinds must be one or both of {', '.join(KINDS)}, got {list(kinds)}")
+        raise V2XumError(f"kinds must be one or both of {', '.join(KINDS)}, got {list(kinds)}")
     vocabulary, lists = Vocabulary.of(tokenizer, timeline), "indexes" in kinds
     if learnt is None:
         learnt = NgramTable(vocabulary, lists) if "ngrams" in kinds else None
     elif "ngrams" not in kinds:
-        raise ValueError(f"a table of n-grams is of no use to the kinds {list(kinds)}")
+        raise V2XumError(f"a table of n-grams is of no use to the kinds {list(kinds)}")
     elif learnt.vocabulary != vocabulary or learnt.lists != lists:
-        raise ValueError("the table of n-grams is of another tokenizer, timeline or kinds")
+        raise V2XumError("the table of n-grams is of another tokenizer, timeline or kinds")
     return AnswerDrafter(vocabulary, learnt, lists, least_chance)
 
 

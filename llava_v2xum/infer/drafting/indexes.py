@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 
 
@@ -50,12 +51,12 @@ class Vocabulary:
             tokenizer: a transformers tokenizer, slow or fast.
 
         Raises:
-            ValueError: if a digit is not a token of its own, or indexes in lists are not written one way.
+            V2XumError: if a digit is not a token of its own, or indexes in lists are not written one way.
         """
         ids = tokenizer.get_vocab()
         missing = [digit for digit in range(10) if str(digit) not in ids]
         if missing:
-            raise ValueError(f"drafting indexes needs a token for every digit, the tokenizer has none for {missing}")
+            raise V2XumError(f"drafting indexes needs a token for every digit, the tokenizer has none for {missing}")
         digits = {ids[str(digit)]: digit for digit in range(10)}
         cited = [tuple(ids[digit] for digit in timeline.cite(index)) for index in range(timeline.num_frames)]
         brackets = {token: piece for piece, token in ids.items() if "[" in piece or "]" in piece}
@@ -99,10 +100,10 @@ def _separator(tokenizer, digits: dict[int, int], timeline: Timeline) -> tuple[i
         written = "".join(str(digits[ids[place]]) for place in places)
         between = [tuple(ids[a + 1 : b]) for a, b in itertools.pairwise(places) if b > a + 1]
         if written != "".join(cited) or len(between) != 2:
-            raise ValueError(f"expected one token a digit in lists, the tokenizer reads {cited} as {ids}")
+            raise V2XumError(f"expected one token a digit in lists, the tokenizer reads {cited} as {ids}")
         found.update(between)
     if len(found) != 1:
-        raise ValueError(f"expected the same tokens between all indexes of a list, the tokenizer has {sorted(found)}")
+        raise V2XumError(f"expected the same tokens between all indexes of a list, the tokenizer has {sorted(found)}")
     return found.pop()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 from .indexes import Vocabulary
 from .reader import ORDER, Context, Reader
@@ -36,12 +37,12 @@ class NgramTable:
             default takes 70 MB and holds about 4,000 answers of the released models.
 
     Raises:
-        ValueError: if max_contexts is not positive.
+        V2XumError: if max_contexts is not positive.
     """
 
     def __init__(self, vocabulary: Vocabulary, lists: bool = True, max_contexts: int = 200_000) -> None:
         if max_contexts < 1:
-            raise ValueError(f"max_contexts must be at least 1, got {max_contexts}")
+            raise V2XumError(f"max_contexts must be at least 1, got {max_contexts}")
         self.vocabulary = vocabulary
         self.lists = lists
         self.max_contexts = max_contexts
@@ -108,24 +109,24 @@ class NgramTable:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is no such table, or one of another version, tokenizer or timeline.
+            V2XumError: if the file is no such table, or one of another version, tokenizer or timeline.
         """
         try:
             stored = json.loads(Path(path).read_text())
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path}: expected a table of n-grams in JSON, got {error}") from error
+            raise V2XumError(f"{path}: expected a table of n-grams in JSON, got {error}") from error
         if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
-            raise ValueError(f"{path}: expected a file of the format {_FORMAT!r}")
+            raise V2XumError(f"{path}: expected a file of the format {_FORMAT!r}")
         try:
             table = cls(Vocabulary.of(tokenizer, timeline), bool(stored["lists"]), int(stored["max_contexts"]))
             for name, expected in table._description().items():
                 if stored[name] != expected:
-                    raise ValueError(f"the table is of another {name}: expected {expected}, got {stored[name]}")
+                    raise V2XumError(f"the table is of another {name}: expected {expected}, got {stored[name]}")
             table._counts = {tuple(context): dict(map(tuple, counts)) for context, counts in stored["contexts"]}
         except KeyError as error:
-            raise ValueError(f"{path}: the table has no {error}") from error
+            raise V2XumError(f"{path}: the table has no {error}") from error
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise V2XumError(f"{path}: {error}") from error
         return table
 
     def _description(self) -> dict:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from ...core.errors import V2XumError
 from ...core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline
 
 TOKENIZER_NEEDED = (
@@ -24,7 +25,7 @@ def load_tokenizer(path: Path):
 
     Raises:
         FileNotFoundError: if there is neither, saying what would do.
-        ValueError: if it cannot be read.
+        V2XumError: if it cannot be read.
     """
     from transformers import LlamaTokenizer
 
@@ -37,7 +38,7 @@ def load_tokenizer(path: Path):
         try:
             return LlamaTokenizer.from_pretrained(folder if path.is_file() else path)
         except Exception as error:  # sentencepiece and tokenizers raise types of their own, some bare
-            raise ValueError(f"{path}: its tokenizer cannot be read ({error})") from error
+            raise V2XumError(f"{path}: its tokenizer cannot be read ({error})") from error
 
 
 def timeline_of(path: Path) -> Timeline:
@@ -58,7 +59,7 @@ def read_answers(path: Path, timeline: Timeline) -> list[str]:
         timeline: that turns the seconds of such entries into indexes.
 
     Raises:
-        ValueError: naming the line or the entry that is neither.
+        V2XumError: naming the line or the entry that is neither.
     """
     text = path.read_text()
     if text.lstrip().startswith("["):
@@ -69,7 +70,7 @@ def read_answers(path: Path, timeline: Timeline) -> list[str]:
             answers.append(str(json.loads(line)["answer"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             found = f"got {line[:80]!r}"
-            raise ValueError(f'{path}, line {number}: expected an object with an "answer", {found}') from error
+            raise V2XumError(f'{path}, line {number}: expected an object with an "answer", {found}') from error
     return answers
 
 
@@ -84,12 +85,12 @@ def _instruction_answers(path: Path, text: str, timeline: Timeline) -> list[str]
     try:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected instruction JSON, got {error}") from error
+        raise V2XumError(f"{path}: expected instruction JSON, got {error}") from error
     answers = []
     for place, entry in enumerate(entries):
         try:
             turns = with_frame_indexes(entry, timeline)
             answers += [turn["value"] for turn in turns if turn["from"] == "gpt"]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, entry {place}: {error!r}") from error
+            raise V2XumError(f"{path}, entry {place}: {error!r}") from error
     return answers

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 
 
@@ -55,12 +56,12 @@ def digit_token_ids(tokenizer) -> list[int]:
     """The ids of `0` to `9`, each a token of its own as in LLaMA's tokenizer.
 
     Raises:
-        ValueError: if a digit is not.
+        V2XumError: if a digit is not.
     """
     ids = [tokenizer.convert_tokens_to_ids(str(digit)) for digit in range(10)]
     missing = [digit for digit, token in enumerate(ids) if token is None or token == tokenizer.unk_token_id]
     if missing:
-        raise ValueError(f"importance needs a token for every digit, the tokenizer has none for {missing}")
+        raise V2XumError(f"importance needs a token for every digit, the tokenizer has none for {missing}")
     return ids
 
 

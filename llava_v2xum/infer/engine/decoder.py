@@ -19,6 +19,7 @@ from torch import LongTensor, Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer
 
+from ...core.errors import V2XumError
 from .cache import RowCache
 
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries, keys, values -> attended
@@ -42,19 +43,19 @@ def check_decoder(model) -> None:
         model: a `LlavaV2XumForCausalLM`, or one that peft has wrapped.
 
     Raises:
-        ValueError: if peft puts learnt positions before every prompt, weights are not in memory, a layer is not
+        V2XumError: if peft puts learnt positions before every prompt, weights are not in memory, a layer is not
             Llama's own, so that it may do more than its modules say, or a row's rotary positions depend on the others.
     """
     adapter = getattr(model, "active_peft_config", None)
     if getattr(adapter, "is_prompt_learning", False):
-        raise ValueError(
+        raise V2XumError(
             f"peft's {adapter.peft_type.value} gives the decoder learnt positions beside its weights, which would be "
             "left out: load the base model, or a checkpoint with LoRA, which can be merged"
         )
     llama = model.get_model()
     for name, weight in weights_of(model):
         if weight.is_meta:
-            raise ValueError(
+            raise V2XumError(
                 f"{name} is on the meta device, as accelerate leaves what it offloads to the CPU or a disk: load the "
                 "model whole, without a device_map, on a device that holds it; in 8 or 4 bits it is smaller"
             )
@@ -62,12 +63,12 @@ def check_decoder(model) -> None:
         for found, expected in ((layer, LlamaDecoderLayer), (getattr(layer, "self_attn", None), LlamaAttention)):
             if not isinstance(found, expected) or (found is layer and type(layer) is not expected):
                 name = type(found).__name__
-                raise ValueError(f"layer {number} of the decoder: expected a {expected.__name__}, got a {name}")
+                raise V2XumError(f"layer {number} of the decoder: expected a {expected.__name__}, got a {name}")
     # transformers 5 has the first, 4.37 the second with "type" in it
     settings = getattr(llama.config, "rope_parameters", None) or getattr(llama.config, "rope_scaling", None) or {}
     kind = settings.get("rope_type", settings.get("type"))
     if kind in _BY_LENGTH:
-        raise ValueError(f"rope_scaling of the type {kind!r} is not supported: a row's answer would depend on others")
+        raise V2XumError(f"rope_scaling of the type {kind!r} is not supported: a row's answer would depend on others")
 
 
 def weights_of(model) -> Iterator[tuple[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 
+from ...core.errors import V2XumError
 from ..drafting import Drafter
 from .answers import Answer, digit_token_ids
 from .cache import RowCache
@@ -47,7 +48,7 @@ class Engine:
         idle: whether no row is at work, so that a source of jobs may as well wait for the next one.
 
     Raises:
-        ValueError: if a number is out of range, the decoder is none that `check_decoder` knows, `check_static`
+        V2XumError: if a number is out of range, the decoder is none that `check_decoder` knows, `check_static`
             refuses to compile it, or compiled passes are to sample.
     """
 
@@ -66,14 +67,14 @@ class Engine:
     ) -> None:
         for name, number in {"rows": rows, "max_new_tokens": max_new_tokens}.items():
             if number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+                raise V2XumError(f"{name} must be at least 1, got {number}")
         if max_draft is not None and max_draft < 0:
-            raise ValueError(f"max_draft must be at least 0, got {max_draft}")
+            raise V2XumError(f"max_draft must be at least 0, got {max_draft}")
         check_decoder(model)
         if compile:
             check_static(model)
             if temperature:
-                raise ValueError(f"compile: compiled passes are greedy, expected temperature 0, got {temperature}")
+                raise V2XumError(f"compile: compiled passes are greedy, expected temperature 0, got {temperature}")
         self.sampler = Sampler(temperature) if temperature else None
         self.model = model
         self.tokenizer = tokenizer
@@ -106,7 +107,7 @@ class Engine:
                 `idle` should wait instead.
 
         Raises:
-            ValueError: naming the job, if it cannot be worked on. The jobs that were at work are lost; the engine can
+            V2XumError: naming the job, if it cannot be worked on. The jobs that were at work are lost; the engine can
                 be used again. What the iterator raises goes through in the same way.
         """
         run = Run(self, iter(jobs))

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from ...core.errors import V2XumError
+
 TOP_K = 50  # transformers' own choice where a caller of `generate` has none, as LLaVA's inference
 
 Place = tuple[int, int]  # the seed of a job, and how many tokens of the answer come before
@@ -26,12 +28,12 @@ class Sampler:
         temperature: above 0.
 
     Raises:
-        ValueError: if it is not.
+        V2XumError: if it is not.
     """
 
     def __init__(self, temperature: float) -> None:
         if not temperature > 0:
-            raise ValueError(f"sampling needs a temperature above 0, got {temperature}")
+            raise V2XumError(f"sampling needs a temperature above 0, got {temperature}")
         self.temperature = temperature
 
     def __call__(self, logits: Tensor, places: Sequence[Place]) -> list[int]:

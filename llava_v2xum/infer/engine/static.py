@@ -18,6 +18,7 @@ from functools import lru_cache
 import torch
 from torch import LongTensor, Tensor
 
+from ...core.errors import V2XumError
 from . import cache as cache_module
 from .cache import RowCache
 from .decoder import Halves, after_attention, before_attention, run_block, weights_of
@@ -37,17 +38,17 @@ def check_static(model) -> None:
     """Refuse a model that passes cannot be compiled for.
 
     Raises:
-        ValueError: if PyTorch is too old, or the weights lie on several devices or are quantized.
+        V2XumError: if PyTorch is too old, or the weights lie on several devices or are quantized.
     """
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
-        raise ValueError(f"compile: expected torch {oldest} or newer, got {torch.__version__}")
+        raise V2XumError(f"compile: expected torch {oldest} or newer, got {torch.__version__}")
     devices = {str(weight.device) for _, weight in weights_of(model)}
     if len(devices) > 1:
-        raise ValueError(f"compile: expected the decoder on one device, got {', '.join(sorted(devices))}")
+        raise V2XumError(f"compile: expected the decoder on one device, got {', '.join(sorted(devices))}")
     for name, weight in weights_of(model):
         if not weight.is_floating_point():
-            raise ValueError(f"compile: expected weights of floating point, but {name} is {weight.dtype}: quantized")
+            raise V2XumError(f"compile: expected weights of floating point, but {name} is {weight.dtype}: quantized")
 
 
 @lru_cache

@@ -14,6 +14,7 @@ import torch
 from llava.constants import IMAGE_TOKEN_INDEX
 from torch import LongTensor, Tensor
 
+from ...core.errors import V2XumError
 from .answers import Answer
 from .drafts import Trust
 
@@ -91,20 +92,20 @@ def open_work(model, job: Job, device) -> Work:
     """Embed a job's prompts with its video, which goes through the tower and the projector once.
 
     Raises:
-        ValueError: naming the job, if it has no prompt, one does not have one placeholder, or the model refuses the
+        V2XumError: naming the job, if it has no prompt, one does not have one placeholder, or the model refuses the
             video or the length.
     """
     try:
         if not job.prompts:
-            raise ValueError("expected at least one prompt, got none")
+            raise V2XumError("expected at least one prompt, got none")
         for prompt in job.prompts:
             places = int((prompt == IMAGE_TOKEN_INDEX).sum())
             if places != 1:
-                raise ValueError(f"a prompt needs one placeholder ({IMAGE_TOKEN_INDEX}), got {places}")
+                raise V2XumError(f"a prompt needs one placeholder ({IMAGE_TOKEN_INDEX}), got {places}")
         (media,) = model.embed_media([job.video.to(device, non_blocking=True)])
         rows = [_embed(model, prompt.to(device), media) for prompt in job.prompts]
     except ValueError as error:
-        raise ValueError(f"{job.key}: {error}") from error
+        raise V2XumError(f"{job.key}: {error}") from error
     shared = _shared_positions(job.prompts, len(media))
     return Work(job.key, rows[0][:shared], [row[shared:] for row in rows], deque(range(len(rows))), job.seed)
 
@@ -113,7 +114,7 @@ def _embed(model, prompt: LongTensor, media: Tensor) -> Tensor:
     ids = prompt[None]
     embeds = model.prepare_inputs_labels_for_multimodal(ids, None, torch.ones_like(ids), None, None, [media])[4]
     if embeds is None:  # LLaVA's splicing leaves the video out
-        raise ValueError("the model has no vision tower, without which LLaVA does not take videos")
+        raise V2XumError("the model has no vision tower, without which LLaVA does not take videos")
     return embeds[0]
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.errors import V2XumError
 from ...core.extras import require
 
 _TOWERS_SHARE = 0.1  # our choice, of a GPU: all encoding actors together take no more, so a model fits beside them
@@ -73,19 +74,19 @@ class Layout:
             videos: no more processes than videos are started.
 
         Raises:
-            ValueError: if the cluster has not the GPUs that are asked for: Ray would wait for them without a word.
+            V2XumError: if the cluster has not the GPUs that are asked for: Ray would wait for them without a word.
         """
         there, cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
         if device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"--device must be auto, cpu or cuda with --engine ray (Ray picks GPUs), got {device!r}")
+            raise V2XumError(f"--device must be auto, cpu or cuda with --engine ray (Ray picks GPUs), got {device!r}")
         if device == "cpu" and settings.gpus:
-            raise ValueError(f"--ray-gpus {settings.gpus:g} needs a --device other than cpu")
+            raise V2XumError(f"--ray-gpus {settings.gpus:g} needs a --device other than cpu")
         on_gpu = device == "cuda" or (device == "auto" and bool(there or settings.gpus))
         gpus = (settings.gpus or 1.0) if on_gpu else 0.0
         room = there * int(1 / gpus + 1e-6) if on_gpu else None
         actors = settings.actors or (1 if room is None else max(room, 1))
         if room is not None and actors > room:
-            raise ValueError(f"{actors} processes with {gpus:g} GPU each do not fit the {there} GPUs of the cluster")
+            raise V2XumError(f"{actors} processes with {gpus:g} GPU each do not fit the {there} GPUs of the cluster")
         actors, encoders = min(actors, videos), min(settings.encoders, videos)
         threads = None if on_gpu else int(os.environ.get("OMP_NUM_THREADS") or max(1, cpus // (actors + encoders)))
         return cls(actors, encoders, settings.readers or cpus, gpus, threads)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 from ...features import FeatureFolder, FrameEncoder
 from ...features.video_features import VideoFeatures
@@ -29,7 +30,7 @@ MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three
 class Failed:
     """The video cannot be summarized; the others can."""
 
-    error: ValueError
+    error: V2XumError
 
 
 class StageError(RuntimeError):
@@ -134,7 +135,7 @@ class Stage:
         """The video's next state.
 
         Raises:
-            ValueError: if this video cannot be done; whatever else it raises ends the run.
+            V2XumError: if this video cannot be done; whatever else it raises ends the run.
         """
         raise NotImplementedError
 
@@ -158,7 +159,7 @@ class Stage:
         import ray
 
         if ray.get(self.plan.register.begin.remote(self.name, path)) > MAX_ATTEMPTS:
-            raise ValueError(f"{path}: the process that was to {self.name} it was ended {MAX_ATTEMPTS} times")
+            raise V2XumError(f"{path}: the process that was to {self.name} it was ended {MAX_ATTEMPTS} times")
 
 
 def portable(error: Exception) -> Exception:
@@ -167,5 +168,5 @@ def portable(error: Exception) -> Exception:
         try:
             return pickle.loads(pickle.dumps(error))
         except Exception:
-            return ValueError(str(error))
+            return V2XumError(str(error))
     return StageError("".join(traceback.format_exception(error)))

@@ -134,7 +134,7 @@ def tower_of(model_path=None, vision_tower=None, device="cpu", dtype="auto", **_
     """A model's tower without its decoder, on the device and in the dtype that `load_pretrained` gives the model.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file, as `load_pretrained`.
+        FileNotFoundError, V2XumError: naming the file, as `load_pretrained`.
     """
     from ...features.checkpoint_files import default_dtype, named_dtype
     from ...features.settings import encoder_of_checkpoint

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...core.errors import V2XumError
 from ...core.tasks import ALL, TASKS, query_for
 from ...media.processes import Rank
 from .cluster import Layout, RaySettings, cluster, require_ray
@@ -46,7 +47,7 @@ class RaySummarizer:
 
     Raises:
         MissingExtra: if Ray is not installed.
-        FileNotFoundError, ValueError: naming the file, if the tower or the feature folder is not what it must be.
+        FileNotFoundError, V2XumError: naming the file, if the tower or the feature folder is not what it must be.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class RaySummarizer:
         **arguments,
     ) -> None:
         if (ranks := Rank.from_environment().world_size) > 1:
-            raise ValueError(f"--engine ray starts its processes itself: expected one process, got {ranks}")
+            raise V2XumError(f"--engine ray starts its processes itself: expected one process, got {ranks}")
         self.ray = require_ray()
         self.settings = settings
         self.plan = _plan({"model_path": model_path, **arguments}, feature_folder)
@@ -82,7 +83,7 @@ class RaySummarizer:
         paths: Iterable[str | os.PathLike],
         task: str = "both",
         *,
-        on_error: Callable[[Path, ValueError], None] | None = None,
+        on_error: Callable[[Path, V2XumError], None] | None = None,
         workers: int | None = None,
         thumbnails: bool = True,
         **options,
@@ -96,10 +97,10 @@ class RaySummarizer:
 
         Raises:
             ConnectionError: if there is no cluster at the address.
-            ValueError: if the cluster has not the GPUs that are asked for, or the task is none.
-            ValueError, OSError, ImportError: as loading the model raises.
+            V2XumError: if the cluster has not the GPUs that are asked for, or the task is none.
+            V2XumError, OSError, ImportError: as loading the model raises.
             StageError: for any other error in a stage, with its traceback.
-            VideoError, ValueError: naming the file, if a video cannot be had and there is no `on_error`.
+            VideoError, V2XumError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         for path, made in self.outcomes([Path(os.path.abspath(path)) for path in paths], task, thumbnails, **options):
             if not isinstance(made, ValueError):
@@ -111,7 +112,7 @@ class RaySummarizer:
 
     def outcomes(
         self, todo: Sequence[Path], task: str, thumbnails: bool, **options
-    ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | ValueError]]:
+    ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | V2XumError]]:
         """Every video's path with its summary or with why there is none; see `summarize_many`."""
         from .rows import Broken, Failed, Register
         from .stages import Options
@@ -140,7 +141,7 @@ class RaySummarizer:
                 self._stats[state.process] = state.stats
                 yield waiting.pop(row["path"]), state.summary
             for path in waiting.values():
-                yield path, ValueError(f"{path}: lost: Ray could not bring it through the stages (its log tells why)")
+                yield path, V2XumError(f"{path}: lost: Ray could not bring it through the stages (its log tells why)")
             if again := ray.get(register.begun_again.remote()):
                 logger.warning("%d times a video was begun again, because a process was lost", again)
 

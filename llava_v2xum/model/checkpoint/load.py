@@ -14,6 +14,7 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor
 
+from ...core.errors import V2XumError
 from ...features import CLIP_EMBEDDING, EmbeddingTower, FrameEncoder
 from ...features.checkpoint_files import (
     default_dtype,
@@ -78,7 +79,7 @@ def load_pretrained(
 
     Raises:
         FileNotFoundError: for a missing file, or a name that is neither a folder nor a reachable repository.
-        ValueError: for a damaged file, a weight missing, unknown or of another shape than the decoder's, an adapter
+        V2XumError: for a damaged file, a weight missing, unknown or of another shape than the decoder's, an adapter
             for another base, or a tokenizer that gives other temporal prompts than the checkpoint was made with.
         ImportError: if weights in 8 or 4 bits are wanted and bitsandbytes is missing.
     """
@@ -119,7 +120,7 @@ def _choose_device(device: str | torch.device) -> torch.device:
             torch.empty(1, device=chosen)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"device must be 'auto' or one that torch has here, got {device!r} ({reason})") from error
+            raise V2XumError(f"device must be 'auto' or one that torch has here, got {device!r} ({reason})") from error
         return chosen
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -135,7 +136,7 @@ def _config_of(layout: Layout) -> LlavaV2XumConfig:
         fields.pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
         fields.update(frame_tower=tower, frame_feature=CLIP_EMBEDDING)
     elif tower is None:
-        raise ValueError(
+        raise V2XumError(
             f"{layout.config_file}: expected mm_vision_tower, the CLIP tower's folder or hub name, got none"
         )
     else:
@@ -144,7 +145,7 @@ def _config_of(layout: Layout) -> LlavaV2XumConfig:
         config = LlavaV2XumConfig.from_dict(fields)
         config.timeline, config.feature  # noqa: B018  (checked here, where the file can be named)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{layout.config_file}: {error}") from error
+        raise V2XumError(f"{layout.config_file}: {error}") from error
     config.name_or_path = str(layout.folder)
     return config
 
@@ -157,7 +158,7 @@ def _load_decoder(
         with init_empty_weights(include_buffers=False):  # no memory, no random values; buffers are computed
             model = LlavaV2XumForCausalLM(config)
     except (ValueError, AttributeError, OSError) as error:
-        raise ValueError(f"{layout.config_file}: {error}") from error
+        raise V2XumError(f"{layout.config_file}: {error}") from error
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
     found: dict[str, Tensor] = {}
     tower: dict[str, Tensor] = {}
@@ -169,7 +170,7 @@ def _load_decoder(
     missing = sorted(set(expected) - set(found) - tied)
     if missing:
         where = ", ".join(str(path) for path in (layout.base, *layout.extras))
-        raise ValueError(f"{where}: expected all of the model's weights, got none for {some(missing)}")
+        raise V2XumError(f"{where}: expected all of the model's weights, got none for {some(missing)}")
     model.load_state_dict(found, strict=False, assign=True)
     model.tie_weights()
     return model, tower if layout.config.get("unfreeze_mm_vision_tower") else {}
@@ -186,14 +187,14 @@ def _take(found, file: Path, tensors, expected: dict, dtype: torch.dtype, layout
             if not name.endswith("rotary_emb.inv_freq"):
                 unknown.append(name)
         elif tensor.shape != expected[name]:
-            raise ValueError(
+            raise V2XumError(
                 f"{file}: {name}: expected shape {list(expected[name])} ({layout.shapes_from}), "
                 f"got {list(tensor.shape)}"
             )
         else:
             found[name] = tensor.to(dtype)
     if unknown:
-        raise ValueError(
+        raise V2XumError(
             f"{file}: expected weights of the model that {layout.config_file} describes, got {some(unknown)}"
         )
 
@@ -212,7 +213,7 @@ def _load_tokenizer(folder: Path):
         with quiet_loading():  # 4.37 explains its legacy mode, which is LLaMA's
             tokenizer = kind.from_pretrained(folder, padding_side="left")
     except Exception as error:  # sentencepiece and tokenizers raise types of their own, some bare
-        raise ValueError(f"{folder}: its tokenizer cannot be read ({error})") from error
+        raise V2XumError(f"{folder}: its tokenizer cannot be read ({error})") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token
     return tokenizer
@@ -224,17 +225,17 @@ def _bind_tokenizer(model: LlavaV2XumForCausalLM, tokenizer, layout: Layout) -> 
     try:
         ids = config.prompt_ids(tokenizer)
     except ValueError as error:
-        raise ValueError(f"{layout.base}: {error}") from error
+        raise V2XumError(f"{layout.base}: {error}") from error
     if config.temporal_prompt_ids is None:
         highest = max((number for row in ids for number in row), default=0)
         if highest >= config.vocab_size:
-            raise ValueError(
+            raise V2XumError(
                 f"{layout.base}: expected a tokenizer of the decoder's {config.vocab_size} ids, "
                 f"got id {highest} in a temporal prompt"
             )
         model.bind_timeline(tokenizer)
     elif [list(row) for row in config.temporal_prompt_ids] != ids:
-        raise ValueError(
+        raise V2XumError(
             f"{layout.base}: expected a tokenizer that gives the temporal prompts of {layout.config_file}, "
             f"{config.temporal_prompt_ids[0]} for {config.timeline.prompt(0)!r} and so on; got {ids[0]}"
         )
@@ -253,7 +254,7 @@ def _load_tower(model: LlavaV2XumForCausalLM, tuned: dict[str, Tensor]) -> None:
         name = config.mm_vision_tower
         load_clip_tower(tower, tuned)
     if tower.hidden_size != config.mm_hidden_size:
-        raise ValueError(
+        raise V2XumError(
             f"{name}: expected a tower whose features are {config.mm_hidden_size} wide, as the projector takes them, "
             f"got {tower.hidden_size}"
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...core.errors import V2XumError
 from ...features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, read_json, read_tensors
 from ..modeling import LlavaV2XumForCausalLM
 
@@ -22,7 +23,7 @@ def merge_adapter(model: LlavaV2XumForCausalLM, folder: Path, base: Path) -> Lla
     """The model, whose decoder is that of `base`, with the adapter of `folder` merged into its weights.
 
     Raises:
-        FileNotFoundError, ValueError: naming the adapter's file, if it is missing, damaged or for another decoder.
+        FileNotFoundError, V2XumError: naming the adapter's file, if it is missing, damaged or for another decoder.
     """
     import peft
 
@@ -43,7 +44,7 @@ def merge_adapter(model: LlavaV2XumForCausalLM, folder: Path, base: Path) -> Lla
             peft.set_peft_model_state_dict(wrapped, adapter)
             return wrapped.merge_and_unload()
     except RuntimeError as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise V2XumError(f"{file}: {error}") from error
 
 
 def _lora_config(folder: Path, base: Path):
@@ -53,13 +54,13 @@ def _lora_config(folder: Path, base: Path):
     file = folder / ADAPTER_CONFIG
     fields = read_json(file)
     if fields.get("peft_type") != "LORA":
-        raise ValueError(f"{file}: expected peft_type 'LORA', got {fields.get('peft_type')!r}")
+        raise V2XumError(f"{file}: expected peft_type 'LORA', got {fields.get('peft_type')!r}")
     known = {field.name for field in dataclasses.fields(peft.LoraConfig) if field.init}
     # written by newer releases of peft beside every adapter, used or not
     harmless = {"peft_version", "qalora_group_size", "monteclora_config"}
     unknown = [key for key, value in fields.items() if key not in known | harmless and value]
     if unknown:
-        raise ValueError(f"{file}: this release of peft ({peft.__version__}) does not know {', '.join(unknown)}")
+        raise V2XumError(f"{file}: this release of peft ({peft.__version__}) does not know {', '.join(unknown)}")
     made_for = Path(fields.get("base_model_name_or_path") or base).name
     if made_for not in str(base):  # of a hub name the folder is a cache that has the name in its path
         logger.warning(
@@ -81,11 +82,11 @@ def _check_shapes(adapter: dict[str, Tensor], model: LlavaV2XumForCausalLM, file
         path, side = match.groups()
         weight = weights.get(f"{path}.weight")
         if weight is None:
-            raise ValueError(f"{file}: {name}: expected an adapter for this decoder, which has no {path}")
+            raise V2XumError(f"{file}: {name}: expected an adapter for this decoder, which has no {path}")
         size = weight.shape[1] if side == "A" else weight.shape[0]
         got = tensor.shape[1] if side == "A" else tensor.shape[0]
         if size != got:
-            raise ValueError(
+            raise V2XumError(
                 f"{file}: {name}: expected an adapter for a weight of shape {list(weight.shape)} (the base's {path}), "
                 f"got shape {list(tensor.shape)}"
             )
@@ -95,13 +96,13 @@ def _check_names(adapter: dict[str, Tensor], expected: dict[str, Tensor], file: 
     missing, unknown = sorted(set(expected) - set(adapter)), sorted(set(adapter) - set(expected))
     if missing or unknown:
         what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}"
-        raise ValueError(
+        raise V2XumError(
             f"{file}: expected the {len(expected)} weights that {ADAPTER_CONFIG} asks for of this base, got "
             f"{len(adapter)}: it {what}"
         )
     for name, tensor in expected.items():
         if adapter[name].shape != tensor.shape:
-            raise ValueError(
+            raise V2XumError(
                 f"{file}: {name}: expected shape {list(tensor.shape)} ({ADAPTER_CONFIG}), "
                 f"got {list(adapter[name].shape)}"
             )

@@ -12,16 +12,18 @@ import logging
 import torch
 from torch import nn
 
+from ...core.errors import V2XumError
+
 
 def bits_of(load_8bit: bool, load_4bit: bool) -> int | None:
     """8, 4, or None for weights as they are.
 
     Raises:
-        ValueError: if both are asked for.
+        V2XumError: if both are asked for.
         ImportError: if one is, and bitsandbytes is missing.
     """
     if load_8bit and load_4bit:
-        raise ValueError("load_8bit and load_4bit: give one of them, both came")
+        raise V2XumError("load_8bit and load_4bit: give one of them, both came")
     bits = 8 if load_8bit else 4 if load_4bit else None
     if bits is not None:
         try:
@@ -40,7 +42,7 @@ def quantize_decoder(model, bits: int, device: torch.device) -> None:
         model: a `LlavaV2XumForCausalLM` on the CPU, its adapter merged, in the dtype that it computes in.
 
     Raises:
-        ValueError: if this release of bitsandbytes has no such layers for the device.
+        V2XumError: if this release of bitsandbytes has no such layers for the device.
     """
     make = _linear_8bit if bits == 8 else _linear_4bit
     # it warns at every call of every layer that inputs are cast to float16, which is how 8 bits work
@@ -84,10 +86,10 @@ def _linear_4bit(linear: nn.Linear) -> nn.Module:
     return small
 
 
-def _no_such(bits: int, device: torch.device, reason: str) -> ValueError:
+def _no_such(bits: int, device: torch.device, reason: str) -> V2XumError:
     import bitsandbytes as bnb
 
-    return ValueError(
+    return V2XumError(
         f"weights in {bits} bits: bitsandbytes {bnb.__version__} cannot make them on {str(device)!r} ({reason}); "
         "give a GPU, or a newer release"
     )

@@ -36,7 +36,7 @@ def save_checkpoint(
 
     Raises:
         FileExistsError: if `folder` holds something other than a checkpoint.
-        ValueError, FileNotFoundError: if the tower or the tokenizer cannot be written.
+        V2XumError, FileNotFoundError: if the tower or the tokenizer cannot be written.
     """
     dtype = None if dtype is None else named_dtype(dtype)
     config = portable_config(json.loads(model.config.to_json_string(use_diff=True)))
