@@ -182,7 +182,7 @@ def read_annotations(path: str | os.PathLike[str]) -> Iterator[Annotation]:
     for number, where, record in json_lines(path):
         try:
             annotation = Annotation.from_record(record)
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"{where}: {error}") from error
         first = seen.setdefault(annotation.video_id, number)
         if first != number:

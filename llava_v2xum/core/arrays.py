@@ -63,7 +63,10 @@ def as_numbers(name: str, value: Any, dimensions: int) -> np.ndarray:
     Raises:
         V2XumError: if it is none.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise V2XumError(f"{name} must hold rows of one length ({error})") from error
     if array.dtype.kind not in "biuf":
         raise V2XumError(f"{name} must hold numbers, got {array.dtype}")
     if not np.isfinite(array).all():

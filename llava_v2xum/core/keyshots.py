@@ -107,7 +107,7 @@ class Keyshots:
         check_keys(record, [field.name for field in fields(cls)], ("n_frames", "picks"), "keyshots: ")
         try:
             return cls(**record)
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"keyshots: {error}") from error
 
 

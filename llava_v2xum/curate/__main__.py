@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress.say(f"stopped.\n{_KEPT}")
         return STOPPED
-    except (ValueError, OSError, ImportError) as error:
+    except (V2XumError, OSError, ImportError) as error:
         if getattr(error, "errno", None) in _DISK:
             progress.say(f"stopped: {args.out}: {error.strerror}\n{_KEPT}")
             return STOPPED

@@ -9,12 +9,12 @@ import os
 from collections.abc import Sequence
 
 import torch
-from llava.constants import IGNORE_INDEX
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..core.errors import V2XumError
 from ..features import FeatureFolder
+from ..features.upstream import IGNORE_INDEX
 from ..model.packing import PackedDataset, check_attention
 from ..model.tokens import PieceCache, build_input_ids, tokenize_conversation
 from .entries import Entry, EntryChecker
@@ -80,7 +80,7 @@ class VideoDataset(Dataset):
         entry = self.entries[position]
         try:
             return tokenize_conversation(entry.turns, self.tokenizer, self.conversation)
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"entry {entry.id}: {error}") from error
 
     def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor | None]]:
@@ -88,7 +88,7 @@ class VideoDataset(Dataset):
         entry = self.entries[position]
         try:
             videos = [self.source.load(video, shown) for video, shown in zip(entry.videos, entry.frame_indices)]
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"entry {entry.id}: {error}") from error
         return videos, [None if shown is None else torch.tensor(shown) for shown in entry.frame_indices]
 

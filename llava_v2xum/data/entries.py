@@ -105,7 +105,7 @@ class EntryChecker:
     def _length(self, turns: list[dict[str, str]], frame_indices: tuple[tuple[int, ...] | None, ...]) -> int:
         try:
             input_ids, _ = locate_answers(turns, self.tokenizer, self.conversation)
-        except ValueError as error:
+        except V2XumError as error:
             raise EntryError("conversation", str(error)) from error
         text = len(input_ids) - len(frame_indices)
         frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
@@ -155,7 +155,7 @@ def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
             if duration < second <= duration + _ROUNDING_SECONDS:
                 second = duration
             citations[token] = timeline.cite(timeline.index_at(second, duration))
-        except ValueError as error:
+        except V2XumError as error:
             raise EntryError("timestamps", f"{token}: {error}") from error
 
     def cite(match: re.Match) -> str:

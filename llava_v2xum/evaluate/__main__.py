@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..core.command_line import Parser
+from ..core.errors import V2XumError
 from ..core.extras import MissingExtra
 from .commands import compare, export, quality, score, tables
 from .commands.options import BadOption
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{PROGRAM} {args.command}: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (V2XumError, OSError, ImportError) as error:
         print(f"error: {told(error)}", file=sys.stderr)
         return 2 if isinstance(error, BadOption) else 1
 

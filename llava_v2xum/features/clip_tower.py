@@ -59,7 +59,7 @@ def tower_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
     """No progress bars and no load reports from transformers while it is open."""
-    from transformers.utils import logging as hf_logging
+    from .upstream import transformers_logging as hf_logging
 
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()

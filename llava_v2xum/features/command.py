@@ -161,7 +161,7 @@ def run_command(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where it stopped")
         return 130
-    except (ValueError, OSError, ImportError, WorkerError) as error:  # the tower, the folder, or --strict's video
+    except (V2XumError, OSError, ImportError, WorkerError) as error:  # the tower, the folder, or --strict's video
         say(f"error: {run.rank.name}{error}")
         return 1 if run.done else 2
     except torch.cuda.OutOfMemoryError as error:

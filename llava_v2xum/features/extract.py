@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.errors import V2XumError
 from ..core.timeline import Timeline
 from .encoder import FrameEncoder
 from .sources import file_source
@@ -62,7 +63,7 @@ class Extraction:
             except DamagedFeatures as error:
                 self.on_warning(f"{error}; it is made again")
                 todo.append(path)
-            except (ValueError, OSError) as error:  # another video's features, or a file that is gone
+            except (V2XumError, OSError) as error:  # another video's features, or a file that is gone
                 self.on_failure(path, str(error))
         return todo
 
@@ -77,7 +78,7 @@ class Extraction:
             source = self.sources.pop(path)
             try:
                 self.folder.save(path.stem, features, source)
-            except ValueError as error:
+            except V2XumError as error:
                 self.on_failure(path, f"{path}: {error}")
             else:
                 self.on_done(path)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.command_line import Parser
+from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES
 from ..media.processes import MOST_WORKERS
 from .kinds import DEFAULT_SELECT_LAYER, DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN, FrameFeature
@@ -75,6 +76,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     try:
         args.feature = FrameFeature(args.frame_feature or PATCH_MEAN, args.frame_tokens or 1)
-    except ValueError as error:
+    except V2XumError as error:
         parser.error(str(error))
     return args

@@ -82,10 +82,9 @@ def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio:
         tower = embedding_tower(name)
         tower.load_model()
     else:
-        from llava.model.multimodal_encoder.builder import build_vision_tower
-
         from .checkpoint_files import find_folder
         from .clip_tower import load_clip_tower, quiet_loading
+        from .upstream import build_vision_tower
 
         find_folder(name, "the vision tower")  # where it is missing, this names it
         with quiet_loading():

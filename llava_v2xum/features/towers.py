@@ -110,7 +110,7 @@ class HubClipTower(EmbeddingTower):
     """
 
     def _load(self):
-        from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+        from .upstream import CLIPImageProcessor, CLIPVisionModelWithProjection
 
         try:
             clip, report = CLIPVisionModelWithProjection.from_pretrained(self.source, output_loading_info=True)
@@ -175,7 +175,7 @@ def load_openai_archive(path: Path) -> nn.Module:
 
 
 def _clip_image_processor(image_size: int | tuple[int, int]):
-    from transformers import CLIPImageProcessor
+    from .upstream import CLIPImageProcessor
 
     side = image_size[0] if isinstance(image_size, tuple) else image_size
     return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..core.errors import V2XumError
 from ..core.timeline import Timeline
 from ..media.video import read_video
 from .encoder import resize
@@ -102,7 +103,7 @@ def read_all(
 def _attempt(reader, path: Path) -> ReadVideo | Failure:
     try:
         return reader(path)
-    except ValueError as error:  # VideoError names the file
+    except V2XumError as error:  # VideoError names the file
         return Failure(str(error))
     except Exception as error:  # whatever it is, it is this video's, and the reason is told with its name
         return Failure(f"{path}: {type(error).__name__}: {error}")

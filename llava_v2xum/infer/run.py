@@ -79,7 +79,7 @@ class Run:
                     for task, results in self.results.items()
                     if not results.is_done(path, task, model, self.args.formats)
                 ]
-            except ValueError as error:
+            except V2XumError as error:
                 self.fail(str(error))
                 continue
             if tasks:
@@ -233,7 +233,7 @@ def run_command(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where it stopped")
         return 130
-    except (ValueError, OSError, ImportError, HelperStartError) as error:  # the model, the folders, a helper
+    except (V2XumError, OSError, ImportError, HelperStartError) as error:  # the model, the folders, a helper
         say(f"error: {rank.name}{error}")
         return 1 if run.done else 2
     return run.status

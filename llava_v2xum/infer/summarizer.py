@@ -71,7 +71,7 @@ class Summarizer:
         learnt = NgramTable.load(draft_table, tokenizer, self.timeline) if is_there else None
         try:
             self.drafter = drafter_for(tokenizer, self.timeline, learnt)
-        except ValueError as error:  # it writes several digits as one token: the answers are right, a pass a token
+        except V2XumError as error:  # it writes several digits as one token: the answers are right, a pass a token
             logger.warning("answers are not drafted: %s", error)
             self.drafter = None
         self.stats = EngineStats()
@@ -177,7 +177,7 @@ class Summarizer:
             return Job(ticket, prompts, made.features, seed_of(ticket.path, seed))
 
         for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, batch_size):
-            if isinstance(outcome, ValueError):
+            if isinstance(outcome, V2XumError):
                 if on_error is None:
                     raise outcome
                 on_error(ticket.path, outcome)

@@ -73,6 +73,7 @@ def model_name(model_path: str | os.PathLike | None) -> str:
 def versions() -> dict[str, str]:
     """The versions that an answer depends on."""
     import torch
-    import transformers
+
+    from ..features.upstream import transformers
 
     return {"llava_v2xum": __version__, "torch": torch.__version__, "transformers": transformers.__version__}

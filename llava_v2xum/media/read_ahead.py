@@ -163,7 +163,7 @@ class Line(AbstractContextManager):
     def _read(self, reader: Callable[[Path], Any], ticket: Ticket) -> None:
         try:
             made = reader(ticket.path)
-        except ValueError as error:
+        except V2XumError as error:
             made = error
         with self._changed:
             self._reading -= 1
@@ -202,10 +202,10 @@ def in_turn(
                 continue
             ticket, made = taken
             try:
-                if isinstance(made, ValueError):
+                if isinstance(made, V2XumError):
                     raise made
                 job = job_of(ticket, made)
-            except ValueError as error:
+            except V2XumError as error:
                 settle(ticket, error)
                 continue
             at_work += 1

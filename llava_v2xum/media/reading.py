@@ -7,6 +7,7 @@ Shapes: N frames, H and W pixels, h and w those of a thumbnail, n frames of a pa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,9 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..core.errors import V2XumError
 from ..core.timeline import Timeline
 from .helper import Helper, HelperError
 from .video import Video, VideoError, probe_video, read_video
+
+logger = logging.getLogger(__name__)
 
 THUMBNAIL_SIDE = 480  # pixels of the longer side: what a contact sheet can show, at a fraction of the memory
 
@@ -54,9 +58,10 @@ def read_parts(request: Request) -> Iterator[Video | np.ndarray]:
             yield probed
             return
         video = read_video(path, request.timeline)
-    except ValueError:  # VideoError names the file
+    except V2XumError:  # VideoError names the file
         raise
     except Exception as error:  # whatever it is, it is this video's, and the reason is told with its name
+        logger.exception("%s: a fault in reading it", path)
         raise VideoError(f"{path}: {type(error).__name__}: {error}") from error
     none = np.empty((0, *video.frames.shape[1:]), dtype=np.uint8)  # a slice would keep all of them in memory
     yield replace(video, frames=thumbnails(video.frames) if request.thumbnails else none)

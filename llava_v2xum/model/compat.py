@@ -9,21 +9,6 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from .releases import tell_of_untested_release
-
-
-def mend_llava() -> None:
-    """Put back the one name that LLaVA imports from `transformers.trainer` and 4.53 and later no longer have there."""
-    tell_of_untested_release()
-    import torch
-    import transformers.trainer
-
-    # used by `llava.train.llava_trainer` to leave norms out of weight decay; what 4.37 had in it for a Llama
-    if not hasattr(transformers.trainer, "ALL_LAYERNORM_LAYERS"):
-        from transformers.models.llama.modeling_llama import LlamaRMSNorm
-
-        transformers.trainer.ALL_LAYERNORM_LAYERS = [torch.nn.LayerNorm, LlamaRMSNorm]
-
 
 def mend_calls(model_class: type) -> None:
     """Let a model class of LLaVA's be called, and call upwards, as the installed transformers has it.
@@ -152,7 +137,7 @@ def _zero3_settings():
     """transformers' module that knows whether ZeRO-3 is on, or None where it is off."""
     if importlib.util.find_spec("deepspeed") is None:
         return None
-    from transformers.integrations import deepspeed as integration
+    from ..features.upstream import transformers_deepspeed as integration
 
     return integration if integration.is_deepspeed_zero3_enabled() else None
 
@@ -272,10 +257,10 @@ def samples_in_whole_steps(samples: int, per_batch: int, accumulated: int) -> in
     Returns:
         All of them from 5.0 on, which makes a step of what is left over, and for data of less than a step.
     """
-    import transformers
+    from ..features.upstream import Trainer
 
     batches = -(-samples // per_batch)
-    if "tokenizer" not in inspect.signature(transformers.Trainer.__init__).parameters or batches < accumulated:
+    if "tokenizer" not in inspect.signature(Trainer.__init__).parameters or batches < accumulated:
         return samples
     return min(samples, batches // accumulated * accumulated * per_batch)
 
@@ -286,13 +271,13 @@ def mended_trainer(trainer_class: type) -> type:
     Args:
         trainer_class: `llava.train.llava_trainer.LLaVATrainer`.
     """
-    import transformers
+    from ..features.upstream import Trainer
 
-    signature = inspect.signature(transformers.Trainer.__init__).parameters
+    signature = inspect.signature(Trainer.__init__).parameters
     if "tokenizer" in signature:
         return trainer_class
 
-    class Below(transformers.Trainer):
+    class Below(Trainer):
         """Stands between LLaVA's trainer and transformers', and takes the calls that LLaVA's makes upwards."""
 
         def _save_checkpoint(self, model, trial, metrics=None):  # 4.46 dropped metrics

@@ -5,10 +5,9 @@ Shapes: N frames of a video, k ids of a temporal prompt, m visual tokens of a fr
 
 from __future__ import annotations
 
-from llava.model.language_model.llava_llama import LlavaConfig
-
 from ..core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
 from ..features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, describe
+from ..features.upstream import LlavaConfig
 
 
 class LlavaV2XumConfig(LlavaConfig):

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         folder = merge(asked.model_path, asked.out, asked.model_base, asked.dtype)
-    except (OSError, ValueError) as error:
+    except (OSError, V2XumError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     size_mb = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

@@ -12,19 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import llava.model
 import torch
-from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
-from llava.model.language_model.llava_llama import LlavaLlamaForCausalLM
-from llava.model.llava_arch import LlavaMetaForCausalLM
-from llava.model.multimodal_projector.builder import build_vision_projector
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessorList
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ..core.errors import V2XumError
 from ..core.timeline import Timeline, as_template
 from ..features import CLIP_EMBEDDING, embedding_tower
+from ..features.upstream import (
+    IGNORE_INDEX,
+    IMAGE_TOKEN_INDEX,
+    AutoConfig,
+    AutoModelForCausalLM,
+    CausalLMOutputWithPast,
+    LlavaLlamaForCausalLM,
+    LlavaMetaForCausalLM,
+    LogitsProcessorList,
+    build_vision_projector,
+    llava_model,
+)
 from . import packing
 from .compat import mend_calls
 from .config import LlavaV2XumConfig
@@ -394,4 +399,4 @@ for model_class in LlavaMetaForCausalLM.__subclasses__():  # LLaVA's own, of whi
 # as LLaVA's own model files do
 AutoConfig.register(LlavaV2XumConfig.model_type, LlavaV2XumConfig, exist_ok=True)
 AutoModelForCausalLM.register(LlavaV2XumConfig, LlavaV2XumForCausalLM, exist_ok=True)
-llava.model.LlavaV2XumConfig, llava.model.LlavaV2XumForCausalLM = LlavaV2XumConfig, LlavaV2XumForCausalLM
+llava_model.LlavaV2XumConfig, llava_model.LlavaV2XumForCausalLM = LlavaV2XumConfig, LlavaV2XumForCausalLM

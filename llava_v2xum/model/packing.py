@@ -23,12 +23,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 import torch
-from llava.constants import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..core.errors import V2XumError
 from ..core.tasks import VIDEO_TOKEN
+from ..features.upstream import IGNORE_INDEX, IMAGE_TOKEN_INDEX, transformers
 from . import tokens  # its names may not be there yet
 
 logger = logging.getLogger(__name__)
@@ -158,8 +158,6 @@ def attention_mask_of(codes: Tensor, dtype: torch.dtype) -> Tensor:
 
     4.37 takes 1 and 0 and inverts them itself; later releases add what they are given to the scores.
     """
-    import transformers
-
     may = allowed(codes)
     if transformers.__version__.startswith("4.37."):
         return may.to(dtype)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from llava.constants import IMAGE_TOKEN_INDEX
 from torch import Tensor
 
 from ..core.errors import V2XumError
+from ..features.upstream import IMAGE_TOKEN_INDEX
 
 FRAMES_AT_ONCE = 32  # our choice: frames in one pass of the tower
 

@@ -10,7 +10,4 @@ def register() -> None:
     `llava.conversation.conv_templates` has `v2xum` (Vicuna's template, as the released model uses), and `llava.model`
     exports the classes. LLaVA's own classes and templates stay as they are.
     """
-    from . import compat
-
-    compat.mend_llava()
     from . import modeling, tokens  # noqa: F401  (which register what they make, also where LLaVA is at its imports)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from torch import LongTensor, Tensor
-from transformers import LogitsProcessor
+
+from ..features.upstream import LogitsProcessor
 
 
 class StartIds(LogitsProcessor):

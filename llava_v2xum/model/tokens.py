@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 import torch
-from llava.constants import DEFAULT_IMAGE_TOKEN, IGNORE_INDEX, IMAGE_TOKEN_INDEX
-from llava.conversation import Conversation, SeparatorStyle, conv_templates
-from llava.mm_utils import tokenizer_image_token
 from torch import LongTensor
 
 from ..core.errors import V2XumError
 from ..core.tasks import CONVERSATION, VIDEO_TOKEN
+from ..features.upstream import (
+    DEFAULT_IMAGE_TOKEN,
+    IGNORE_INDEX,
+    IMAGE_TOKEN_INDEX,
+    Conversation,
+    SeparatorStyle,
+    conv_templates,
+    tokenizer_image_token,
+)
 from .compat import mend_tokenizer
 
 if CONVERSATION not in conv_templates:

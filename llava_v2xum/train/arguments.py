@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..model.compat import mend_llava
-
-mend_llava()
-import llava.train.train as llava_train  # noqa: E402  (only importable after the mend)
-
-from .options import DataOptions, ModelOptions, TrainingOptions  # noqa: E402
+from ..features.upstream import llava_train
+from .options import DataOptions, ModelOptions, TrainingOptions
 
 
 @dataclass

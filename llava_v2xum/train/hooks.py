@@ -128,7 +128,7 @@ def _is_own_checkpoint(model_path: str) -> bool:
             return False  # LLaVA says what is wrong with it
     if Path(model_path).is_dir():
         return False
-    from transformers import PretrainedConfig
+    from ..features.upstream import PretrainedConfig
 
     try:
         return PretrainedConfig.get_config_dict(model_path)[0].get("model_type") == MODEL_TYPE

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ..core.errors import V2XumError
 from .flags import UsageError, as_arguments, check_arguments, given_values
 from .options import HELP_ALL, describe
 
@@ -118,12 +119,12 @@ def guarded(arguments: Sequence[str], more_defaults=list) -> int:
         from .loop import train
 
         train([*more_defaults(), *arguments])
-    except UsageError as error:
+    except V2XumError as error:
         return refuse(error)
     return 0
 
 
-def refuse(error: UsageError) -> int:
+def refuse(error: V2XumError) -> int:
     """Print the error once, whatever the number of processes."""
     if _is_first():
         print(f"error: {error}", file=sys.stderr)

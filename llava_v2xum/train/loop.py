@@ -17,10 +17,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
+from ..core.errors import V2XumError
+from ..data.dataset import make_data_module
+from ..features import CLIP_EMBEDDING
+from ..features.checkpoint_files import CONFIG, read_json, read_tensors
+from ..features.clip_tower import load_clip_tower
+from ..features.settings import DEFAULT_TOWER
+from ..features.upstream import HfArgumentParser, llava_train, llava_trainer, set_seed
 from ..model.compat import (
     gathered,
     join_processes,
-    mend_llava,
     mended_arguments,
     mended_final_save,
     mended_gather,
@@ -29,24 +37,12 @@ from ..model.compat import (
     own_precision,
     without_partitioning,
 )
+from ..model.config import LlavaV2XumConfig
+from ..model.modeling import LlavaV2XumForCausalLM
+from ..model.plugin import register
+from .arguments import DataArguments, ModelArguments, TrainingArguments
 from .flags import UsageError, as_arguments, check_arguments, given_values
-
-mend_llava()
-import llava.train.llava_trainer as llava_trainer  # noqa: E402  (only importable after the mend)
-import llava.train.train as llava_train  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-
-from ..data.dataset import make_data_module  # noqa: E402
-from ..features import CLIP_EMBEDDING  # noqa: E402
-from ..features.checkpoint_files import CONFIG, read_json, read_tensors  # noqa: E402
-from ..features.clip_tower import load_clip_tower  # noqa: E402
-from ..features.settings import DEFAULT_TOWER  # noqa: E402
-from ..model.config import LlavaV2XumConfig  # noqa: E402
-from ..model.modeling import LlavaV2XumForCausalLM  # noqa: E402
-from ..model.plugin import register  # noqa: E402
-from .arguments import DataArguments, ModelArguments, TrainingArguments  # noqa: E402
-from .trainer import make_trainer_class  # noqa: E402
+from .trainer import make_trainer_class
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +93,7 @@ class _ModelMaker:
         asked = self.asked
         try:
             return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
-        except ValueError as error:  # of the user's files, and says which
+        except V2XumError as error:  # of the user's files, and says which
             raise UsageError(str(error)) from error
 
 
@@ -200,7 +196,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     asked, arguments = _read(arguments)
     check_arguments(arguments)
-    transformers.set_seed(asked.seed)  # LLaVA seeds only its trainer, after a new projector has got its weights
+    set_seed(asked.seed)  # LLaVA seeds only its trainer, after a new projector has got its weights
     stock = inspect.unwrap(llava_train.train)  # a patched LLaVA's calls here (`hooks.around_train`)
     argv = sys.argv
     sys.argv = [argv[0], *arguments]
@@ -226,7 +222,7 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if "LOCAL_RANK" in os.environ:
         defaults["local_rank"] = os.environ["LOCAL_RANK"]  # LLaVA saves where it is 0 or was not given
     arguments = [*as_arguments(defaults), *arguments]  # of a flag that stands twice, the last one counts
-    parser = transformers.HfArgumentParser(classes, description=__doc__)
+    parser = HfArgumentParser(classes, description=__doc__)
     parser.error = _refuse_flag  # its own prints every flag there is, from every process
     asked, unknown = parser.parse_known_args(arguments)  # plain values: the trainer's arguments are made only once
     if unknown:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import Sampler
-from transformers import TrainerCallback
 
 from ..core.errors import V2XumError
 from ..features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
+from ..features.upstream import TrainerCallback, llava_train
 from ..model.compat import mended_trainer, samples_in_whole_steps
 
 logger = logging.getLogger(__name__)
@@ -225,8 +225,6 @@ class _WholeCheckpoints:
             if self.args.should_save:
                 self.state.save_to_json(str(folder / STATE))
         elif self.args.lora_enable:
-            import llava.train.train as llava_train
-
             others = llava_train.get_peft_state_non_lora_maybe_zero_3(self.model.named_parameters())
             if self.args.should_save:
                 torch.save(others, folder / NON_LORA)

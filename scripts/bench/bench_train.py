@@ -150,7 +150,7 @@ def batches_of(variant: str, samples: list[Sample], batch: int) -> list[tuple[di
 
 def _length_grouped(samples: list[Sample], batch: int, generator: torch.Generator) -> list[int]:
     """LLaVA's own order, `--group_by_modality_length`."""
-    from llava_v2xum.model.compat import mend_llava
+    from llava_v2xum.features.upstream import mend_llava
 
     mend_llava()
     from llava.train.llava_trainer import get_length_grouped_indices
@@ -313,7 +313,7 @@ def _for_training(model, training: str, gradient_checkpointing: bool):
         return model
     import peft
 
-    from llava_v2xum.model.compat import mend_llava
+    from llava_v2xum.features.upstream import mend_llava
 
     mend_llava()
     from llava.train.train import find_all_linear_names

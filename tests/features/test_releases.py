@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from llava_v2xum.model import releases
+from llava_v2xum.features import releases
 
 pytestmark = pytest.mark.pinned
 
@@ -55,12 +55,12 @@ def test_what_is_newer(told, monkeypatch, newest, is_told):
 def run(code: str) -> subprocess.CompletedProcess:
     """In a process of its own, under a transformers newer than the newest tested."""
     environment = {name: value for name, value in os.environ.items() if name not in ("LLAVA_V2XUM_TOLD_OF", "RANK")}
-    code = f"import sys\nfrom llava_v2xum.model import releases\nreleases.NEWEST_TESTED = '4.0'\n{code}"
+    code = f"import sys\nfrom llava_v2xum.features import releases\nreleases.NEWEST_TESTED = '4.0'\n{code}"
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
 def test_a_run_goes_on_and_its_other_processes_are_silent():
-    child = "from llava_v2xum.model import releases; releases.NEWEST_TESTED = '4.0'"
+    child = "from llava_v2xum.features import releases; releases.NEWEST_TESTED = '4.0'"
     child += "; releases.tell_of_untested_release()"
     made = run(
         "from llava_v2xum import load_pretrained\nfrom llava_v2xum.model.plugin import register\nregister()\n"

@@ -19,6 +19,7 @@ import torch
 from records import assert_same_records, records_in
 
 from llava_v2xum import Summarizer
+from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.infer.run import main
 from llava_v2xum.infer.summarizer import thumbnails
@@ -374,7 +375,7 @@ def test_a_tokenizer_that_cannot_be_drafted_for_answers_without_drafts(monkeypat
     from llava_v2xum.infer import summarizer as infer
 
     def refuse(*_):
-        raise ValueError("expected one token a digit in lists")
+        raise V2XumError("expected one token a digit in lists")
 
     monkeypatch.setattr(infer, "drafter_for", refuse)
     summarizer = infer.Summarizer.from_pretrained()

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import torch
 
+from llava_v2xum.core.errors import V2XumError
+from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.infer.engine import Job
 from llava_v2xum.infer.options import add_ray_options, settings_of
 from llava_v2xum.infer.ray.cluster import Layout, RaySettings, cluster
@@ -128,7 +130,7 @@ class Twice(Stage):
     name = "double"
 
     def work(self, path, state):
-        return {1: lambda: 2, 2: lambda: int("x"), 3: lambda: {}[path]}[state]()
+        return {1: lambda: 2, 2: lambda: Timeline(num_frames=0), 3: lambda: {}[path]}[state]()
 
 
 def through(stage: Stage, state: object) -> object:
@@ -140,7 +142,7 @@ def through(stage: Stage, state: object) -> object:
 def test_a_stage_turns_every_end_into_a_row():
     stage = Twice(PLAN)
     assert through(stage, 1) == 2
-    assert isinstance(through(stage, 2).error, ValueError)
+    assert isinstance(through(stage, 2).error, V2XumError)
     broken = through(stage, 3)
     assert isinstance(broken, Broken) and isinstance(broken.error, StageError)
     assert "KeyError" in str(broken.error) and "test_ray.py" in str(broken.error)
@@ -150,7 +152,7 @@ def test_a_stage_turns_every_end_into_a_row():
 
 
 def test_errors_that_cannot_be_sent_keep_their_words():
-    class Odd(ValueError):  # a local class has no name to be found by
+    class Odd(V2XumError):  # a local class has no name to be found by
         pass
 
     class Stumbles(Stage):
@@ -160,7 +162,7 @@ def test_errors_that_cannot_be_sent_keep_their_words():
             raise Odd(f"{path}: odd")
 
     failed = through(Stumbles(PLAN), 1)
-    assert type(failed.error) is ValueError and str(failed.error) == "/v/a.mp4: odd"
+    assert type(failed.error) is V2XumError and str(failed.error) == "/v/a.mp4: odd"
 
 
 def test_the_stages_by_themselves_answer_as_a_summarizer(tmp_path):
@@ -218,7 +220,7 @@ class FakeEngine:
         for _ in range(10_000):
             while len(work) < self.rows and (job := next(jobs, None)) is not None:
                 if (job.video < 0).any():
-                    raise ValueError(f"{job.key}: negative")
+                    raise V2XumError(f"{job.key}: negative")
                 work[job.key] = [int(job.video[0]), job.video.tolist()]
             if not work:
                 return

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.media.read_ahead import Line, Ticket, in_turn
 
 
@@ -108,7 +109,7 @@ def test_every_video_once_and_in_order_whatever_takes_long(videos, threads, ahea
     def read(number: int) -> int:
         begun.append(number)
         if videos[number][1]:
-            raise ValueError(f"bad {number}")
+            raise V2XumError(f"bad {number}")
         return number
 
     line = Line(paths(len(videos)), lambda: Reader(read), threads, ahead, window)
@@ -156,7 +157,7 @@ def test_rows_at_work_do_not_wait_for_a_slow_video():
 
 def test_failures_alone_are_told_one_by_one():
     def read(number: int) -> int:
-        raise ValueError(str(number))
+        raise V2XumError(str(number))
 
     line = Line(map(lambda number: Path(str(number)), itertools.count()), lambda: Reader(read), 2, 3, 4)
     with line:
@@ -167,7 +168,7 @@ def test_failures_alone_are_told_one_by_one():
 def test_what_a_job_is_refused_for_is_its_outcome():
     def job_of(ticket: Ticket, made: int) -> tuple:
         if made % 2:
-            raise ValueError("odd")
+            raise V2XumError("odd")
         return ticket, made
 
     line = Line(paths(4), Reader, 1, 2, 4)

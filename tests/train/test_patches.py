@@ -84,7 +84,7 @@ importlib.metadata.entry_points = lambda **named: [] if named == {{"group": "lla
 import llava
 assert llava.plugins == [] and llava.__file__.startswith({fork!r}), llava.__file__
 import llava.model.builder
-from llava_v2xum.model.compat import mend_llava  # transformers 5 needs it for LLaVA's trainer, patched or not
+from llava_v2xum.features.upstream import mend_llava  # transformers 5 needs it for LLaVA's trainer, patched or not
 mend_llava()
 import llava.train.train, llava.serve.cli
 assert not [name for name in sys.modules if name.startswith("llava_v2xum.model.modeling")]

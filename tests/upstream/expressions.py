@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from llava_v2xum.features import upstream as upstream
+
 from .modules import Module
 from .sources import Sources
 from .uses import OTHER, Uses, Value, call_shape
@@ -40,7 +42,12 @@ class Expressions(ast.NodeVisitor):
                 self.uses.places.setdefault((path, shape), []).append(f"{self.file}:{node.lineno}")
 
     def canonical(self, path: str) -> str:
-        """A name of ours as the module that defines it has it."""
+        """A name as the module that defines it has it; one of upstream.py's, as upstream has it."""
+        module, _, name = path.rpartition(".")
+        if module == upstream.__name__ and name in upstream.MODULES:
+            return upstream.MODULES[name]
+        if module == upstream.__name__ and name in upstream.HOMES:
+            return f"{upstream.HOMES[name]}.{name}"
         found = None if self.uses.is_upstream(path) else self.ours.find(path)
         return found.path if found else path
 

@@ -95,7 +95,7 @@ def entries_of(
         raise V2XumError(f"tasks must be of {', '.join(TASKS)}, each once, got {', '.join(tasks) or 'none'}")
     try:
         check_text("the id", video_id)
-    except ValueError as error:  # a file's name in no encoding
+    except V2XumError as error:  # a file's name in no encoding
         raise Rejected("id", str(error)) from error
     texts = sentences_of(video_id, results)
     frames, samples = results["filter"]["frames"], results["select"]["sampled_frames"]

@@ -38,7 +38,7 @@ def problems_of(entry: Any) -> list[str]:
         check_keys(entry["meta"], META_KEYS, META_KEYS, "meta: ")
         check_text("id", entry["id"])
         turns = _turns(entry["conversations"])
-    except ValueError as error:
+    except V2XumError as error:
         return [str(error)]
     meta, problems = entry["meta"], []
     fit = list(_meta_problems(meta, entry["vsum_onehot"]))

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from ...evaluate.models.frames import Second, read_moments
 from ...media.figures import evenly_chosen, time_label
 from ...media.video import VideoError
@@ -179,7 +180,7 @@ def _pictures(path: Path, seconds: Sequence[int]) -> tuple[dict[int, str], str]:
     except FileNotFoundError:
         log.warning("%s: the file is gone; the preview shows no frames of it", path)
         return found, "The video's file is not there any more: its frames are not shown."
-    except (VideoError, OSError, ValueError) as error:
+    except (VideoError, OSError, V2XumError) as error:
         log.warning("%s: the preview lacks frames of it: %s", path, error)
         return found, "The video's file cannot be read any more: not all of its frames are shown."
     return found, ""

@@ -131,7 +131,7 @@ class Endpoint:
             return Reply(answer.text, None, cost, answer.problem)
         try:
             return Reply(answer.text, read_value(answer.text, schema), cost)
-        except ValueError as error:
+        except V2XumError as error:
             return Reply(answer.text, None, cost, str(error))
 
     def _answers(
@@ -178,7 +178,7 @@ class Endpoint:
             return Fault(f"no answer in {self.timeout_seconds:g} s")
         except openai.APIConnectionError as error:
             return Fault(self._redacted(f"no connection, or a cut one ({error.__cause__ or error})"))
-        except ValueError as error:
+        except V2XumError as error:
             return Fault(self._redacted(str(error)))
         self._note_usage(completion)
         return completion

@@ -121,7 +121,7 @@ class ExtractiveStage(Stage):
         """
         try:
             compared_by = "words" if self.encoder is None else self.encoder.identity()
-        except (OSError, ValueError) as error:
+        except (OSError, V2XumError) as error:
             raise Stop(f"--extract-encoder: {error}") from error
         return {
             "method": "maximal marginal relevance", "compared_by": compared_by, "fraction": self.fraction,

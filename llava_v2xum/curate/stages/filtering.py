@@ -143,7 +143,7 @@ class FilterStage(Stage):
             raise MissingExtra('bert-score is needed and not installed: pip install "llava_v2xum[curate]"') from error
         try:
             model = model_identity(str(SHAPES_FOLDER) if self.model == SHAPES else self.model)
-        except (OSError, ValueError) as error:
+        except (OSError, V2XumError) as error:
             raise Stop(_cannot(self.model, error)) from error
         layers = f"tuned for {Path(self.model).name}" if self.num_layers is None else self.num_layers
         return {"threshold": self.threshold, "model": model, "layers": layers, "bert_score": version}

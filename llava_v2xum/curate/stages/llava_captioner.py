@@ -161,7 +161,7 @@ class _Loaded:
 
         try:
             answers = dict(engine.run(jobs()))
-        except ValueError as error:
+        except V2XumError as error:
             raise Stop(f"the captioner cannot take the prompt: {error}") from error
         except OutOfMemoryError as error:
             raise Stop(f"the GPU's memory is too small for {rows} frames at a time: {error}") from error
@@ -183,7 +183,7 @@ class _Loaded:
         if self.put is None or self.put.path != Path(folder):
             try:
                 self.put = FeatureFolder(folder, self.encoder.description)
-            except (ValueError, NotADirectoryError) as error:
+            except (V2XumError, NotADirectoryError) as error:
                 raise Stop(str(error)) from error
         return self.put
 
@@ -196,7 +196,7 @@ class _Loaded:
         except DamagedFeatures as error:
             logger.warning("%s; it is made again", error)
             return False
-        except (ValueError, OSError) as error:
+        except (V2XumError, OSError) as error:
             raise Failed(str(error)) from error
 
     def put_features(self, put, path: Path, video_id: str, read) -> None:
@@ -206,7 +206,7 @@ class _Loaded:
         ((_, features),) = encode_videos(self.encoder, [(path, read.pixels)])
         try:
             put.save(video_id, features, read.source)
-        except ValueError as error:
+        except V2XumError as error:
             raise Failed(str(error)) from error
 
 
@@ -222,7 +222,7 @@ def _load(model_path: str | os.PathLike[str], device: str, dtype: str) -> _Loade
                 raise V2XumError(f"{model_path}: expected LLaVA-1.5, whose {key} is {expected!r}, got {got!r}")
         if getattr(config, "image_aspect_ratio", None) == "anyres" or config.frame_feature == CLIP_EMBEDDING:
             raise V2XumError(f"{model_path}: expected LLaVA-1.5, which reads a picture whole and by its patches")
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, V2XumError) as error:
         raise Stop(f"the captioner cannot be loaded: {error}") from error
     return _Loaded(tokenizer, model, encoder)
 

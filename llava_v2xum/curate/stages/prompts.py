@@ -72,7 +72,7 @@ class Prompt:
         file = resources.files(__package__) / "prompts" / f"{name}.txt" if path is None else Path(path)
         try:
             return cls(name, file.read_text(encoding="utf-8").removeprefix("\ufeff").strip())
-        except ValueError as error:
+        except (UnicodeDecodeError, V2XumError) as error:
             raise V2XumError(f"{file}: {error}") from error
 
     @property

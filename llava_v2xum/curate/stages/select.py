@@ -141,7 +141,7 @@ class SelectStage(Stage):
             return None
         try:
             score = self._scorer.score(frames)
-        except ValueError as error:  # of the models, whatever the video
+        except V2XumError as error:  # of the models, whatever the video
             raise Stop(str(error)) from error
         if score < self.aesthetic.threshold:
             raise Rejected("aesthetic", f"score {score:.2f}, at least {self.aesthetic.threshold:g} is wanted")

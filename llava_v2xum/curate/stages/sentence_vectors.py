@@ -86,7 +86,8 @@ class SentenceEncoder(LoadedOnce):
 
     def load(self) -> tuple[Any, Any]:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+
+        from ...features.upstream import AutoModel, AutoTokenizer
 
         try:
             tokenizer, model = AutoTokenizer.from_pretrained(self._place), AutoModel.from_pretrained(self._place)

@@ -96,7 +96,7 @@ class Store:
         except sqlite3.OperationalError as error:
             self._database.close()
             raise StoreError(f"{self.path}: the store of results cannot be used ({error})") from error
-        except (sqlite3.DatabaseError, ValueError) as error:
+        except (sqlite3.DatabaseError, V2XumError) as error:
             self._database.close()
             raise V2XumError(f"{self.path}: expected a store of curated results ({error})") from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation
+from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, load_object
 
 NAME = "activitynet-captions"
@@ -25,7 +26,7 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
     for place, (video_id, entry) in enumerate(load_object(path, "videos by their id")):
         try:
             yield _annotation(video_id, entry, place, tolerance_seconds)
-        except ValueError as error:
+        except V2XumError as error:
             yield Rejected(video_id, place, str(error))
 
 

@@ -132,7 +132,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
         answers = AnswerSettings(tasks, args.form, args.annotators, timeline)
         video_ids = None if args.videos is None else _names_in(args.videos)
         return Settings(answers, args.tolerance_seconds, args.strict, video_ids)
-    except ValueError as error:
+    except V2XumError as error:
         args.parser.error(str(error))
 
 

@@ -182,7 +182,7 @@ def _accepted(
                 if settings.video_ids is not None and settings.video_ids.isdisjoint(_file_names(item.annotation)):
                     raise V2XumError("no video file of that name")
                 by_task, missing = entries_of(item.annotation, settings.answers) if reader.trains else ({}, {})
-            except ValueError as error:
+            except V2XumError as error:
                 item = Rejected(video_id, item.place, str(error))
         if isinstance(item, Rejected):
             report.rejected.append(item)

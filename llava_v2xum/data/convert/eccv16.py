@@ -51,7 +51,7 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
             try:
                 keyshots, clipped = _keyshots(group)
                 yield Accepted(Annotation(video_id, None, NAME, keyshots=keyshots), place, clipped)
-            except (ValueError, OSError) as error:  # OSError: a data set that is damaged
+            except (V2XumError, OSError) as error:  # OSError: a data set that is damaged
                 yield Rejected(video_id, place, str(error))
 
 
@@ -70,7 +70,7 @@ def read_features(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             if "features" in group:
                 try:
                     yield video_id, as_numbers("features", content_of("features", group["features"]), 2)
-                except (ValueError, OSError) as error:
+                except (V2XumError, OSError) as error:
                     raise V2XumError(f"{path}: video {video_id!r}: {error}") from error
 
 
@@ -100,7 +100,7 @@ def _keyshots(group: Any) -> tuple[Keyshots, int]:
     summaries, fitted = _user_summaries(content, n_frames)
     scores = as_numbers("gtscore", content["gtscore"], 1).tolist() if "gtscore" in content else None
     name = content.get("video_name")
-    name = name.decode() if isinstance(name, bytes) else name
+    name = name.decode(errors="replace") if isinstance(name, bytes) else name
     return Keyshots(n_frames, picks, segments, summaries, None, scores, name), cut + fitted
 
 

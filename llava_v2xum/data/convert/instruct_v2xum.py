@@ -57,12 +57,12 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
             known = videos.setdefault(entry["id"], video)
             if known is not video:
                 _add(known, video)
-        except ValueError as error:
+        except V2XumError as error:
             yield Rejected(id_of(entry, "id"), place, str(error))
     for video_id, video in videos.items():
         try:
             yield Accepted(_annotation(video_id, video), video.place, video.clipped)
-        except ValueError as error:
+        except V2XumError as error:
             yield Rejected(video_id, video.place, str(error))
 
 

@@ -38,7 +38,7 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
     for place, file in enumerate(files):
         try:
             yield Accepted(_annotation(file.stem, _load(scipy_io, file)), place)
-        except ValueError as error:
+        except V2XumError as error:
             yield Rejected(file.stem, place, f"{file.name}: {error}")
 
 

@@ -58,7 +58,7 @@ def _read_tsv(path: Path) -> Iterator[Accepted | Rejected]:
     for place, (video_id, lines) in enumerate(videos.items()):
         try:
             yield Accepted(_annotation(video_id, None, _scores_of(lines)), place)
-        except ValueError as error:
+        except V2XumError as error:
             yield Rejected(video_id, place, str(error))
 
 
@@ -91,16 +91,27 @@ def _read_mat(path: Path) -> Iterator[Accepted | Rejected]:
         for place in range(counts["video"]):
             video_id = None
             try:
-                entry = {name: content_of(name, file[column[place]]) for name, column in references.items()}
+                entry = {name: _referred(name, file, column[place]) for name, column in references.items()}
                 video_id = _text_of(entry["video"])
                 yield Accepted(_entry_of(video_id, entry), place)
-            except (ValueError, KeyError, OSError) as error:  # KeyError: a reference to nothing
+            except (V2XumError, OSError) as error:
                 yield Rejected(video_id, place, str(error))
+
+
+def _referred(name: str, file: Any, reference: Any) -> Any:
+    try:
+        item = file[reference]
+    except (KeyError, ValueError) as error:
+        raise V2XumError(f"{name} refers to nothing ({error})") from error
+    return content_of(name, item)
 
 
 def _text_of(characters: Any) -> str:
     """MATLAB's text: uint16 characters, column by column."""
-    return "".join(map(chr, as_integers("video", characters, 1)))
+    codes = as_integers("video", characters, 1)
+    if codes and not 0 <= min(codes) <= max(codes) < 2**16:
+        raise V2XumError(f"video must be text, characters of 16 bits each, got {codes[:8]}")
+    return "".join(map(chr, codes))
 
 
 def _entry_of(video_id: str, entry: dict[str, Any]) -> Annotation:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation
+from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list
 
 NAME = "videoxum"
@@ -30,7 +31,7 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
     for place, entry in enumerate(load_list(path, "VideoXum entries")):
         try:
             yield _annotation(entry, place, tolerance_seconds)
-        except ValueError as error:
+        except V2XumError as error:
             yield Rejected(id_of(entry, "video_id"), place, str(error))
 
 

@@ -247,5 +247,5 @@ def system_at_samples(
         return found
     try:
         return tuple(None if one is None else at_samples(one, times, duration) for one in found)
-    except ValueError as error:
+    except V2XumError as error:
         raise V2XumError(f"video {prediction.video_id!r}: {error}") from error

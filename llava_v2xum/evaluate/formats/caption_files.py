@@ -42,7 +42,7 @@ def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction
             video_id = entry["image_id"]
             if isinstance(video_id, bool) or not isinstance(video_id, (str, int)):
                 raise V2XumError(f"image_id must be text or an integer, got {video_id!r}")
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"{path}: entry {place}: {error}") from error
         video_id = once(path, str(video_id), predictions)
         with naming(path, video_id):
@@ -144,7 +144,7 @@ def _sentence(name: str, entry: Any) -> PredictedSentence:
         entry = checked_object(entry, "sentence", "timestamp")
         span = checked_list("timestamp", entry["timestamp"], 2)
         return PredictedSentence(_text("sentence", entry["sentence"]), (), *span)
-    except ValueError as error:
+    except V2XumError as error:
         raise V2XumError(f"{name}: {error}") from error
 
 

@@ -163,7 +163,7 @@ def read_predictions(path: str | os.PathLike[str], num_frames: int | None = None
     for number, where, record in json_lines(path):
         try:
             prediction = Prediction.from_record(record, num_frames)
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"{where}: {error}") from error
         first = lines.setdefault(prediction.video_id, number)
         if first != number:

@@ -154,7 +154,7 @@ def _with_importance(one: Annotation, given: Sequence[Annotation], source: Path)
     name = one.keyshots.video_name or same.video_id
     try:
         return replace(one, keyshots=replace(one.keyshots, scores=same.keyshots.scores, video_name=name))
-    except ValueError as error:
+    except V2XumError as error:
         raise V2XumError(f"{source}: video {one.video_id!r}: {error}") from error
 
 

@@ -46,7 +46,7 @@ def naming(path: Path, video_id: str) -> Iterator[None]:
     """Put the file and the video in front of the message of a V2XumError."""
     try:
         yield
-    except ValueError as error:
+    except V2XumError as error:
         raise V2XumError(f"{path}: video {video_id!r}: {error}") from error
 
 

@@ -14,7 +14,6 @@ Shapes: V videos.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +148,9 @@ def _found(options: BertScoreOptions, tuned: Mapping[str, int]) -> tuple[str, in
 
 def _kind(folder: Path) -> str:
     """The model_type of a folder's configuration, such as "roberta"."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
+    from ...features.checkpoint_files import read_json  # here, because it loads torch
+
+    return read_json(folder / "config.json").get("model_type", "")
 
 
 def _described(scorer: Any, options: BertScoreOptions) -> str:

@@ -177,7 +177,7 @@ class TransformersClip(ClipModel):
     """A transformers `CLIPModel` with its tokenizer and image processor, from a folder or the hub."""
 
     def _load(self) -> Any:
-        from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessor, CLIPModel
+        from ...features.upstream import AutoConfig, AutoTokenizer, CLIPImageProcessor, CLIPModel
 
         try:
             kind = AutoConfig.from_pretrained(self.name).model_type

@@ -84,7 +84,7 @@ def read_moments(
         nonlocal order
         try:
             numbers = frame_numbers(moments, seconds)
-        except ValueError as error:
+        except V2XumError as error:
             raise V2XumError(f"{path}: {error}") from error
         if order is None:
             order = np.argsort(numbers, kind="stable")

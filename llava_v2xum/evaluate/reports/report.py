@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.atomic import replacing
+from ...core.errors import V2XumError
 from .layouts import (
     WIDTH,
     Column,
@@ -78,7 +79,7 @@ def main_columns(report: Report) -> tuple[Column, ...]:
     """The columns of the data set's table; for a data set without a layout, every measure."""
     try:
         return layout(report.dataset)
-    except ValueError:
+    except V2XumError:
         return tuple(ordered_columns(report.keys))
 
 

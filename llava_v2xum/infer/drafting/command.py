@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...core.command_line import Parser
+from ...core.errors import V2XumError
 from . import NgramTable, Vocabulary
 from .sources import TOKENIZER_NEEDED, load_tokenizer, read_answers, timeline_of, token_ids
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 table.learn(token_ids(tokenizer, answer))
                 count += 1
         table.save(args.out)
-    except (OSError, ValueError) as error:
+    except (OSError, V2XumError) as error:
         parser.error(str(error))
     print(f"{args.out}: {count} answers, {len(table)} contexts")
     return 0

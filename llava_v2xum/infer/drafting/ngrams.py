@@ -112,7 +112,7 @@ class NgramTable:
             V2XumError: if the file is no such table, or one of another version, tokenizer or timeline.
         """
         try:
-            stored = json.loads(Path(path).read_text())
+            stored = json.loads(Path(path).read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise V2XumError(f"{path}: expected a table of n-grams in JSON, got {error}") from error
         if not isinstance(stored, dict) or stored.get("format") != _FORMAT:

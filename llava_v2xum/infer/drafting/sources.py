@@ -27,7 +27,7 @@ def load_tokenizer(path: Path):
         FileNotFoundError: if there is neither, saying what would do.
         V2XumError: if it cannot be read.
     """
-    from transformers import LlamaTokenizer
+    from ...features.upstream import LlamaTokenizer
 
     if not path.exists() or (path.is_dir() and not any((path / name).exists() for name in _TOKENIZER_FILES)):
         raise FileNotFoundError(f"{path}: no tokenizer there; expected {TOKENIZER_NEEDED}")
@@ -43,8 +43,10 @@ def load_tokenizer(path: Path):
 
 def timeline_of(path: Path) -> Timeline:
     """The timeline in a checkpoint's config, or the default one where there is no config or none in it."""
+    from ...features.checkpoint_files import read_json  # here, because it loads torch
+
     file = path / "config.json"
-    config = json.loads(file.read_text()) if file.is_file() else {}
+    config = read_json(file) if file.is_file() else {}
     return Timeline(
         config.get("num_frames", DEFAULT_NUM_FRAMES), config.get("temporal_prompt_template", DEFAULT_TEMPLATE)
     )
@@ -61,7 +63,10 @@ def read_answers(path: Path, timeline: Timeline) -> list[str]:
     Raises:
         V2XumError: naming the line or the entry that is neither.
     """
-    text = path.read_text()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise V2XumError(f"{path}: expected answers in UTF-8 ({error})") from error
     if text.lstrip().startswith("["):
         return _instruction_answers(path, text, timeline)
     answers = []

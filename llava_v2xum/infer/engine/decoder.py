@@ -17,9 +17,9 @@ from itertools import chain
 import torch
 from torch import LongTensor, Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer
 
 from ...core.errors import V2XumError
+from ...features.upstream import LlamaAttention, LlamaDecoderLayer
 from .cache import RowCache
 
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries, keys, values -> attended

@@ -11,10 +11,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from llava.constants import IMAGE_TOKEN_INDEX
 from torch import LongTensor, Tensor
 
 from ...core.errors import V2XumError
+from ...features.upstream import IMAGE_TOKEN_INDEX
 from .answers import Answer
 from .drafts import Trust
 
@@ -104,7 +104,7 @@ def open_work(model, job: Job, device) -> Work:
                 raise V2XumError(f"a prompt needs one placeholder ({IMAGE_TOKEN_INDEX}), got {places}")
         (media,) = model.embed_media([job.video.to(device, non_blocking=True)])
         rows = [_embed(model, prompt.to(device), media) for prompt in job.prompts]
-    except ValueError as error:
+    except V2XumError as error:
         raise V2XumError(f"{job.key}: {error}") from error
     shared = _shared_positions(job.prompts, len(media))
     return Work(job.key, rows[0][:shared], [row[shared:] for row in rows], deque(range(len(rows))), job.seed)

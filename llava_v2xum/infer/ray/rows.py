@@ -146,7 +146,7 @@ class Stage:
             try:
                 self._begin(path)
                 state = self.work(Path(path), state)
-            except ValueError as error:
+            except V2XumError as error:
                 state = Failed(portable(error))
             except Exception as error:
                 state = Broken(portable(error))
@@ -164,7 +164,7 @@ class Stage:
 
 def portable(error: Exception) -> Exception:
     """The error itself if it is one that tells people what to change and can be sent; else one with its traceback."""
-    if isinstance(error, (ValueError, OSError, ImportError)):
+    if isinstance(error, (V2XumError, OSError, ImportError)):
         try:
             return pickle.loads(pickle.dumps(error))
         except Exception:

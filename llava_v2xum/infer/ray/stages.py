@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ...core.errors import V2XumError
 from ...core.tasks import ALL, TASKS, query_for
 from ...data.dataset import build_input_ids
 from ...features import FeatureFolder, FrameEncoder
@@ -59,7 +60,7 @@ class Encode(Stage):
             if self._features is None:
                 try:
                     self._features = self._load()
-                except ValueError as error:  # no fault of this video
+                except V2XumError as error:  # no fault of this video
                     return Broken(portable(error))
             state = self._features.encode(state)
             state.features = state.features.cpu()

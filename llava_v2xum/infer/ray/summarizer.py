@@ -103,7 +103,7 @@ class RaySummarizer:
             VideoError, V2XumError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         for path, made in self.outcomes([Path(os.path.abspath(path)) for path in paths], task, thumbnails, **options):
-            if not isinstance(made, ValueError):
+            if not isinstance(made, V2XumError):
                 yield made
             elif on_error is None:
                 raise made

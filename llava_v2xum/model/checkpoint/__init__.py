@@ -3,10 +3,7 @@
 What a folder is, its files and their configs say, never its name.
 """
 
-from ..releases import tell_of_untested_release
-
-tell_of_untested_release()
-from .load import load_pretrained  # noqa: E402  (imports LLaVA, which may fail under a release that is told of)
-from .save import save_checkpoint  # noqa: E402
+from .load import load_pretrained
+from .save import save_checkpoint
 
 __all__ = ["load_pretrained", "save_checkpoint"]

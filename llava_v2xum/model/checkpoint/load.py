@@ -201,7 +201,7 @@ def _take(found, file: Path, tensors, expected: dict, dtype: torch.dtype, layout
 
 def _load_tokenizer(folder: Path):
     """The decoder's tokenizer, padding on the left."""
-    from transformers import AutoTokenizer, LlamaTokenizer
+    from ...features.upstream import AutoTokenizer, LlamaTokenizer
 
     if (folder / "tokenizer.model").is_file():
         kind = LlamaTokenizer  # not what tokenizer_config.json names: releases differ in the names
@@ -224,7 +224,7 @@ def _bind_tokenizer(model: LlavaV2XumForCausalLM, tokenizer, layout: Layout) -> 
     config = model.config
     try:
         ids = config.prompt_ids(tokenizer)
-    except ValueError as error:
+    except V2XumError as error:
         raise V2XumError(f"{layout.base}: {error}") from error
     if config.temporal_prompt_ids is None:
         highest = max((number for row in ids for number in row), default=0)

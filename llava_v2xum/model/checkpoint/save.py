@@ -83,7 +83,7 @@ def _save_tower(model, folder: Path, source: str | os.PathLike | None, dtype: to
         folder.mkdir()
         shutil.copyfile(file, folder / Path(file).name)
         return {"frame_tower": f"{TOWER_FOLDER}/{Path(file).name}"}
-    from transformers import CLIPImageProcessor, CLIPVisionConfig
+    from ...features.upstream import CLIPImageProcessor, CLIPVisionConfig
 
     origin = find_folder(source or tower.vision_tower_name, "the vision tower")
     if source is None and tower.is_loaded:
