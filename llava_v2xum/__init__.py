@@ -17,9 +17,9 @@ _HOMES = {
     "V2XumError": "core.errors",
     "VideoError": "media.video",
     "build_input_ids": "data.dataset",
-    "format_answer": "core.summary",
+    "format_answer": "core.answers",
     "load_pretrained": "model.checkpoint",
-    "parse_answer": "core.summary",
+    "parse_answer": "core.answers",
     "read_video": "media.video",
     "register": "train.hooks",
 }

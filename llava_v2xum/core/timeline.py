@@ -1,22 +1,22 @@
 """The N-frame clock of a video: frame index <-> second <-> temporal prompt.
 
 Every video is normalised to N frames, and frame i is named by its temporal prompt, `[00]` to `[99]` for the
-paper's N = 100. This is the only file that knows the template.
+paper's N = 100. How answers cite those names is `citations.py`'s.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from .citations import CitationGrammar
 from .errors import V2XumError
 
 DEFAULT_NUM_FRAMES = 100  # paper, section 4
 DEFAULT_TEMPLATE = "[{:02d}]"  # released code; the paper's text also prints `00` and `[f00]`
-
-_FIELD = re.compile(r"\{(?::0?(\d+)d)?\}")
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,25 @@ class Timeline:
                 f"({digits} digits), got {self.num_frames}"
             )
 
+    @classmethod
+    def of(cls, num_frames: int) -> Timeline:
+        """N frames and the default template, with more digits if N needs them."""
+        digits = max(CitationGrammar.of(DEFAULT_TEMPLATE).digits, len(str(num_frames - 1)))
+        return cls(num_frames, f"[{{:0{digits}d}}]")
+
+    @cached_property
+    def citations(self) -> CitationGrammar:
+        """How answers cite the frames."""
+        return CitationGrammar.of(self.template)
+
     @property
     def digits(self) -> int:
         """How many digits a temporal prompt has."""
-        fields = _FIELD.findall(self.template)
-        if len(fields) != 1 or not fields[0]:
-            raise V2XumError(
-                "a temporal prompt template must have exactly one zero-padded integer field, such as '[{:02d}]', "
-                f"got {self.template!r}"
-            )
-        return int(fields[0])
+        return self.citations.digits
 
     def cite(self, index: int) -> str:
         """The digits that cite frame `index` inside an answer: 7 -> `07`."""
-        return f"{index:0{self.digits}d}"
+        return self.citations.index(index)
 
     def prompt(self, index: int) -> str:
         """The temporal prompt of frame `index`: 7 -> `[07]`."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..core.summary import Summary, parse_answer
+from ..core.answers import parse_answer
+from ..core.summary import Summary
 from ..core.timeline import Timeline
 from ..media.output_files import FILE_NAMES
 from ..media.render import make_record, write_outputs
@@ -46,7 +47,7 @@ def record_of(video: Video, task: str, answer, timeline: Timeline, model: str) -
         answer: an `engine.Answer`.
         model: what the record calls the model.
     """
-    summary = parse_answer(answer.text, timeline.num_frames, task, timeline.digits)
+    summary = parse_answer(answer.text, timeline.num_frames, task, timeline.citations)
     if not answer.finished:
         problem = f"the answer was cut off after {len(answer.token_ids)} tokens (max_new_tokens)"
         summary = replace(summary, problems=(*summary.problems, problem))

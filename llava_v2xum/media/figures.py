@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..core.citations import CitationGrammar
 from ..core.errors import V2XumError
 from .cut import frame_spans
 
@@ -177,7 +178,7 @@ def _pictures(
 ) -> list[Image.Image]:
     """Rows of pictures, each a strip, the last with the number of those not shown."""
     shown = evenly_chosen(indices, MAX_PICTURES)
-    digits = len(str(record["num_frames"] - 1))
+    citations = CitationGrammar(digits=len(str(record["num_frames"] - 1)))
     font = ImageFont.load_default(16)
     pitch = (SHEET_WIDTH - 2 * MARGIN + GAP) // columns
     strips = []
@@ -193,7 +194,7 @@ def _pictures(
             draw.text((left, GAP + size[1] + 3), stamp, fill=INK, font=font)
             draw.text(
                 (left + size[0], GAP + size[1] + 3),
-                f"[{index:0{digits}d}]",
+                citations.write((index,)),
                 fill=FAINT,
                 font=font,
                 anchor="ra",

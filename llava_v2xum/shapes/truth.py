@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.answer_forms import FORMS
+from ..core.citations import frame_token
 from ..core.errors import V2XumError
 from ..core.tasks import TASKS, query_for
 from ..core.timeline import Timeline
@@ -18,6 +20,7 @@ from .world import Clip, Event, truth_frames
 
 ANNOTATORS = 10  # VideoXum, section 3
 _TIMELINE = Timeline()
+_FORM = FORMS["after"]  # that of the released models
 _ANNOTATOR_STREAM = 3  # third word of the random seed; draw.py uses 1 and 2
 
 
@@ -79,7 +82,7 @@ def instruct_records(clip: Clip, timeline: Timeline = _TIMELINE) -> list[dict[st
         tokens: dict[str, float] = {}
 
         def cite(index: int, tokens: dict[str, float] = tokens) -> str:
-            name = f"<f{len(tokens)}>"
+            name = frame_token(len(tokens))
             tokens[name] = index / timeline.num_frames * clip.duration_seconds
             return name
 
@@ -96,7 +99,7 @@ def instruct_records(clip: Clip, timeline: Timeline = _TIMELINE) -> list[dict[st
 def answer_of(
     events_with_frames: Iterable[tuple[str | Event, Sequence[int]]],
     task: str,
-    cite: Callable[[int], str] = lambda index: f"{index:02d}",
+    cite: Callable[[int], str] = _TIMELINE.cite,
 ) -> str:
     """The answer to a task, in the form that the released models write.
 
@@ -125,8 +128,8 @@ def answer_of(
     if task == "text":
         return " ".join(sentence for sentence, _ in told)
     if task == "video":
-        return _bracketed((index for _, frames in told for index in frames), cite) + "."
-    return " ".join(f"{sentence.removesuffix('.')} {_bracketed(frames, cite)}." for sentence, frames in told)
+        return _FORM.sentence("", _bracketed((index for _, frames in told for index in frames), cite))
+    return _FORM.between.join(_FORM.sentence(sentence, _bracketed(frames, cite)) for sentence, frames in told)
 
 
 def event_seconds(clip: Clip, event: Event) -> tuple[float, float]:
@@ -140,7 +143,7 @@ def whole_seconds(clip: Clip) -> int:
 
 
 def _bracketed(indexes: Iterable[int], cite: Callable[[int], str]) -> str:
-    return f"[{', '.join(cite(int(index)) for index in indexes)}]"
+    return _TIMELINE.citations.bracketed(cite(int(index)) for index in indexes)
 
 
 def _touched_seconds(clip: Clip, spans: Iterable[Sequence[float]]) -> list[int]:

@@ -42,8 +42,8 @@ from pathlib import Path
 from bench_infer_settings import DEMO, SHAPES, Job
 from bench_infer_table import Result, check, median, ratios, table
 
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.command_line import Parser
-from llava_v2xum.core.summary import parse_answer
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.media.video import find_videos
 from llava_v2xum.shapes import answer_of

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from measure_demo import in_order, set_f1
 
-from llava_v2xum.core.summary import parse_answer
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.shapes import Clip, truth_frames
 
@@ -72,7 +72,7 @@ def measure(answers: Sequence, clips: Sequence[Clip], task: str, num_frames: int
     """
     f1, right, sentences, agreement = [], 0, 0, []
     for answer, clip in zip(answers, clips):
-        summary = parse_answer(answer.text, num_frames, task, GRID.digits)
+        summary = parse_answer(answer.text, num_frames, task, GRID.citations)
         f1.append(set_f1(on_grid(summary.frames, num_frames), true_slices(clip)))
         told = [sentence.text for sentence in summary.sentences if sentence.text]
         right += in_order(told, [event.sentence for event in clip.events])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_v2xum.core.summary import Sentence, Summary, _split_prose, canonical_text, format_answer, parse_answer
+from llava_v2xum.core.answers import format_answer, parse_answer
+from llava_v2xum.core.summary import Sentence, Summary, canonical_text, split_prose
 from llava_v2xum.core.timeline import Timeline
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -150,7 +151,7 @@ def test_bad_arguments():
 
 def expressible(sentence: Sentence) -> bool:
     """What `format_answer` says it can write: where nothing is cited, text that holds one sentence."""
-    return bool(sentence.frames) or _split_prose(sentence.text) == [sentence.text]
+    return bool(sentence.frames) or split_prose(sentence.text) == [sentence.text]
 
 
 words = st.sampled_from(

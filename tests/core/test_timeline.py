@@ -13,7 +13,7 @@ from llava_v2xum.core.timeline import Timeline, temporal_prompt_ids
 
 pytestmark = pytest.mark.every_python
 
-LIGHT = ("", ".core.timeline", ".core.tasks", ".core.summary", ".media.video")
+LIGHT = ("", ".core.timeline", ".core.tasks", ".core.summary", ".core.answers", ".media.video")
 
 
 def test_prompts_of_the_paper():

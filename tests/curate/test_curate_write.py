@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.core.annotations import read_annotations
-from llava_v2xum.core.summary import Sentence, canonical_text, parse_answer
+from llava_v2xum.core.answers import parse_answer
+from llava_v2xum.core.citations import PUBLISHED
+from llava_v2xum.core.summary import Sentence, canonical_text
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.curate.data_set.entries import (
     ENTRY_TASKS,
@@ -74,7 +76,7 @@ def test_the_published_entry_is_made_again_from_what_it_says():
     if not EXAMPLE.exists():
         pytest.skip("no published example here")
     published = json.loads(EXAMPLE.read_text())[0]
-    said = parse_answer(published["conversations"][1]["value"].replace("<f", "").replace(">", ""), 14, digits=1)
+    said = parse_answer(published["conversations"][1]["value"].replace("<f", "").replace(">", ""), 14, None, PUBLISHED)
     seconds = [int(second) for second in published["meta"]["token"].values()]
     results = results_of(seconds, [sentence.text for sentence in said.sentences], published["meta"]["duration"])
     assert entries_of(published["id"], results)[0] == published
@@ -198,7 +200,7 @@ def test_whatever_models_write_reads_back_or_is_rejected(texts):
     for task, entry in zip(ENTRY_TASKS, entries):
         assert problems_of(json.loads(json.dumps(entry))) == []
         said = answers(entries)[task].replace("<f", "").replace(">", "")
-        read = parse_answer(said, len(texts), task, digits=1)
+        read = parse_answer(said, len(texts), task, PUBLISHED)
         assert read.problems == ()
         if task == "both":
             assert read.sentences == tuple(Sentence(text, (place,)) for place, text in enumerate(cleaned))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from published import converter, reasons, videoxum
 
-from llava_v2xum.core.summary import parse_answer
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.data.convert import READERS, conversion
 from llava_v2xum.data.convert.command import main
 from llava_v2xum.shapes import instruct_records, make_clip, truth_record, videoxum_record

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
-from llava_v2xum.core.summary import Sentence, parse_answer
+from llava_v2xum.core.answers import parse_answer
+from llava_v2xum.core.summary import Sentence
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.convert import AnswerSettings, entries_of, targets_of

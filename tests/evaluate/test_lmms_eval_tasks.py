@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation, read_annotations, write_annotations
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.keyshots import Keyshots
-from llava_v2xum.core.summary import parse_answer
 from llava_v2xum.core.tasks import INSTRUCTIONS
 from llava_v2xum.evaluate.columns.v2t import v2t_rows
 from llava_v2xum.evaluate.columns.v2v import keyshot_rows, v2v_rows

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_v2xum.core.summary import parse_answer
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.evaluate.formats.prediction_records import FORM_KEYS, INFER_KEYS, SENTENCE_KEYS
 from llava_v2xum.evaluate.formats.predictions import (
     SUMMARIES,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.keyshots import Keyshots, runs_of
-from llava_v2xum.core.summary import parse_answer
 from llava_v2xum.evaluate.columns.v2v import annotator_masks, keyshot_rows, v2v_rows
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import Prediction

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import weights
 
+from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import query_for
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.dataset import build_input_ids
@@ -48,6 +50,15 @@ def test_citations_are_found_at_their_digits(text, cited, tokenizer):
 def test_an_index_beyond_the_timeline_is_no_citation(tokenizer):
     ids = ids_of("[19, 20, 21]", tokenizer)
     assert len(cited_positions(ids, tokenizer, Timeline(num_frames=20))) == 1
+
+
+def test_citations_are_found_in_the_brackets_of_the_timeline(monkeypatch):
+    monkeypatch.setitem(BRACKETS, "(", ")")
+    letters = SimpleNamespace(
+        unk_token_id=0, convert_tokens_to_ids=ord, convert_ids_to_tokens=lambda ids: list(map(chr, ids))
+    )
+    ids = [ord(letter) for letter in "[40] A (05, 06)."]
+    assert cited_positions(ids, letters, Timeline(100, "({:02d})")) == [[8, 9], [12, 13]]
 
 
 def test_importance_is_the_mean_outer_product_of_the_digits_softmax():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.infer.drafting import KINDS, AnswerDrafter, NgramTable, Vocabulary, drafter_for
 from llava_v2xum.infer.drafting import drafter as drafter_module
@@ -163,6 +164,13 @@ def test_what_a_real_tokenizer_tells(tokenizer):
     assert "]" in tokenizer.convert_ids_to_tokens(sorted(vocabulary.closes))
     assert vocabulary.eos == tokenizer.eos_token_id
     assert vocabulary == Vocabulary.of(tokenizer, Timeline())
+
+
+def test_lists_in_other_brackets_go_on_as_well(monkeypatch):
+    monkeypatch.setitem(BRACKETS, "(", ")")
+    drafter = drafter_for(LETTERS, Timeline(100, "({:02d})"), kinds=("indexes",))
+    assert drafter.propose(encode("He runs (42, 43"), 8) == encode(", 44, 45")
+    assert not drafter.propose(encode("He runs [42, 43"), 8) and not drafter.propose(encode("(42, 43)"), 8)
 
 
 def test_tokenizers_that_cannot_be_drafted_for():

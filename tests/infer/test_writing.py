@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import llava_v2xum
-from llava_v2xum.core.summary import parse_answer
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.infer import writing
 from llava_v2xum.infer.writing import Writers
 from llava_v2xum.media.helper import Helper, HelperError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llava_v2xum.core.summary import parse_answer
+from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.media.cut import clip_spans, cut_clip, frame_spans, replacing
 from llava_v2xum.media.figures import draw_importance, draw_sheet, evenly_chosen, frame_ranges, time_label
 from llava_v2xum.media.render import FILE_NAMES, ClipError, format_for_people, make_record, to_json, write_outputs

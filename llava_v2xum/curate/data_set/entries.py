@@ -24,19 +24,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.answers import parse_answer
 from ...core.atomic import replacing
 from ...core.checks import check_text, is_frame, is_number
+from ...core.citations import BRACKETS, FRAME_TOKEN, PUBLISHED, frame_token
 from ...core.errors import V2XumError
 from ...core.readers import shown
-from ...core.summary import Sentence, canonical_text, parse_answer
+from ...core.summary import Sentence, canonical_text
 from ...core.tasks import TASKS, query_for
 from ..store.stage import Rejected
 
 ENTRY_TASKS = ("both", "video", "text")  # the published task first, as the converter orders them
 MAX_CHARACTERS = 4000  # of a sentence: our choice; a caption in detail has about 600, a model that runs on has no end
 
-_NUMBER = re.compile(r"<f(\d+)>")
-_BRACKETS = str.maketrans("[]<>", "()()")
+_ROUND = str.maketrans({bracket: side for pair in ("<>", *BRACKETS.items()) for bracket, side in zip(pair, "()")})
 _SPEAKER = re.compile(r"\b(USER|ASSISTANT|SYSTEM)\s*:")
 _BLANK_BEFORE_STOP = re.compile(r" +(?=[.!?]+(?:\s|$))")
 _JOINERS = "\u200c\u200d"  # invisible, but Persian, Hindi and emoji are spelt with them
@@ -51,7 +52,7 @@ def clean_text(text: str) -> str:
     - `ASSISTANT:` and the like lose their colon: LLaVA finds a conversation's answers by them.
     - The rest is `summary.canonical_text`: single blanks, no leading punctuation, a stop at the end.
     """
-    text = "".join(map(_visible, text)).translate(_BRACKETS)
+    text = "".join(map(_visible, text)).translate(_ROUND)
     text = _SPEAKER.sub(r"\1", " ".join(text.split()))
     return canonical_text(_BLANK_BEFORE_STOP.sub("", text))
 
@@ -102,7 +103,7 @@ def entries_of(
     meta = {
         "duration": float(results["select"]["duration"]),
         "sampled_frames": samples,
-        "token": {f"<f{place}>": float(frame) for place, frame in enumerate(frames)},
+        "token": {frame_token(place): float(frame) for place, frame in enumerate(frames)},
     }
     chosen = set(frames)
     entries = []
@@ -185,9 +186,10 @@ def _answer(task: str, texts: Sequence[str]) -> str:
     """
     lines = []
     for place, text in enumerate(texts):
-        lines.append({"both": f"[<f{place}>]{text}", "video": f"[<f{place}>]", "text": text}[task])
+        cited = PUBLISHED.bracketed([frame_token(place)])
+        lines.append({"both": cited + text, "video": cited, "text": text}[task])
     answer = "\n" + "\n".join(lines) + "\n"
-    read = parse_answer(_NUMBER.sub(r"\1", answer), len(texts), task, digits=1)
+    read = parse_answer(FRAME_TOKEN.sub(r"\1", answer), len(texts), task, PUBLISHED)
     expected = {
         "both": tuple(Sentence(text, (place,)) for place, text in enumerate(texts)),
         "video": (Sentence("", tuple(range(len(texts)))),),

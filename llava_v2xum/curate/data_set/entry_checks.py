@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ...core.answers import parse_answer
 from ...core.checks import check_keys, check_text, is_number
+from ...core.citations import FRAME_TOKEN, PLACEHOLDER, PUBLISHED
 from ...core.errors import V2XumError
 from ...core.readers import RepeatedKeys, checked_list, shown
-from ...core.summary import parse_answer
 from ...core.tasks import INSTRUCTIONS, VIDEO_TOKEN
 
 KEYS = ("id", "meta", "conversations", "vsum_onehot")
@@ -22,8 +23,6 @@ META_KEYS = ("duration", "sampled_frames", "token")
 
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
 _TOKEN = re.compile(r"<f(0|[1-9]\d{0,8})>")
-_PLACEHOLDER = re.compile(rf"{VIDEO_TOKEN}|<image>|<f\d+>")
-_PLAIN_INDEXES = re.compile(r"\[[\d,\s]*\d[\d,\s]*\]")
 
 
 def problems_of(entry: Any) -> list[str]:
@@ -111,10 +110,10 @@ def _answer_problems(answer: str, task: str, seconds: Any, cited: set[str]) -> I
     name = f"the {task.upper()} answer"
     if not isinstance(seconds, dict):
         return
-    found = [match[0] for match in re.finditer(r"<f\d+>", answer)]
+    found = [match[0] for match in FRAME_TOKEN.finditer(answer)]
     strange = [token for token in found if token not in seconds]
-    plain = _PLAIN_INDEXES.search(answer)
-    left = _PLACEHOLDER.search(_TOKEN.sub("", answer))
+    plain = PUBLISHED.closed_list.search(answer)
+    left = PLACEHOLDER.search(_TOKEN.sub("", answer))
     if strange:
         yield f"{name} cites {shown(strange[0])}, which has no second in meta.token"
     elif plain:
@@ -123,7 +122,7 @@ def _answer_problems(answer: str, task: str, seconds: Any, cited: set[str]) -> I
         yield f"{name} holds {shown(left[0])}, which stands for something else"
     else:
         numbers = [int(token[2:-1]) for token in found]
-        read = parse_answer(_TOKEN.sub(r"\1", answer), max(numbers, default=0) + 1, task, digits=1)
+        read = parse_answer(_TOKEN.sub(r"\1", answer), max(numbers, default=0) + 1, task, PUBLISHED)
         if read.problems:
             yield f"{name} cannot be read: {'; '.join(read.problems)}"
         elif set(read.frames) != set(numbers):

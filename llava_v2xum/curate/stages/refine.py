@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ...core.citations import BRACKET
 from ...core.summary import canonical_text
 from ..endpoint.asking import Unusable, ask
 from ..endpoint.endpoint import Endpoint
@@ -40,7 +41,8 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
-_MARKS = re.compile(r"[\[\]]|<f\d|<video>|<image>")  # an entry of instruction JSON has frames in their places
+# an entry of instruction JSON has frames in their places
+_MARKS = re.compile(rf"{BRACKET.pattern}|<f\d|<video>|<image>")
 
 
 class RefineStage(Stage):

@@ -6,19 +6,19 @@ answer is one of several annotators' choice, `"annotator"` tells whose.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.annotations import Annotation
+from ...core.answer_forms import FORMS
+from ...core.answers import format_answer, parse_answer
+from ...core.citations import PLACEHOLDER
 from ...core.errors import V2XumError
 from ...core.readers import shown
-from ...core.summary import FORMS, Sentence, Summary, format_answer, parse_answer
-from ...core.tasks import TASKS, VIDEO_TOKEN, query_for
+from ...core.summary import Sentence, Summary
+from ...core.tasks import TASKS, query_for
 from ...core.timeline import Timeline
 from .targets import DEFAULT_RULE, RULES, Target, frames_of, targets_of
-
-_PLACEHOLDER = re.compile(rf"{VIDEO_TOKEN}|<image>|<f\d+>")  # training puts frames, or an index, in their place
 
 
 class NoAnswer(Exception):
@@ -31,7 +31,7 @@ class AnswerSettings:
 
     Args:
         tasks: of `tasks.TASKS`, in the order of the entries.
-        form: "after" (released models) or "before" (Instruct-V2Xum), see `summary.py`.
+        form: "after" (released models) or "before" (Instruct-V2Xum), see `answer_forms.py`.
         annotators: a rule of `targets.RULES`, or an annotator's number.
         timeline: N and the temporal prompt.
 
@@ -89,11 +89,11 @@ def answer_for(annotation: Annotation, task: str, target: Target, settings: Answ
     """
     timeline = settings.timeline
     summary = summary_for(annotation, task, target, timeline)
-    placeholder = _PLACEHOLDER.search(summary.text)
+    placeholder = PLACEHOLDER.search(summary.text)
     if placeholder:
         raise V2XumError(f"the text holds {placeholder[0]}, which stands for something else in a conversation")
     answer = format_answer(summary, settings.form, timeline)
-    read = parse_answer(answer, timeline.num_frames, task, timeline.digits)
+    read = parse_answer(answer, timeline.num_frames, task, timeline.citations)
     if read.problems:
         raise V2XumError(f"the {task.upper()} answer does not read back: {'; '.join(read.problems)}")
     # Sentences of plain prose may be cut elsewhere than captions are (two sentences in one): no frame depends on it.

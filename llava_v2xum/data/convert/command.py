@@ -9,11 +9,11 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...core.answer_forms import FORMS, AnswerForm
 from ...core.command_line import Parser
 from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
 from ...core.readers import Reader, SourceError
-from ...core.summary import FORMS
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template
 from . import READERS
@@ -102,8 +102,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     """What decides the instruction JSON, and about time stamps."""
     add = parser.add_argument
     add("--tasks", default=DEFAULT_TASKS, help="which entries to write, comma-separated (%(default)s)")
-    add("--form", choices=FORMS, default="after", help="where an answer cites: 'A man runs [42, 43].' as the released "
-        "models write (after, default), or '[42, 43]A man runs.' as Instruct-V2Xum has it (before)")  # fmt: skip
+    add("--form", choices=FORMS, default="after",
+        help="where an answer cites: " + ", or ".join(map(_shown, FORMS.values())))  # fmt: skip
     add("--num-frames", type=int, default=DEFAULT_NUM_FRAMES, metavar="N", help="N, the frames that stand for a video "
         "(%(default)s); second t is index min(round(t / duration * N), N - 1), a span every index from its start's to "
         "its end's")  # fmt: skip
@@ -112,6 +112,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
         help="time stamps up to S beyond the video's ends are moved to them and counted; beyond that the item is "
         "rejected (%(default)s)")  # fmt: skip
+
+
+def _shown(form: AnswerForm) -> str:
+    example = form.sentence("A man runs.", Timeline().citations.write((42, 43)))
+    return f"{example!r} as {form.known_from} ({form.name}{', default' if form.name == 'after' else ''})"
 
 
 def _rule(value: str) -> str | int:

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation, Spans
+from ...core.answers import parse_answer
+from ...core.citations import FRAME_TOKEN, PUBLISHED
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list, shown
-from ...core.summary import parse_answer
 from ...core.tasks import TASKS
 
 NAME = "instruct-v2xum"
-_CITATION = re.compile(r"<f\d+>")
-_PLAIN_INDEXES = re.compile(r"\[[\d,\s]*\d[\d,\s]*\]")
 _TASK_WORD = re.compile(rf"\b({'|'.join(task.upper() for task in TASKS)})\b")
 
 _Answer = tuple[tuple[str, tuple[float, ...]], ...]  # sentences, each with the seconds that it cites
@@ -105,10 +104,9 @@ def _rounds(turns: Any) -> Iterator[tuple[str, str]]:
 def _read_answer(answer: str, task: str, seconds: dict[str, Any], clip: Clip) -> _Answer:
     """The answer's sentences; each `<fK>` is read as a frame of its own, so that none can get lost."""
     name = f"the {task.upper()} answer"
-    if _PLAIN_INDEXES.search(answer):
-        raise V2XumError(
-            f"{name} cites {_PLAIN_INDEXES.search(answer)[0]}: expected <fK> with its second in meta.token"
-        )
+    plain = PUBLISHED.closed_list.search(answer)
+    if plain:
+        raise V2XumError(f"{name} cites {plain[0]}: expected <fK> with its second in meta.token")
     cited: list[float] = []
 
     def number_of(match: re.Match) -> str:
@@ -117,7 +115,7 @@ def _read_answer(answer: str, task: str, seconds: dict[str, Any], clip: Clip) ->
         cited.append(clip.second(match[0], seconds[match[0]]))
         return str(len(cited) - 1)
 
-    summary = parse_answer(_CITATION.sub(number_of, answer), max(answer.count("<f"), 1), task, digits=1)
+    summary = parse_answer(FRAME_TOKEN.sub(number_of, answer), max(answer.count("<f"), 1), task, PUBLISHED)
     frames = [frame for sentence in summary.sentences for frame in sentence.frames]
     if frames != list(range(len(cited))):
         raise V2XumError(f"{name} has <fK> outside of brackets: {shown(answer)}")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.annotations import Annotation
+from ...core.answers import parse_answer
 from ...core.errors import V2XumError
-from ...core.summary import parse_answer
 from ..metrics.clocks import second_times
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
 from ..models.embeddings import Embedder

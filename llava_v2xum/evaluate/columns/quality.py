@@ -129,7 +129,7 @@ def quality_rows(
 def split_sentences(text: str) -> list[str]:
     """Split prose at line ends and behind `.`, `!` and `?`, except after a few titles; the words stay as they are.
 
-    `summary.parse_answer` splits too, but brings sentences into a canonical form: here their stops are what is judged.
+    `answers.parse_answer` splits too, but brings sentences into a canonical form: here their stops are what is judged.
     """
     sentences = []
     for line in text.splitlines():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
+from ...core.answers import parse_answer
 from ...core.checks import as_list, check_keys, check_prose
+from ...core.citations import CitationGrammar
 from ...core.errors import V2XumError
-from ...core.summary import parse_answer
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES
 
@@ -19,7 +19,7 @@ SENTENCE_KEYS = ("text", "frames", "start_seconds", "end_seconds")
 INFER_KEYS = (  # of render.make_record, besides those of the form
     "video", "duration_seconds", "fps", "task", "answer", "frame_seconds", "problems", "model", "versions",
 )  # fmt: skip
-_CITATION = re.compile(r"\[[\s,]*[0-9][\s,0-9]*\]")
+_CITATION = CitationGrammar().closed_list
 
 
 def content_of(record: Any, num_frames: int | None = None) -> dict[str, Any]:

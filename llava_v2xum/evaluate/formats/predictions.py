@@ -23,7 +23,7 @@ its further keys are known: its `task` says what it speaks of (a VIDEO answer ha
 Any other key is an error, because a slip in a name would score as a miss.
 
 A raw answer is read too: an object with `video_id` and `answer`, the text that a model generated, and none of `frames`,
-`importance`, `text` and `sentences`; `summary.parse_answer` reads it. `task` and `num_frames` (100 where nobody gives
+`importance`, `text` and `sentences`; `answers.parse_answer` reads it. `task` and `num_frames` (100 where nobody gives
 it, as the released models have it) may stand beside it; what else stands there is not read.
 """
 

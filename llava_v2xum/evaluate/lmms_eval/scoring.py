@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.annotations import read_annotations
+from ...core.answers import parse_answer
 from ...core.errors import V2XumError
-from ...core.summary import parse_answer
 from ...core.timeline import DEFAULT_NUM_FRAMES
 from ..formats.cases import Case
 from ..formats.predictions import Prediction

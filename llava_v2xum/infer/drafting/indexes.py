@@ -58,16 +58,16 @@ class Vocabulary:
         if missing:
             raise V2XumError(f"drafting indexes needs a token for every digit, the tokenizer has none for {missing}")
         digits = {ids[str(digit)]: digit for digit in range(10)}
-        cited = [tuple(ids[digit] for digit in timeline.cite(index)) for index in range(timeline.num_frames)]
-        brackets = {token: piece for piece, token in ids.items() if "[" in piece or "]" in piece}
+        citations = timeline.citations
+        cited = [tuple(ids[digit] for digit in citations.index(frame)) for frame in range(timeline.num_frames)]
         return cls(
             digits=frozenset(digits),
-            width=timeline.digits,
+            width=citations.digits,
             cited=tuple(cited),
             index_of={digits: index for index, digits in enumerate(cited)},
             separator=_separator(tokenizer, digits, timeline),
-            opens=frozenset(one for one, piece in brackets.items() if piece.rfind("[") > piece.rfind("]")),
-            closes=frozenset(one for one, piece in brackets.items() if "]" in piece),
+            opens=frozenset(token for piece, token in ids.items() if citations.open_behind(piece)),
+            closes=frozenset(token for piece, token in ids.items() if citations.closing in piece),
             eos=tokenizer.eos_token_id,
             timeline=timeline,
             digest=_digest(ids),
@@ -94,8 +94,9 @@ def _separator(tokenizer, digits: dict[int, int], timeline: Timeline) -> tuple[i
     last = timeline.num_frames - 1
     found = set()
     for start in {0, last // 2, max(last - 2, 0)}:
-        cited = [timeline.cite(min(start + place, last)) for place in range(3)]
-        ids = tokenizer(f"A man walks [{', '.join(cited)}]. He", add_special_tokens=False).input_ids
+        frames = [min(start + place, last) for place in range(3)]
+        cited = [timeline.cite(frame) for frame in frames]
+        ids = tokenizer(f"A man walks {timeline.citations.write(frames)}. He", add_special_tokens=False).input_ids
         places = [place for place, token in enumerate(ids) if token in digits]
         written = "".join(str(digits[ids[place]]) for place in places)
         between = [tuple(ids[a + 1 : b]) for a, b in itertools.pairwise(places) if b > a + 1]

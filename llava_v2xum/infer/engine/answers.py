@@ -81,8 +81,7 @@ def cited_positions(token_ids: Sequence[int], tokenizer, timeline: Timeline) -> 
         if open_bracket and len(run) == timeline.digits and index < timeline.num_frames:
             citations.append(run)
         run = []
-        for character in piece:
-            open_bracket = character == "[" or (open_bracket and character != "]")
+        open_bracket = timeline.citations.open_behind(piece, open_bracket)
     return citations
 
 
