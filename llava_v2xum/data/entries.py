@@ -17,13 +17,13 @@ import math
 import re
 from dataclasses import dataclass
 
+from ..core.citations import FRAME_TOKEN
 from ..core.errors import V2XumError
 from ..core.tasks import VIDEO_TOKEN
 from ..core.timeline import Timeline
 from ..model.tokens import PieceCache, locate_answers
 from .frame_sources import FrameSource
 
-_FRAME_TOKEN = re.compile(r"<f\d+>")
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
 
 
@@ -136,7 +136,7 @@ def _check_form(entry: dict) -> str:
 
 
 def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
-    """The entry's conversation with each `<fK>` replaced by the index of its second.
+    """The entry's conversation with each `<fK>` replaced by the index of its second, in the brackets of the timeline.
 
     Args:
         entry: an entry of Instruct-V2Xum's JSON; one without `meta` is taken as it is.
@@ -163,7 +163,10 @@ def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
             raise EntryError("timestamps", f"{match.group()} has no second in meta.token")
         return citations[match.group()]
 
-    return [{"from": turn["from"], "value": _FRAME_TOKEN.sub(cite, turn["value"])} for turn in entry["conversations"]]
+    return [
+        {"from": turn["from"], "value": FRAME_TOKEN.sub(cite, timeline.citations.adopt(turn["value"]))}
+        for turn in entry["conversations"]
+    ]
 
 
 def _number(value: object) -> float:

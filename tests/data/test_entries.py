@@ -21,6 +21,7 @@ from instruct import (
 )
 from llava.constants import IGNORE_INDEX
 
+from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import INSTRUCTIONS
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.entries import EntryError, with_frame_indexes
@@ -45,6 +46,12 @@ def test_frames_become_the_indexes_of_their_seconds():
     assert turns[1]["value"] == "\n[00]A woman brushes her hair.\n[46][99]A man runs."  # round(9.2 / 20 * 100) = 46
     assert with_frame_indexes(an_entry(), Timeline(10))[1]["value"].startswith("\n[00]A")
     assert "[05][09]A man" in with_frame_indexes(an_entry(), Timeline(10))[1]["value"]
+
+
+def test_frames_are_cited_in_the_brackets_of_the_timeline(monkeypatch):
+    monkeypatch.setitem(BRACKETS, "(", ")")
+    turns = with_frame_indexes(an_entry(), Timeline(100, "({:02d})"))
+    assert turns[1]["value"] == "\n(00)A woman brushes her hair.\n(46)(99)A man runs."
 
 
 def test_the_entry_itself_is_not_changed():
