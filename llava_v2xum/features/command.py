@@ -112,13 +112,12 @@ class Run:
         args, rank = self.args, self.rank
         encoder = make_encoder(args, rank)
         num_frames = encoder.description["num_frames"]
-        digits = max(2, len(str(num_frames - 1)))
         folder = FeatureFolder(args.out, encoder.description, rank.rank)
         share = videos[rank.rank :: rank.world_size]
         folder.clean(path.stem for path in share)
         workers = rank.default_workers() if args.workers is None else args.workers
         extraction = Extraction(
-            folder, encoder, Timeline(num_frames, f"[{{:0{digits}d}}]"), workers,
+            folder, encoder, Timeline.of(num_frames), workers,
             on_done=self.finish, on_failure=self.fail, on_warning=lambda text: say(f"warning: {text}"),
         )  # fmt: skip
         failed = self.failed

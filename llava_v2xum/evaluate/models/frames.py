@@ -116,4 +116,4 @@ def _frame_number(moment: Moment, seconds: np.ndarray) -> int:
 
 def _sampled(num_frames: int, total_frames: int) -> np.ndarray:
     """The frame numbers of the N temporal prompts, as `Timeline.sample` gives them."""
-    return Timeline(num_frames, f"[{{:0{max(len(str(num_frames - 1)), 2)}d}}]").sample(total_frames)
+    return Timeline.of(num_frames).sample(total_frames)

@@ -114,8 +114,7 @@ class Plan:
 
     def features(self, encoder: FrameEncoder, folder: FeatureFolder | None) -> VideoFeatures:
         """What reads and encodes with that tower."""
-        digits = max(2, len(str(self.num_frames - 1)))
-        timeline = Timeline(self.num_frames, f"[{{:0{digits}d}}]")  # the template does not matter for sampling
+        timeline = Timeline.of(self.num_frames)  # the template does not matter for sampling
         return VideoFeatures(encoder, timeline, self.shape, folder, self.thumbnails)
 
     def folder(self, rank: int) -> FeatureFolder | None:
