@@ -11,9 +11,15 @@ import pytest
 from caption_sets import PREDICTIONS, REFERENCES, needs_java
 
 from llava_v2xum.evaluate.metrics import meteor
-from llava_v2xum.evaluate.metrics.captions import caption_measures, choose_meteor
+from llava_v2xum.evaluate.metrics.captions import caption_measures
 from llava_v2xum.evaluate.metrics.java import JavaError, has_java, run_lines
-from llava_v2xum.evaluate.metrics.meteor import STATISTICS, meteor_measure, meteor_scores, meteor_statistics
+from llava_v2xum.evaluate.metrics.meteor import (
+    STATISTICS,
+    choose_meteor,
+    meteor_measure,
+    meteor_scores,
+    meteor_statistics,
+)
 from llava_v2xum.evaluate.metrics.tokenizers import choose_tokenizer, tokenize
 
 pytest.importorskip("pycocoevalcap.meteor.meteor")

@@ -9,10 +9,12 @@ import math
 import numpy as np
 import pytest
 
+from llava_v2xum.evaluate.metric_registry import metric_of, ordered_metrics
 from llava_v2xum.evaluate.metrics.confidence import bootstrap_counts, interval
 from llava_v2xum.evaluate.metrics.measures import Measure
+from llava_v2xum.evaluate.metrics.metric import ABSENT
 from llava_v2xum.evaluate.reports import layouts, report
-from llava_v2xum.evaluate.reports.layouts import column, layout, markdown_grid, ordered_columns, ordered_rows, text_grid
+from llava_v2xum.evaluate.reports.layouts import layout, markdown_grid, ordered_rows, text_grid
 from llava_v2xum.evaluate.reports.report import format_markdown, format_table, make_report, read_report, write_report
 
 VIDEOS = ["v_a", "v_b, the second", "v_ç"]
@@ -207,25 +209,25 @@ def test_every_layout_is_made_of_known_columns_in_the_order_of_the_groups():
     for dataset in layouts.LAYOUTS:
         shown = layout(dataset)
         groups = [layouts.GROUPS.index(one.group) for one in shown]
-        assert groups == sorted(groups) and len({one.key for one in shown}) == len(shown)
+        assert groups == sorted(groups) and len({one.name for one in shown}) == len(shown)
     with pytest.raises(ValueError, match="'kinetics'; there are videoxum"):
         layout("kinetics")
 
 
 def test_figures_as_tables_write_them():
-    assert column("f1").text(0.29, 0.278, 0.301) == "29.0 [27.8, 30.1]"
-    assert column("kendall").text(-0.1234) == "-0.123"
-    assert column("kendall").text(-0.0001) == "0.000"
-    assert column("cider").text(1.234) == "123.4"
-    assert column("unheard_of").text(0.5) == column("unheard_of@0.5").text(0.5) == "0.5000"
-    assert (column("dense_f1@0.5").heading, column("dense_f1@0.5").text(0.25)) == ("dense F1@0.5", "25.0")
-    assert column("f1").text(None) == column("f1").text(math.nan) == layouts.ABSENT
-    assert column("f1").text(0.5, math.nan, math.nan) == "50.0"
+    assert metric_of("f1").text(0.29, 0.278, 0.301) == "29.0 [27.8, 30.1]"
+    assert metric_of("kendall").text(-0.1234) == "-0.123"
+    assert metric_of("kendall").text(-0.0001) == "0.000"
+    assert metric_of("cider").text(1.234) == "123.4"
+    assert metric_of("unheard_of").text(0.5) == metric_of("unheard_of@0.5").text(0.5) == "0.5000"
+    assert (metric_of("dense_f1@0.5").heading, metric_of("dense_f1@0.5").text(0.25)) == ("dense F1@0.5", "25.0")
+    assert metric_of("f1").text(None) == metric_of("f1").text(math.nan) == ABSENT
+    assert metric_of("f1").text(0.5, math.nan, math.nan) == "50.0"
 
 
 def test_orders_of_columns_and_rows():
     keys = ["zeta", "soda_c", "dense_f1@0.5", "cider", "f1", "dense_f1", "alpha", "f1"]
-    assert [one.key for one in ordered_columns(keys)] == "f1 cider dense_f1@0.5 dense_f1 soda_c zeta alpha".split()
+    assert [one.name for one in ordered_metrics(keys)] == "f1 cider dense_f1@0.5 dense_f1 soda_c zeta alpha".split()
     assert ordered_rows(["oracle", "human", "system", "random"]) == ["system", "random", "human", "oracle"]
 
 

@@ -6,7 +6,6 @@ Shapes: A annotators, T samples, K predicted frames, S sentences, D width of an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 from ...core.annotations import Annotation
 from ...core.answers import parse_answer
 from ...core.errors import V2XumError
+from ..metrics.clip_scores import CaseVectors
 from ..metrics.clocks import second_times
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
 from ..models.embeddings import Embedder
@@ -25,27 +25,6 @@ from .v2v import annotator_masks
 if TYPE_CHECKING:
     from ..formats.cases import Case
     from ..formats.predictions import Prediction
-
-
-@dataclass(frozen=True)
-class CaseVectors:
-    """One video's unit vectors; a set that is not there has no rows.
-
-    Args:
-        people: bool [A, T], the samples that each annotator selected; those who selected none are left out.
-        samples: [T, D].
-        predicted: [K, D], the system's frames.
-        reference_sentences, predicted_sentences: [S, D]; a sentence longer than the model's context has several rows.
-        reference_text, predicted_text: [1, D], the whole text; several rows where it is longer than the context.
-    """
-
-    people: np.ndarray
-    samples: np.ndarray
-    predicted: np.ndarray
-    reference_sentences: np.ndarray
-    predicted_sentences: np.ndarray
-    reference_text: np.ndarray
-    predicted_text: np.ndarray
 
 
 def embed_case(

@@ -24,13 +24,15 @@ from ...core.annotations import Annotation, Span
 from ...core.errors import V2XumError
 from ..formats.cases import Case
 from ..formats.predictions import PredictedSentence, Prediction
+from ..metric_registry import families_of
 from ..metrics.captions import caption_measures
 from ..metrics.dense import dense_measures
 from ..metrics.events import Event
 from ..metrics.measures import Measure
+from ..metrics.ngrams import TokenFamily
 from ..models.bertscores import BertScoreOptions, bertscore_measures
 
-Scored = tuple[list[Measure], tuple[str, ...]]
+Told = tuple[list[Measure], tuple[str, ...]]  # measures and notes
 REFERENCE_RULES = ("plain", "videoxum")
 _NOWHERE = (0.0, 0.0)  # a moment, which overlaps nothing
 _BY_FRAMES = "from the first index i to the last j of N that they cite, i / N to (j + 1) / N of the video"
@@ -112,8 +114,13 @@ def v2t_rows(
     notes = [f"reference texts by the rule {reference_rule}", *_left_out(references, predicted)]
     there = np.array([video in references for video in wanted], bool)
 
-    parts: dict[str, Callable[[], Scored]] = {
-        "captions": lambda: _spread(caption_measures(texts, references, tokenizer=tokenizer, meteor=meteor), there)
+    parts: dict[str, Callable[[], Told]] = {
+        "captions": lambda: _spread(
+            caption_measures(
+                texts, references, tokenizer=tokenizer, meteor=meteor, families=families_of(TokenFamily)
+            ),
+            there,
+        )
     }
     if bertscore is not None:
         parts["BERTScore"] = lambda: _spread(bertscore_measures(texts, references, bertscore), there)
@@ -145,7 +152,7 @@ def _left_out(references: dict, predicted: dict) -> list[str]:
     return notes
 
 
-def _spread(scored: Scored, there: np.ndarray) -> Scored:
+def _spread(scored: Told, there: np.ndarray) -> Told:
     measures, notes = scored
     return [_among_all(measure, there) for measure in measures], notes
 
@@ -161,7 +168,7 @@ def _among_all(measure: Measure, there: np.ndarray) -> Measure:
     return replace(measure, values=values, statistics=statistics)
 
 
-def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Scored:
+def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Told:
     references = [[one for one in case.annotation.sentences if one.segment is not None] for case in cases]
     if not any(references):
         return [], ("no annotation has sentences with seconds: dense captions are not scored",)

@@ -21,11 +21,14 @@ import numpy as np
 from ...core.annotations import Annotation
 from ...core.errors import V2XumError
 from ...data.convert.targets import targets_of
+from ..formats.prediction_records import OF_FRAMES
+from ..metric_registry import METRICS, families_of
 from ..metrics.baselines import SEEDS, random_importance, uniform_selection
 from ..metrics.clocks import at_samples, second_times
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
-from ..metrics.measures import Measure
-from ..metrics.v2v_scores import Scores, human_sample_scores, keyshot_scores, sample_scores
+from ..metrics.measures import ROWS, Measure
+from ..metrics.metric import FRAMES
+from ..metrics.v2v_scores import CORRELATIONS, SampledVideo, SampleFamily, Scores
 
 if TYPE_CHECKING:
     from ..formats.cases import Case
@@ -33,9 +36,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[Sequence["Case"]], Iterable["Case"]]
 
-SET_MEASURES = ("f1", "f1_max")  # the others need importance
-_ONE_MORE = "a threshold, not a count: a 0/1 importance with no more than {:g} % ones selects every sample"
-_SCRIPT = "as the published script computes it; its threshold is an arbitrary sample's score"
 _BY_SUMMARIES = "against annotators' summaries at the picks, for want of their importance, which TVSum's published " \
     "correlations are against (--importance takes the file that has it)"  # fmt: skip
 
@@ -73,7 +73,7 @@ def v2v_rows(
             continue
         times = second_times(people.shape[1], annotation.duration_seconds)
         importance, sets = rows.candidates(case, times, annotation.duration_seconds)
-        rows.add(video, sample_scores(importance, sets, people, fraction), human_sample_scores(people))
+        rows.add(video, SampledVideo(importance, sets, people, people, people.sum(axis=0), fraction))
     return rows.measures()
 
 
@@ -105,12 +105,15 @@ def keyshot_rows(
     """
     rows = _Rows(cases, seeds, fraction)
     for video, case in enumerate(progress(cases) if progress else cases):
-        keyshots = case.annotation.keyshots
-        if keyshots is None:
+        shots = case.annotation.keyshots
+        if shots is None:
             raise V2XumError(f"video {case.annotation.video_id!r} has no keyshots; v2v_rows scores such videos")
-        importance, sets = rows.candidates(case, np.array(keyshots.picks, dtype=float), keyshots.n_frames)
-        rows.add(video, *keyshot_scores(importance, sets, keyshots, fraction))
-        rows.by_summaries |= keyshots.scores is None and len(keyshots.user_summaries) > 0
+        importance, sets = rows.candidates(case, np.array(shots.picks, dtype=float), shots.n_frames)
+        marks = shots.user_summary()[:, np.array(shots.picks)]
+        people = marks if shots.scores is None else np.array(shots.scores, dtype=float)
+        mean = people.sum(axis=0) if len(people) else np.array(shots.mean_scores, dtype=float)
+        rows.add(video, SampledVideo(importance, sets, marks, people, mean, fraction, shots))
+        rows.by_summaries |= shots.scores is None and len(shots.user_summaries) > 0
     return rows.measures()
 
 
@@ -142,11 +145,8 @@ class _Rows:
 
     def __init__(self, cases: Sequence[Case], seeds: int, fraction: float) -> None:
         self.cases, self.seeds, self.fraction = cases, seeds, fraction
-        predictions = [case.prediction for case in cases if case.prediction is not None]
-        self.has_sets = any(prediction.frames is not None for prediction in predictions)
-        self.has_importance = any(prediction.importance is not None for prediction in predictions)
         self.by_summaries = False  # whether summaries stood in for annotators' importance
-        self.values: dict[str, Scores] = {row: {} for row in ("system", "random", "uniform", "human")}
+        self.values: dict[str, Scores] = {row: {} for row in ROWS}
 
     def candidates(self, case: Case, times: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
         """What is scored of one video: importance float [B, T] and sets bool [B, T]; zeros for what is missing."""
@@ -163,26 +163,28 @@ class _Rows:
         sets[2:] = top_fraction(importance[2:], self.fraction)
         return importance, sets
 
-    def add(self, video: int, scores: Scores, human: dict[str, float]) -> None:
-        """Keep one video's scores, [B] a measure; the human ones where there are any."""
-        prediction = self.cases[video].prediction
-        for name, values in scores.items():
-            missed = prediction is None or getattr(prediction, _field_of(name)) is None
-            # a miss is 0 even where a threshold would select all of an importance of zeros
-            self._of("system", name)[video] = 0 if missed else values[0]
-            self._of("uniform", name)[video] = values[1]
-            self._of("random", name)[video] = values[2:].mean() if self.seeds else np.nan
-        for name, value in human.items():
-            self._of("human", name)[video] = value
+    def add(self, number: int, video: SampledVideo) -> None:
+        """Score one video, and keep the figures of every row."""
+        prediction = self.cases[number].prediction
+        for family in families_of(SampleFamily):
+            for name, values in family.score(video).items():
+                missed = prediction is None or getattr(prediction, _field_of(name)) is None
+                # a miss is 0 even where a threshold would select all of an importance of zeros
+                self._of("system", name)[number] = 0 if missed else values[0]
+                self._of("uniform", name)[number] = values[1]
+                self._of("random", name)[number] = values[2:].mean() if self.seeds else np.nan
+            for name, value in family.human(video).items():
+                self._of("human", name)[number] = value
 
     def measures(self) -> dict[str, list[Measure]]:
         """The rows that have a value; of the system those measures that a prediction has the field for."""
-        has = {True: self.has_sets, False: self.has_importance}
+        predictions = [case.prediction for case in self.cases if case.prediction is not None]
+        has = {field: any(getattr(one, field) is not None for one in predictions) for field in OF_FRAMES}
         rows = {
             row: [
                 Measure(name, values, notes=self._notes(row, name, ~np.isnan(values)))
                 for name, values in table.items()
-                if not np.isnan(values).all() and (row != "system" or has[name in SET_MEASURES])
+                if not np.isnan(values).all() and (row != "system" or has[_field_of(name)])
             ]
             for row, table in self.values.items()
         }
@@ -196,9 +198,9 @@ class _Rows:
 
     def _notes(self, row: str, name: str, scored: np.ndarray) -> tuple[str, ...]:
         notes = [f"mean over {self.seeds} seeds"] if row == "random" else []
-        if name.startswith("f1_videoxum"):
-            notes.append(_SCRIPT if "script" in name else _ONE_MORE.format(100 * self.fraction))
-        if self.by_summaries and name.startswith(("kendall", "spearman")) and not name.endswith("_summary"):
+        if METRICS[name].note:
+            notes.append(METRICS[name].note.format(percent=100 * self.fraction))
+        if self.by_summaries and METRICS[name] in CORRELATIONS.metrics:
             notes.append(_BY_SUMMARIES)
         if not scored.all():
             notes.append(f"over the {scored.sum()} of {len(scored)} videos whose annotations have what it needs")
@@ -215,7 +217,7 @@ class _Rows:
 
 def _field_of(name: str) -> str:
     """The part of a prediction that a measure needs."""
-    return "frames" if name in SET_MEASURES else "importance"
+    return "frames" if FRAMES in METRICS[name].needs else "importance"
 
 
 def system_at_samples(

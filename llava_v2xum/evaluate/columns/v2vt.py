@@ -15,28 +15,27 @@ VT-CLIPScore they are given the reference's own text: what a system's frames are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.annotations import Annotation
 from ...core.errors import V2XumError
+from ..metric_registry import families_of
 from ..metrics.baselines import SEEDS, random_importance, uniform_selection
-from ..metrics.crossmodal import f_clip, f_clip_of_sets, positive_cosines, vt_clipscore, vt_clipscore_of_sets
+from ..metrics.clip_scores import CaseVectors, ClipFamily
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
-from ..metrics.measures import Measure
+from ..metrics.measures import ROWS, Measure
 from ..models.clip_base import ClipModel
 from ..models.embeddings import Embedder, EmbeddingCache
-from .case_vectors import CaseVectors, embed_case
+from .case_vectors import embed_case
 from .v2t import predicted_text
 
 if TYPE_CHECKING:
     from ..formats.cases import Case
     from ..formats.predictions import Prediction
 
-MEASURES = ("f_clip", "cross_f_clip", "vt_clipscore")
 _SHOWN = 3  # ids in a message
 _GIVEN_TEXT = "of frames with the reference's own text"
 
@@ -89,59 +88,36 @@ def v2vt_rows(
         if path is None:
             continue
         vectors = embed_case(case, path, embedder, fraction, baselines)
-        rows.add_system(number, _system_scores(case.prediction, vectors))
         rows.in_parts += len(vectors.predicted_text) > 1
-        if baselines:
-            rows.add_baselines(number, _baseline_scores(case.annotation, vectors, seeds, fraction))
+        choices = _choices(case.annotation.video_id, vectors, seeds, fraction) if baselines else None
+        for family in families_of(ClipFamily):
+            rows.values["system"][family.metric.name][number] = family.of_system(vectors)
+            for row, value in _baseline_scores(vectors, choices, family) if baselines else ():
+                rows.values[row][family.metric.name][number] = value
     return rows.measures(baselines, seeds)
 
 
-def _system_scores(prediction: Prediction | None, vectors: CaseVectors) -> dict[str, float]:
-    """The system's values of one video; NaN where the reference leaves nothing to score."""
-    found = dict.fromkeys(MEASURES, np.nan)
-    if len(vectors.people):
-        found["f_clip"] = _mean(positive_cosines(vectors.samples, vectors.predicted), vectors.people)
-        if len(vectors.reference_sentences):
-            seen = _mean(positive_cosines(vectors.samples, vectors.predicted_sentences), vectors.people)
-            found["cross_f_clip"] = (seen + f_clip(vectors.reference_sentences, vectors.predicted)) / 2
-    found["vt_clipscore"] = vt_clipscore(vectors.predicted, vectors.predicted_text)
-    return found
+def _choices(video_id: str, vectors: CaseVectors, seeds: int, fraction: float) -> np.ndarray:
+    """bool [S + 1 + A, T]: the random choices of samples, the uniform one, and the annotators'."""
+    samples = len(vectors.samples)
+    drawn = top_fraction(random_importance(video_id, samples, seeds), fraction)
+    return np.concatenate([drawn, uniform_selection(samples, fraction)[None], vectors.people])
 
 
-def _mean(cosines: np.ndarray, people: np.ndarray) -> float:
-    """F_CLIP of all columns against each annotator's rows, the mean over annotators."""
-    return float(f_clip_of_sets(cosines, people).mean())
-
-
-def _baseline_scores(
-    annotation: Annotation, vectors: CaseVectors, seeds: int, fraction: float
-) -> dict[str, dict[str, float]]:
-    """The values of one video by row and measure; what cannot be scored is left out."""
-    people, samples = vectors.people, vectors.samples
-    found: dict[str, dict[str, float]] = {"random": {}, "uniform": {}, "human": {}}
-    drawn = top_fraction(random_importance(annotation.video_id, len(samples), seeds), fraction)
-    sets = np.concatenate([drawn, uniform_selection(len(samples), fraction)[None], people])
-    parts = {"random": slice(0, seeds), "uniform": slice(seeds, seeds + 1)}
-    if len(people) > 1:
-        parts["human"] = slice(seeds + 1, None)
-
-    def keep(measure: str, values: np.ndarray) -> None:
-        for row, part in parts.items():
-            if len(values[part]):
-                found[row][measure] = float(values[part].mean())
-
-    if len(people):
-        scores = f_clip_of_sets(positive_cosines(samples, samples), people, sets)  # [S + 1 + A, A]
-        others = ~np.eye(len(people), dtype=bool)
-        keep("f_clip", scores.mean(axis=1))
-        if len(people) > 1:
-            found["human"]["f_clip"] = float(scores[seeds + 1 :][others].mean())
-    if len(people) and len(vectors.reference_sentences):
-        cosines = positive_cosines(vectors.reference_sentences, samples)
-        keep("cross_f_clip", (_mean(cosines.T, people) + f_clip_of_sets(cosines, None, sets)[:, 0]) / 2)
-    if len(vectors.reference_text):
-        keep("vt_clipscore", vt_clipscore_of_sets(samples, vectors.reference_text, sets))
-    return found
+def _baseline_scores(vectors: CaseVectors, choices: np.ndarray, family: ClipFamily) -> Iterator[tuple[str, float]]:
+    """One metric's values of one video by row; what cannot be scored is left out."""
+    values = family.of_choices(vectors, choices)
+    if values is None:
+        return
+    people = len(vectors.people)
+    seeds = len(choices) - 1 - people
+    means = values if values.ndim == 1 else values.mean(axis=1)
+    if seeds:
+        yield "random", float(means[:seeds].mean())
+    yield "uniform", float(means[seeds])
+    if people > 1:
+        among = values[seeds + 1 :]
+        yield "human", float((among if among.ndim == 1 else among[~np.eye(people, dtype=bool)]).mean())
 
 
 class _Rows:
@@ -150,49 +126,34 @@ class _Rows:
     def __init__(self, cases: Sequence[Case], model: ClipModel, lacking: int) -> None:
         self.cases, self.model, self.lacking = cases, model, lacking
         self.in_parts = 0  # predicted texts that are longer than the model's context
-        self.values = {
-            row: {measure: np.full(len(cases), np.nan) for measure in MEASURES}
-            for row in ("system", "random", "uniform", "human")
-        }
-
-    def add_system(self, number: int, scores: Mapping[str, float]) -> None:
-        for measure, value in scores.items():
-            self.values["system"][measure][number] = value
-
-    def add_baselines(self, number: int, scores: Mapping[str, Mapping[str, float]]) -> None:
-        for row, found in scores.items():
-            for measure, value in found.items():
-                self.values[row][measure][number] = value
+        names = [family.metric.name for family in families_of(ClipFamily)]
+        self.values = {row: {name: np.full(len(cases), np.nan) for name in names} for row in ROWS}
 
     def measures(self, baselines: bool, seeds: int) -> dict[str, list[Measure]]:
         """The rows that have a value, with notes."""
         predictions = [case.prediction for case in self.cases]
-        has_frames = [_has_frames(one) for one in predictions]
-        has_text = [predicted_text(one) is not None for one in predictions]
-        wanted = {"f_clip": any(has_frames), "cross_f_clip": any(has_frames) and any(has_text)}
-        wanted["vt_clipscore"] = wanted["cross_f_clip"]
-        rows = {"system": [Measure(name, self.values["system"][name], notes=self._system_notes(name))
-                           for name in MEASURES if wanted[name]]}  # fmt: skip
-        for row in ("random", "uniform", "human") if baselines else ():
-            notes = (f"mean over {seeds} seeds",) if row == "random" else ()
-            found = [
-                Measure(name, values, notes=notes + ((_GIVEN_TEXT,) if name != "f_clip" else ()))
-                for name, values in self.values[row].items()
-                if not np.isnan(values).all()
-            ]
-            if found:
-                rows[row] = found
+        has_frames = any(_has_frames(one) for one in predictions)
+        has_text = any(predicted_text(one) is not None for one in predictions)
+        rows: dict[str, list[Measure]] = {"system": []}
+        for family in families_of(ClipFamily):
+            name = family.metric.name
+            if has_frames and (has_text or not family.reads):
+                rows["system"].append(Measure(name, self.values["system"][name], notes=self._system_notes(family)))
+            for row in ROWS[1:] if baselines else ():
+                values = self.values[row][name]
+                notes = (f"mean over {seeds} seeds",) if row == "random" else ()
+                if not np.isnan(values).all():
+                    notes += (_GIVEN_TEXT,) if family.reads else ()
+                    rows.setdefault(row, []).append(Measure(name, values, notes=notes))
         return rows
 
-    def _system_notes(self, name: str) -> tuple[str, ...]:
+    def _system_notes(self, family: ClipFamily) -> tuple[str, ...]:
         """The model, and how many videos score 0 because something is not there."""
-        notes = [f"by {self.model.name}"]
-        if name == "vt_clipscore":
-            notes.append("VideoXum's published figures are by its own CLIP, vt_clip.pth")
-            if self.in_parts:
-                notes.append(f"{self.in_parts} predicted texts are longer than the model's context: their parts' mean")
+        notes = [f"by {self.model.name}", *(metric.note for metric in family.metrics if metric.note)]
+        if family.reads == "text" and self.in_parts:
+            notes.append(f"{self.in_parts} predicted texts are longer than the model's context: their parts' mean")
         empty = {"predicted frames": sum(not _selects(case.prediction) for case in self.cases)}
-        if name != "f_clip":
+        if family.reads:
             empty["predicted text"] = sum(not (predicted_text(case.prediction) or "").strip() for case in self.cases)
         notes += [f"{count} of {len(self.cases)} videos have no {what}: 0" for what, count in empty.items() if count]
         if self.lacking:

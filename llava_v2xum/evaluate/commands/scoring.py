@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from ... import __version__
 from ...core.annotations import Annotation
 from ...core.errors import V2XumError
 from ...data.convert import READERS
-from ..columns.v2t import predicted_text, v2t_rows
-from ..columns.v2v import SET_MEASURES, keyshot_rows, v2v_rows
+from ..columns.v2t import v2t_rows
+from ..columns.v2v import keyshot_rows, v2v_rows
 from ..formats.cases import Case, Cases, pair
 from ..formats.detect import ANNOTATIONS
 from ..formats.predictions import Prediction, merge_predictions
@@ -31,7 +31,6 @@ from .clip_scoring import ClipScoring
 from .options import DATASETS, Settings
 
 Rows = dict[str, list[Measure]]
-CLIP_MEASURES = ("f_clip", "cross_f_clip", "vt_clipscore")
 
 
 @dataclass
@@ -152,26 +151,11 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     return scored
 
 
-def reasons(settings: Settings, cases: Sequence[Case], measures: Iterable[str]) -> dict[str, str]:
+def reasons(settings: Settings, cases: Sequence[Case], measures: Collection[str]) -> dict[str, str]:
     """Why the data set's table has no figure of the system in some columns: measure -> reason."""
-    there, found = set(measures), {}
     said = [case.prediction for case in cases if case.prediction is not None]
-    for shown in layout(settings.dataset):
-        if shown.key in there:
-            continue
-        if shown.key in CLIP_MEASURES and settings.clip is None:
-            found[shown.key] = "needs --clip and --videos"
-        elif shown.group == "V2V" and shown.key not in SET_MEASURES and all(one.importance is None for one in said):
-            found[shown.key] = "no prediction has importance"
-        elif shown.key in SET_MEASURES and all(one.frames is None for one in said):
-            found[shown.key] = "no prediction has frames"
-        elif shown.key.startswith("keyshot") or shown.key.endswith("_summary"):
-            found[shown.key] = "needs the annotators' summaries and change points, which no annotation has"
-        elif shown.group == "V2T" and all(predicted_text(one) is None for one in said):
-            found[shown.key] = "no prediction has text"
-        elif shown.key == "meteor":
-            found[shown.key] = "left out, as --no-meteor asks" if settings.no_meteor else "needs Java"
-    return found
+    absent = {one.name: one.absence(said, settings) for one in layout(settings.dataset) if one.name not in measures}
+    return {name: reason for name, reason in absent.items() if reason}
 
 
 def _score_text(settings: Settings, cases: Sequence[Case], scored: Scored) -> None:

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 
 from ...core.checks import check_unicode
 from ...core.errors import V2XumError
-from .java import JavaError, has_java
 from .measures import Measure
-from .meteor import meteor_measure
-from .ngrams import bleu_measures, cider_measure, rouge_measure
+from .meteor import METEOR, choose_meteor, no_meteor
+from .ngrams import BLEU, CIDER, ROUGE_L, TokenFamily
 from .tokenizers import TOKENIZER_CHOICES, choose_tokenizer, tokenize
 
-__all__ = ["TOKENIZER_CHOICES", "caption_measures", "caption_scores", "choose_meteor", "no_meteor", "token_measures"]
+__all__ = ["COCO", "TOKENIZER_CHOICES", "caption_measures", "caption_scores", "token_measures"]
+COCO: tuple[TokenFamily, ...] = (BLEU, METEOR, ROUGE_L, CIDER)
 _SHOWN = 3  # ids in a message
 _NOTES = {
     "ptb": "text is tokenized by Stanford's PTB tokenizer with COCO's options and punctuation list",
@@ -52,6 +52,7 @@ def caption_measures(
     *,
     tokenizer: str = "auto",
     meteor: str | bool = "auto",
+    families: Sequence[TokenFamily] = COCO,
 ) -> tuple[list[Measure], tuple[str, ...]]:
     """The caption scores with what an interval or a test needs, and what a reader must know about them.
 
@@ -60,6 +61,7 @@ def caption_measures(
         references: by the same ids, each with at least one text; their order is the order of the videos.
         tokenizer: "ptb" (COCO's, needs Java), "plain", or "auto": the first where there is Java.
         meteor: True, False, or "auto": where there is Java.
+        families: what is scored.
 
     Returns:
         measures in the order bleu_1 .. bleu_4, meteor, rouge_l, cider, without those that are absent; and the notes:
@@ -76,11 +78,12 @@ def caption_measures(
     counts = [len(several) for several in references.values()]
     tokens = tokenize(texts + [text for several in references.values() for text in several], tokenizer)
     hypotheses, rest = tokens[: len(texts)], iter(tokens[len(texts) :])
-    measures = token_measures(hypotheses, [[next(rest) for _ in range(count)] for count in counts], with_meteor)
+    tokenized = [[next(rest) for _ in range(count)] for count in counts]
+    measures = token_measures(hypotheses, tokenized, with_meteor, families)
     notes = [_NOTES[tokenizer]]
     if not with_meteor:
         notes.append(no_meteor(meteor))
-    if measures[-1].name != "cider":
+    if not any(measure.name == "cider" for measure in measures):
         notes.append(NO_CIDER)
     empty = sum(not text for text in hypotheses)
     if empty:
@@ -88,46 +91,25 @@ def caption_measures(
     return measures, tuple(notes)
 
 
-def token_measures(hypotheses: Sequence[str], references: Sequence[Sequence[str]], meteor: bool) -> list[Measure]:
+def token_measures(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    meteor: bool,
+    families: Sequence[TokenFamily] = COCO,
+) -> list[Measure]:
     """The caption scores of texts that are tokenized already.
 
     Args:
         hypotheses: [V], tokens joined by single blanks.
         references: [V][at least one], the same.
-        meteor: whether to score METEOR.
+        meteor: whether to score METEOR, where it is among the families.
 
     Raises:
         JavaError: if METEOR fails.
         MissingExtra: if pycocoevalcap is not installed.
     """
-    measures = bleu_measures(hypotheses, references)
-    if meteor:
-        measures.append(meteor_measure(hypotheses, references))
-    measures.append(rouge_measure(hypotheses, references))
-    cider = cider_measure(hypotheses, references)
-    return measures + ([] if cider is None else [cider])
-
-
-def choose_meteor(meteor: str | bool) -> bool:
-    """Whether METEOR is scored: True, False, or "auto" for where there is Java.
-
-    Raises:
-        V2XumError: for another value.
-        JavaError: if it is True and there is no Java that runs.
-    """
-    if meteor not in ("auto", True, False):
-        raise V2XumError(f"meteor must be 'auto', True or False, got {meteor!r}")
-    if meteor is True and not has_java():
-        raise JavaError(
-            "METEOR 1.5 needs Java, and there is no `java` on the PATH that runs: install a Java runtime "
-            "(Debian and Ubuntu: apt-get install default-jre-headless), or go without METEOR"
-        )
-    return has_java() if meteor == "auto" else bool(meteor)
-
-
-def no_meteor(meteor: str | bool) -> str:
-    """Why METEOR is absent, by what was asked for: "auto" leaves it out for want of Java alone."""
-    return f"METEOR is absent: {'it needs Java' if meteor == 'auto' else 'it was switched off'}"
+    scored = [family for family in families if meteor or family is not METEOR]
+    return [measure for family in scored for measure in family.score(hypotheses, references)]
 
 
 def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:

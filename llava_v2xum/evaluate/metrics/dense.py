@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import V2XumError
-from .captions import choose_meteor, no_meteor
 from .events import TIOUS, Event, detection_measures, soda_alignment, temporal_iou
 from .measures import Measure
-from .meteor import meteor_scores, meteor_statistics
+from .meteor import choose_meteor, meteor_scores, meteor_statistics, no_meteor
+from .metric import TEXT, Family, Metric
 from .ngrams import ORDERS, bleu_measures, cider_measure, rouge_measure
 from .tokenizers import choose_tokenizer, tokenize
 
@@ -181,3 +181,22 @@ class _Meteor:
         """The score of each group's summed statistics; 0 for an empty group."""
         places = [[self._places[pair] for pair in group] for group in groups]
         return np.nan_to_num(meteor_scores(np.array([self._statistics[some].sum(axis=0) for some in places])))
+
+
+_OF_OVERLAPPING = "of overlapping events, mean over tIoUs"
+
+DENSE = Family(
+    (
+        *(
+            Metric(f"dense_{key}", f"dense {heading}", "V2T", _OF_OVERLAPPING, (TEXT,))
+            for key, heading in (
+                *((f"bleu_{n}", f"BLEU@{n}") for n in range(1, ORDERS + 1)),
+                ("meteor", "METEOR"),
+                ("rouge_l", "ROUGE-L"),
+                ("cider", "CIDEr"),
+            )
+        ),
+        Metric("soda_c", "SODA_c", "V2T", "dense captions matched in time order", (TEXT,)),
+        Metric("soda_c_script", "SODA_c script", "V2T", "the same as its published script computes it", (TEXT,)),
+    )
+)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.errors import V2XumError
 from .measures import Measure
+from .metric import TEXT, Family, Metric
 
 TIOUS = (0.3, 0.5, 0.7, 0.9)  # of ActivityNet's dense-captioning challenge
 _EPSILON = 1e-8  # in the published evaluators; it keeps an IoU of exactly 0.5 below 0.5
@@ -121,3 +122,17 @@ def _mean_f1(sums: np.ndarray) -> np.ndarray:
 def _bounds(events: Sequence[Event]) -> np.ndarray:
     """float [2, any]: starts and ends."""
     return np.array([[event.start_seconds, event.end_seconds] for event in events], float).reshape(-1, 2).T
+
+
+
+def _metric(name: str, heading: str, about: str) -> Metric:
+    return Metric(f"dense_{name}", f"dense {heading}", "V2T", about, (TEXT,))
+
+
+DETECTION = Family(
+    (
+        _metric("precision", "P", "predicted events that overlap an annotated one, mean over tIoUs"),
+        _metric("recall", "R", "annotated events that a predicted one overlaps, mean over tIoUs"),
+        _metric("f1", "F1", "of dense precision and recall"),
+    )
+)

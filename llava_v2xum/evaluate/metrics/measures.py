@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.errors import V2XumError
 
+ROWS = ("system", "random", "uniform", "human")  # of a report, in the order of its tables
 Combine = Callable[[np.ndarray], np.ndarray]
 
 

@@ -24,8 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .java import JavaError, jar_beside, run_lines
+from ...core.errors import V2XumError
+from .java import JavaError, has_java, jar_beside, run_lines
 from .measures import Measure
+from .metric import TEXT, Metric, Need
+from .ngrams import TokenFamily
 
 STATISTICS = 23
 _WORDS, _REFERENCE_WORDS, _MATCHES, _CHUNKS = 0, 1, 4, 20  # places among the statistics
@@ -97,6 +100,28 @@ def meteor_measure(hypotheses: Sequence[str], references: Sequence[Sequence[str]
     return Measure("meteor", np.nan_to_num(values, nan=0.0), statistics, _remembering(total, figure))
 
 
+def choose_meteor(meteor: str | bool) -> bool:
+    """Whether METEOR is scored: True, False, or "auto" for where there is Java.
+
+    Raises:
+        V2XumError: for another value.
+        JavaError: if it is True and there is no Java that runs.
+    """
+    if meteor not in ("auto", True, False):
+        raise V2XumError(f"meteor must be 'auto', True or False, got {meteor!r}")
+    if meteor is True and not has_java():
+        raise JavaError(
+            "METEOR 1.5 needs Java, and there is no `java` on the PATH that runs: install a Java runtime "
+            "(Debian and Ubuntu: apt-get install default-jre-headless), or go without METEOR"
+        )
+    return has_java() if meteor == "auto" else bool(meteor)
+
+
+def no_meteor(meteor: str | bool) -> str:
+    """Why METEOR is absent, by what was asked for: "auto" leaves it out for want of Java alone."""
+    return f"METEOR is absent: {'it needs Java' if meteor == 'auto' else 'it was switched off'}"
+
+
 def _remembering(total: np.ndarray, figure: float) -> Callable[[np.ndarray], np.ndarray]:
     """`meteor_scores` that does not start Java again for the figure of all videos."""
 
@@ -127,3 +152,13 @@ def _numbers(line: str, count: int) -> list[float]:
     if len(numbers) != count:
         raise JavaError(f"METEOR gave {line!r} where {count} numbers were expected")
     return numbers
+
+
+METEOR = TokenFamily(
+    (Metric("meteor", "METEOR", "V2T", "METEOR 1.5", (
+        TEXT,
+        Need("left out, as --no-meteor asks", lambda predictions, settings: settings.no_meteor),
+        Need("needs Java"),
+    )),),
+    lambda hypotheses, references: [meteor_measure(hypotheses, references)],
+)  # fmt: skip

@@ -7,17 +7,31 @@ Shapes: V videos, B sums; BLEU's K = 10 statistics: matched n-grams (4), n-grams
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from ...core.extras import require
 from .measures import Measure
+from .metric import TEXT, Family, Metric
 
 ORDERS = 4
 _SMALL, _TINY = 1e-9, 1e-15  # pycocoevalcap/bleu/bleu_scorer.py: against division by zero
 FIXED_IDF = "CIDEr's document frequencies are those of all videos; the interval's resamples keep them"
+
+
+@dataclass(frozen=True)
+class TokenFamily(Family):
+    """Metrics of tokenized text.
+
+    Args:
+        score: hypotheses [V] and references [V][at least one], tokens joined by single blanks -> the measures; none
+            where they are undefined.
+    """
+
+    score: Callable[[Sequence[str], Sequence[Sequence[str]]], list[Measure]]
 
 
 def bleu_measures(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[Measure]:
@@ -87,7 +101,26 @@ def cider_measure(hypotheses: Sequence[str], references: Sequence[Sequence[str]]
     return Measure("cider", np.array(values, float), notes=(FIXED_IDF,))
 
 
+def _cider_measures(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[Measure]:
+    measure = cider_measure(hypotheses, references)
+    return [] if measure is None else [measure]
+
+
 def _bleu_statistics(counts: dict) -> list[float]:
     words = counts["testlen"]
     closest = min((abs(length - words), length) for length in counts["reflen"])[1]
     return [*counts["correct"], *counts["guess"], words, closest]
+
+
+BLEU = TokenFamily(
+    tuple(
+        Metric(f"bleu_{n}", f"BLEU@{n}", "V2T", f"up to {n}-grams, summed over the videos", (TEXT,))
+        for n in range(1, ORDERS + 1)
+    ),
+    bleu_measures,
+)
+ROUGE_L = TokenFamily(
+    (Metric("rouge_l", "ROUGE-L", "V2T", "longest common subsequence", (TEXT,)),),
+    lambda hypotheses, references: [rouge_measure(hypotheses, references)],
+)
+CIDER = TokenFamily((Metric("cider", "CIDEr", "V2T", "tf-idf weighted n-grams", (TEXT,)),), _cider_measures)

@@ -24,8 +24,15 @@ import numpy as np
 from ...core.errors import V2XumError
 from ...core.extras import require
 from ..metrics.measures import Measure
+from ..metrics.metric import TEXT, Family, Metric
 
-NAMES = ("bertscore_precision", "bertscore_recall", "bertscore")
+BERTSCORE = Family(
+    (
+        Metric("bertscore_precision", "BERTScore P", "V2T", "predicted tokens matched by their embeddings", (TEXT,)),
+        Metric("bertscore_recall", "BERTScore R", "V2T", "reference tokens matched by their embeddings", (TEXT,)),
+        Metric("bertscore", "BERTScore", "V2T", "F1 of matched token embeddings", (TEXT,)),
+    )
+)
 SHAPES = "shapes"
 SHAPES_FOLDER = Path(__file__).resolve().parents[2] / "shapes" / "encoder"
 _SHAPES_LAYER = 2  # the last, which its training trains
@@ -86,7 +93,7 @@ def bertscore_measures(
     texts = [predictions[video].strip() for video in references]
     several = [[text for text in map(str.strip, some) if text] for some in references.values()]
     scored = [place for place, (text, some) in enumerate(zip(texts, several)) if text and some]
-    values = np.zeros((len(texts), len(NAMES)))
+    values = np.zeros((len(texts), len(BERTSCORE.metrics)))
     notes = []
     if scored:
         scorer = load_scorer(options)
@@ -98,7 +105,7 @@ def bertscore_measures(
         values[scored] = np.stack([part.double().numpy() for part in answer], axis=1)
     if len(scored) < len(texts):
         notes.append(f"BERTScore: {len(texts) - len(scored)} of {len(texts)} texts are empty and score 0")
-    return [Measure(name, column) for name, column in zip(NAMES, values.T)], tuple(notes)
+    return [Measure(metric.name, column) for metric, column in zip(BERTSCORE.metrics, values.T)], tuple(notes)
 
 
 def load_scorer(options: BertScoreOptions) -> Any:

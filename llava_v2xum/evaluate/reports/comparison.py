@@ -18,9 +18,11 @@ import numpy as np
 
 from ...core.atomic import replacing
 from ...core.errors import V2XumError
+from ..metric_registry import metric_of, ordered_metrics
 from ..metrics.confidence import LEVEL, PERMUTATIONS, RESAMPLES, Paired, holm, paired
 from ..metrics.measures import Measure
-from .layouts import ABSENT, Column, column, markdown_grid, ordered_columns, text_grid, wrapped
+from ..metrics.metric import ABSENT, Metric
+from .layouts import lower_is_better, markdown_grid, text_grid, wrapped
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def compare_rows(
         V2XumError: if they share no measure, or a shared one is not over the same videos (`confidence.paired`).
     """
     ours, theirs = ({measure.name: measure for measure in measures} for measures in (a_measures, b_measures))
-    shared = [one.key for one in ordered_columns(key for key in ours if key in theirs)]
+    shared = [one.name for one in ordered_metrics(key for key in ours if key in theirs)]
     if not shared:
         raise V2XumError(f"{a} and {b} have no measure in common: {sorted(ours)} and {sorted(theirs)}")
     pairs = tuple(paired(ours[key], theirs[key], resamples, permutations, seed, level) for key in shared)
@@ -90,7 +92,7 @@ def format_comparison(comparison: Comparison, markdown: bool = False) -> str:
     head = ["measure", comparison.a, comparison.b, "difference", f"{percent} interval", "p", "p (Holm)", "videos"]
     grid = [head]
     for pair, corrected in zip(comparison.pairs, comparison.corrected):
-        shown = column(pair.name)
+        shown = metric_of(pair.name)
         interval = ABSENT if math.isnan(pair.low) else f"[{_signed(shown, pair.low)}, {_signed(shown, pair.high)}]"
         grid.append(
             [
@@ -111,7 +113,7 @@ def format_comparison(comparison: Comparison, markdown: bool = False) -> str:
     ]
     if comparison.left_out:
         notes.append(f"left out, because only one of the two has them: {', '.join(comparison.left_out)}")
-    notes += comparison.notes
+    notes += [*lower_is_better(metric_of(pair.name) for pair in comparison.pairs), *comparison.notes]
     if markdown:
         title = f"# {comparison.a} against {comparison.b} on {comparison.videos} videos"
         return "\n".join([title, "", markdown_grid(grid), "", *(f"- {note}" for note in notes)]) + "\n"
@@ -150,7 +152,7 @@ def write_comparison(comparison: Comparison, folder: str | os.PathLike[str]) -> 
     return [folder / name for name in texts]
 
 
-def _signed(shown: Column, value: float) -> str:
+def _signed(shown: Metric, value: float) -> str:
     text = shown.text(value)
     return text if text == ABSENT or text.startswith("-") or float(text) == 0 else f"+{text}"
 

@@ -10,10 +10,10 @@ import numpy as np
 from ...core.annotations import Annotation
 from ..columns.v2v import annotator_masks, system_at_samples
 from ..formats.cases import Case
+from ..metric_registry import metric_of
 from ..metrics.clocks import second_times
-from .layouts import column
 from .plots import VideoCurve, plot_scores, plot_videos
-from .report import main_columns
+from .report import main_metrics
 from .scores import Report
 
 SHOWN = 3  # videos at either end
@@ -29,19 +29,19 @@ def draw_figures(report: Report, cases: Sequence[Case], folder: Path) -> list[Pa
     drawn = []
     if any(np.isfinite(values).any() for values in report.per_video.values()):
         drawn.append(plot_scores(report, folder / "scores.png"))
-    shown = [one.key for one in main_columns(report)]
+    shown = [one.name for one in main_metrics(report)]
     ranks = [key for key in RANKED_BY if key in report.per_video]
     key = next((key for key in ranks if key in shown), ranks[0] if ranks else None)
     if key is not None:
         curves = _curves(report, cases, key)
         if curves:
-            title = f"{report.system} on {report.dataset}: best and worst videos by {column(key).heading}"
+            title = f"{report.system} on {report.dataset}: best and worst videos by {metric_of(key).heading}"
             drawn.append(plot_videos(curves, folder / "best_and_worst.png", title))
     return drawn
 
 
 def _curves(report: Report, cases: Sequence[Case], key: str) -> list[VideoCurve]:
-    values = np.array(report.per_video[key])
+    values = np.array(report.per_video[key]) * (1 if metric_of(key).higher_is_better else -1)
     predicted = [number for number, case in enumerate(cases) if case.prediction is not None]
     ranked = sorted((number for number in predicted if np.isfinite(values[number])), key=lambda number: -values[number])
     ends = ranked[:SHOWN] + ranked[SHOWN:][-SHOWN:]
@@ -52,7 +52,7 @@ def _curve(report: Report, case: Case, number: int, key: str) -> VideoCurve:
     people, times, duration = _samples(case.annotation)
     importance, selected = system_at_samples(case.prediction, times, duration)
     shown = [one for one in dict.fromkeys((key, "f1", "keyshot_f1_avg")) if one in report.per_video]
-    label = ", ".join(f"{column(one).heading} {column(one).text(report.per_video[one][number])}" for one in shown)
+    label = ", ".join(f"{metric_of(one).heading} {metric_of(one).text(report.per_video[one][number])}" for one in shown)
     return VideoCurve(case.annotation.video_id, people, importance, selected, label)
 
 

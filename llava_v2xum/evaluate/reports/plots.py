@@ -17,8 +17,9 @@ import numpy as np
 from ...core.atomic import replacing
 from ...core.errors import V2XumError
 from ...core.extras import require
-from .layouts import Column, ordered_columns
-from .report import main_columns
+from ..metric_registry import ordered_metrics
+from ..metrics.metric import Metric
+from .report import main_metrics
 from .scores import Report
 
 SYSTEM, ANNOTATORS, SELECTED = "#1a5fb4", "#f6b26b", "#c64600"  # the first two as in a summary's importance plot
@@ -82,16 +83,16 @@ def plot_scores(report: Report, path: str | os.PathLike[str]) -> Path:
     valued = {key for key, values in report.per_video.items() if np.isfinite(values).any()}
     if not valued:
         raise V2XumError(f"{report.system}: no measure has a value on any video; there is nothing to draw")
-    columns = [one for one in main_columns(report) if one.key in valued] or ordered_columns(valued)
-    wide = min(4, len(columns))
-    high = math.ceil(len(columns) / wide)
+    metrics = [one for one in main_metrics(report) if one.name in valued] or ordered_metrics(valued)
+    wide = min(4, len(metrics))
+    high = math.ceil(len(metrics) / wide)
     figure, axes = _figure((max(4.6, 3.1 * wide + 0.3), 2.5 * high + 0.9), high, wide)
-    for axis, shown in zip(axes, columns):
+    for axis, shown in zip(axes, metrics):
         _histogram(axis, report, shown)
     for row in range(high):
         axes[row * wide].set_ylabel("videos")
     _title(figure, f"{report.system} on {report.dataset}: scores of {len(report.video_ids)} videos")
-    _legend(figure, axes[: len(columns)])
+    _legend(figure, axes[: len(metrics)])
     _save(figure, path)
     return Path(path)
 
@@ -142,10 +143,10 @@ def _figure(size: tuple[float, float], high: int, wide: int) -> tuple[Any, list[
     return figure, axes
 
 
-def _histogram(axis: Any, report: Report, shown: Column) -> None:
-    values = np.array(report.per_video[shown.key]) * shown.scale
+def _histogram(axis: Any, report: Report, shown: Metric) -> None:
+    values = np.array(report.per_video[shown.name]) * shown.scale
     values = values[np.isfinite(values)]
-    scores = {row: report.score(row, shown.key) for row in ("system", *BASELINES)}
+    scores = {row: report.score(row, shown.name) for row in ("system", *BASELINES)}
     lines = {row: score.value * shown.scale for row, score in scores.items() if score and math.isfinite(score.value)}
     ends = [0.0, *values, *lines.values()]
     if min(ends) == 0 and max(ends) > shown.scale / 2:

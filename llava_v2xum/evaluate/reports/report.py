@@ -13,15 +13,16 @@ from typing import Any
 
 from ...core.atomic import replacing
 from ...core.errors import V2XumError
+from ..metric_registry import metric_of, ordered_metrics
+from ..metrics.metric import Metric
 from .layouts import (
     WIDTH,
-    Column,
-    column,
     group_cells,
     layout,
+    lower_is_better,
     markdown_grid,
-    ordered_columns,
     ordered_rows,
+    page_headings,
     text_grid,
     wrapped,
 )
@@ -33,7 +34,7 @@ __all__ = [
     "fact_text",
     "format_markdown",
     "format_table",
-    "main_columns",
+    "main_metrics",
     "make_report",
     "measure_notes",
     "read_report",
@@ -75,12 +76,12 @@ def write_report(report: Report, folder: str | os.PathLike[str], figures: Sequen
     return [folder / name for name in (REPORT_JSON, REPORT_MARKDOWN, PER_VIDEO)]
 
 
-def main_columns(report: Report) -> tuple[Column, ...]:
-    """The columns of the data set's table; for a data set without a layout, every measure."""
+def main_metrics(report: Report) -> tuple[Metric, ...]:
+    """The metrics of the data set's table; for a data set without a layout, every one."""
     try:
         return layout(report.dataset)
     except V2XumError:
-        return tuple(ordered_columns(report.keys))
+        return tuple(ordered_metrics(report.keys))
 
 
 def row_name(report: Report, row: str) -> str:
@@ -90,35 +91,35 @@ def row_name(report: Report, row: str) -> str:
 
 def format_table(report: Report) -> str:
     """How it was scored, the data set's table, and every measure with its interval, as plain text for a terminal."""
-    columns = main_columns(report)
-    grid = [["", *group_cells(columns)], [report.dataset, *(shown.heading for shown in columns)]]
-    grid += [[row_name(report, row), *_cells(report, row, columns)] for row in ordered_rows(report.rows)]
+    metrics = main_metrics(report)
+    grid = [["", *group_cells(metrics)], [report.dataset, *(shown.heading for shown in metrics)]]
+    grid += [[row_name(report, row), *_cells(report, row, metrics)] for row in ordered_rows(report.rows)]
     facts = "; ".join(f"{key}: {fact_text(value)}" for key, value in report.facts.items())
     lines = [*textwrap.wrap(facts, WIDTH), "", text_grid(grid, rule_after=2)]
-    lines += wrapped(_table_notes(report, columns) + measure_notes(report, ["system"]))
+    lines += wrapped(_table_notes(report, metrics) + measure_notes(report, ["system"]))
     return "\n".join([*lines, "", text_grid(_measure_grid(report))])
 
 
 def format_markdown(report: Report, figures: Sequence[str] = ()) -> str:
     """The page `report.md`: header, the data set's table, every measure, what a reader must know, figures."""
-    columns = main_columns(report)
-    head = ["", *(f"{shown.group}: {shown.heading}" if shown.group else shown.heading for shown in columns)]
-    grid = [[row_name(report, row), *_cells(report, row, columns, True)] for row in ordered_rows(report.rows)]
+    metrics = main_metrics(report)
+    head = ["", *page_headings(metrics)]
+    grid = [[row_name(report, row), *_cells(report, row, metrics, True)] for row in ordered_rows(report.rows)]
     facts = [["scored", ""], *([str(key), fact_text(value)] for key, value in report.facts.items())]
     parts = [f"# {report.system} on {report.dataset}", markdown_grid(facts, text_columns=(0, 1))]
     parts += ["## Results", markdown_grid([head, *grid])]
-    parts.append("\n".join(f"- {note}" for note in _table_notes(report, columns)))
+    parts.append("\n".join(f"- {note}" for note in _table_notes(report, metrics)))
     parts += ["## All measures", markdown_grid(_measure_grid(report, about=True), text_columns=(0, -1))]
     noted = [f"- {note}" for note in measure_notes(report, list(report.rows))]
     parts += ["\n".join(noted), *(f"![{Path(name).stem}]({name})" for name in figures)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _cells(report: Report, row: str, columns: Sequence[Column], intervals: bool = False) -> list[str]:
-    scores = [report.score(row, shown.key) or Score(math.nan) for shown in columns]
+def _cells(report: Report, row: str, metrics: Sequence[Metric], intervals: bool = False) -> list[str]:
+    scores = [report.score(row, shown.name) or Score(math.nan) for shown in metrics]
     return [
         shown.text(score.value, *((score.low, score.high) if intervals else ()))
-        for shown, score in zip(columns, scores)
+        for shown, score in zip(metrics, scores)
     ]
 
 
@@ -126,9 +127,9 @@ def _measure_grid(report: Report, about: bool = False) -> list[list[str]]:
     """Every measure on a line of its own: the system's figure with its interval, then the other rows'."""
     rows = ordered_rows(report.rows)
     grid = [["measure", *(row_name(report, row) for row in rows), *(["what"] if about else [])]]
-    for shown in ordered_columns(report.keys):
+    for shown in ordered_metrics(report.keys):
         cells = [_cells(report, row, [shown], row == "system" or about)[0] for row in rows]
-        grid.append([shown.key, *cells, *([shown.about] if about else [])])
+        grid.append([shown.name, *cells, *([shown.about] if about else [])])
     return grid
 
 
@@ -143,34 +144,34 @@ def fact_text(value: Any) -> str:
     return str(value)
 
 
-def _table_notes(report: Report, columns: Sequence[Column]) -> list[str]:
+def _table_notes(report: Report, metrics: Sequence[Metric]) -> list[str]:
     """What the main table leaves to say: intervals, why a system's cell is empty, the run's own notes."""
     notes = []
     if report.level is not None and len(report.video_ids) > 1:
         notes.append(f"[low, high]: {report.level * 100:g} % bootstrap interval over {len(report.video_ids)} videos")
     reasons = []
-    for shown in columns:
-        score = report.score("system", shown.key)
+    for shown in metrics:
+        score = report.score("system", shown.name)
         if score is None:
-            reasons.append((report.absent.get(shown.key, "not computed"), shown.heading))
+            reasons.append((report.absent.get(shown.name, "not computed"), shown.heading))
         elif math.isnan(score.value):
             reasons.append(("no video can be scored", shown.heading))
-    return notes + _said_once(reasons) + list(report.notes)
+    return notes + lower_is_better(metrics) + _said_once(reasons) + list(report.notes)
 
 
-def measure_notes(report: Report, rows: Sequence[str], columns: Iterable[Column] | None = None) -> list[str]:
+def measure_notes(report: Report, rows: Sequence[str], metrics: Iterable[Metric] | None = None) -> list[str]:
     """The notes of figures, each once, with the measures that it is about; of one baseline alone, with its name.
 
     Args:
         rows: whose figures.
-        columns: the measures; every one if None.
+        metrics: the measures; every one if None.
     """
-    keys = None if columns is None else {shown.key for shown in columns}
+    keys = None if metrics is None else {shown.name for shown in metrics}
     about: dict[str, dict[str, list[str]]] = {}  # note -> row -> headings
     for row in ordered_rows(rows):
         for key, score in report.rows[row].items():
             for note in score.notes if keys is None or key in keys else ():
-                about.setdefault(note, {}).setdefault(row, []).append(column(key).heading)
+                about.setdefault(note, {}).setdefault(row, []).append(metric_of(key).heading)
     lines = []
     for note, by_row in about.items():
         headings = ", ".join(dict.fromkeys(heading for found in by_row.values() for heading in found))

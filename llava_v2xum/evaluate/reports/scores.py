@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import V2XumError
+from ..metric_registry import ordered_metrics
 from ..metrics.confidence import LEVEL, RESAMPLES, bootstrap_counts, interval
 from ..metrics.measures import Measure
-from .layouts import ordered_columns
 
 FORMAT = 1
 REPORT_JSON = "report.json"
@@ -70,7 +70,7 @@ class Report:
     @property
     def keys(self) -> list[str]:
         """Every measure of any row, in the order of the tables."""
-        return [shown.key for shown in ordered_columns(key for row in self.rows.values() for key in row)]
+        return [shown.name for shown in ordered_metrics(key for row in self.rows.values() for key in row)]
 
 
 def make_report(

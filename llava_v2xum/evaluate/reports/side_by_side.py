@@ -24,15 +24,16 @@ from typing import Any
 
 from ...core.annotations import is_number
 from ...core.errors import V2XumError
+from ..metric_registry import ordered_metrics
+from ..metrics.metric import ABSENT, Metric
 from .layouts import (
-    ABSENT,
     LAYOUTS,
-    Column,
     group_cells,
     layout,
+    lower_is_better,
     markdown_grid,
-    ordered_columns,
     ordered_rows,
+    page_headings,
     said_by,
     text_grid,
     wrapped,
@@ -136,32 +137,32 @@ def side_by_side(reports: Sequence[Report], published: Published, markdown: bool
 def _dataset(dataset: str, reports: Sequence[Report], published: Published, markdown: bool) -> str:
     reports = [report for report in reports if report.dataset == dataset]
     rows = [row for row in published.rows if row.dataset == dataset]
-    columns = _columns(dataset, reports, rows)
+    metrics = _metrics(dataset, reports, rows)
     references = list(dict.fromkeys(row.reference for row in rows))
-    body = [[f"{row.system} [{references.index(row.reference) + 1}]", *_as_printed(row, columns)] for row in rows]
-    body += _report_rows(reports, columns)
+    body = [[f"{row.system} [{references.index(row.reference) + 1}]", *_as_printed(row, metrics)] for row in rows]
+    body += _report_rows(reports, metrics)
     notes = [f"[{number}] {reference}" for number, reference in enumerate(references, 1)]
+    notes += lower_is_better(metrics)
     notes += _differences(reports)
-    notes += said_by(_labels(reports), [[*measure_notes(one, ["system"], columns), *one.notes] for one in reports])
+    notes += said_by(_labels(reports), [[*measure_notes(one, ["system"], metrics), *one.notes] for one in reports])
     notes += [f"not here: {line}" for datasets, line in published.not_shipped if dataset in datasets]
     if markdown:
-        head = [dataset, *(f"{one.group}: {one.heading}" if one.group else one.heading for one in columns)]
-        lines = [f"## {dataset}", "", markdown_grid([head, *body])]
+        lines = [f"## {dataset}", "", markdown_grid([[dataset, *page_headings(metrics)], *body])]
         return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
-    head = [["", *group_cells(columns)], [dataset, *(one.heading for one in columns)]]
+    head = [["", *group_cells(metrics)], [dataset, *(one.heading for one in metrics)]]
     return "\n".join([text_grid([*head, *body], rule_after=2), *wrapped(notes)])
 
 
-def _columns(dataset: str, reports: Sequence[Report], rows: Sequence[PublishedRow]) -> list[Column]:
-    """The data set's layout and what published rows have beyond it, without columns that nobody fills."""
+def _metrics(dataset: str, reports: Sequence[Report], rows: Sequence[PublishedRow]) -> list[Metric]:
+    """The data set's layout and what published rows have beyond it, without those that nobody fills."""
     own = [key for report in reports for row in report.rows.values() for key in row]
     theirs = [key for row in rows for key in row.values]
-    shown = [one.key for one in layout(dataset)] if dataset in LAYOUTS else own
-    return [one for one in ordered_columns([*shown, *theirs]) if one.key in {*own, *theirs}]
+    shown = [one.name for one in layout(dataset)] if dataset in LAYOUTS else own
+    return [one for one in ordered_metrics([*shown, *theirs]) if one.name in {*own, *theirs}]
 
 
-def _as_printed(row: PublishedRow, columns: Sequence[Column]) -> list[str]:
-    return [f"{row.values[one.key]:.{one.decimals}f}" if one.key in row.values else ABSENT for one in columns]
+def _as_printed(row: PublishedRow, metrics: Sequence[Metric]) -> list[str]:
+    return [f"{row.values[one.name]:.{one.decimals}f}" if one.name in row.values else ABSENT for one in metrics]
 
 
 def _labels(reports: Sequence[Report]) -> list[str]:
@@ -171,13 +172,13 @@ def _labels(reports: Sequence[Report]) -> list[str]:
     return [name if count == 0 else f"{name} ({count + 1})" for name, count in zip(names, before)]
 
 
-def _report_rows(reports: Sequence[Report], columns: Sequence[Column]) -> list[list[str]]:
+def _report_rows(reports: Sequence[Report], metrics: Sequence[Metric]) -> list[list[str]]:
     """Each baseline once where the reports agree on it, else once a report; then the systems."""
     labels = _labels(reports)
     cells: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for report, label in zip(reports, labels):
         for row, scores in report.rows.items():
-            line = tuple(one.text(scores[one.key].value) if one.key in scores else ABSENT for one in columns)
+            line = tuple(one.text(scores[one.name].value) if one.name in scores else ABSENT for one in metrics)
             cells.setdefault(row, {}).setdefault(line, []).append(label)
     systems = [[label, *line] for line, owners in cells.pop("system", {}).items() for label in owners]
     body = [
