@@ -1,8 +1,8 @@
 """What a reader of published annotations gives, and what all readers share.
 
 A reader is a function from a file to a stream of `Accepted` and `Rejected`, one for every item of the file; nothing
-of the file passes unmentioned. `convert.READERS` names them: another data set is a module with such a function, and
-one line there.
+of the file passes unmentioned. `convert.READERS` names them: another data set is a module with a `Reader`, and its name
+there; `convert` and `evaluate` then have it as a command, and know its files from others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from .annotations import Annotation, Span
 from .checks import is_number
+from .data_sets import DataSet, FileKind
 from .errors import V2XumError
 
 _SHOWN_CHARACTERS = 80  # of an offending value, in a message
@@ -63,8 +64,8 @@ Read = Callable[[Path, float], Iterator["Accepted | Rejected"]]
 
 
 @dataclass(frozen=True)
-class Reader:
-    """How one format is read.
+class Reader(FileKind):
+    """How one format is read, besides what `FileKind` says.
 
     Args:
         read: (path, tolerance_seconds) -> items; raises SourceError for a file that is not of the format.
@@ -73,7 +74,7 @@ class Reader:
         examples: for `--help`, what follows the format's name on the command line, and what that does.
         has_annotators: whether several people marked each video, so that a rule must choose among them.
         trains: whether training entries can be made of it; if not, only the annotation form is written.
-        takes_folder: whether a source is a folder.
+        data_set: how the data set is scored whose own format this is; None for a format of several.
     """
 
     read: Read
@@ -82,7 +83,7 @@ class Reader:
     examples: tuple[tuple[str, str], ...] = ()
     has_annotators: bool = False
     trains: bool = True
-    takes_folder: bool = False
+    data_set: DataSet | None = None
 
 
 class Clip:

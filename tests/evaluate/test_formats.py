@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from evaluate_world import run
 from published import (
     captions,
     eccv16_video,
@@ -22,13 +23,18 @@ from published import (
 )
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation, write_annotations
+from llava_v2xum.core.data_sets import DataSet
+from llava_v2xum.core.readers import Accepted, Reader, load_object
 from llava_v2xum.data.convert import READERS
-from llava_v2xum.evaluate.formats.caption_files import write_coco_references
-from llava_v2xum.evaluate.formats.detect import ANNOTATIONS, PREDICTIONS, holds
+from llava_v2xum.data.convert.command import main as convert
+from llava_v2xum.evaluate.formats.data_sets import DATA_SETS
+from llava_v2xum.evaluate.formats.detect import holds
+from llava_v2xum.evaluate.formats.format import ANNOTATIONS, AUTO, PREDICTIONS, Format, Written
+from llava_v2xum.evaluate.formats.format_registry import ANNOTATION_FORMATS, EXPORTS, PREDICTION_FORMATS
+from llava_v2xum.evaluate.formats.prediction_files import load_predictions
 from llava_v2xum.evaluate.formats.predictions import PredictedSentence, Prediction, write_predictions
-from llava_v2xum.evaluate.formats.references import AUTO as ANY
-from llava_v2xum.evaluate.formats.references import REFERENCE_FORMATS, features_of, load_references, named_as
-from llava_v2xum.evaluate.formats.registry import AUTO, PREDICTION_FORMATS, load_predictions
+from llava_v2xum.evaluate.formats.references import features_of, load_references, named_as
+from llava_v2xum.evaluate.reports.scores import read_report
 
 pytest.importorskip("h5py")
 pytest.importorskip("scipy")
@@ -105,7 +111,7 @@ def test_a_format_that_can_hold_nothing_of_it_writes_nothing(tmp_path, name):
         PREDICTION_FORMATS[name].write(tmp_path / PATHS[name], [Prediction("-b", 3, frames=(1,))])
     assert not list(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="nothing to write: 1 videos, no text in any"):
-        write_coco_references(tmp_path / "truth.json", [Annotation("c", 5.0, "x", selections=[[1]])])
+        EXPORTS["coco-references"].write(tmp_path / "truth.json", [Annotation("c", 5.0, "x", selections=[[1]])])
 
 
 @pytest.mark.parametrize("name", ["scores-npy", "scores-h5"])
@@ -247,7 +253,8 @@ def test_pycocotools_reads_results_and_ground_truth(tmp_path):
         Annotation("-b", 5.0, "x", sentences, text="The whole."),
         Annotation("c", 5.0, "x", selections=[[1]]),
     ]
-    assert str(write_coco_references(tmp_path / "truth.json", annotations)) == "2 videos written, 1 left out (no text)"
+    written = EXPORTS["coco-references"].write(tmp_path / "truth.json", annotations)
+    assert str(written) == "2 videos written, 1 left out (no text)"
     PREDICTION_FORMATS["coco-captions"].write(tmp_path / "p.json", [WHOLE])
     truth = coco.COCO(str(tmp_path / "truth.json"))
     results = truth.loadRes(str(tmp_path / "p.json"))
@@ -258,7 +265,45 @@ def test_pycocotools_reads_results_and_ground_truth(tmp_path):
     assert results.imgToAnns["v_a"][0]["caption"] == WHOLE.text
 
 
+def test_a_registered_export_is_written_and_told_of(tmp_path, monkeypatch, capsys):
+    def write(path, predictions):
+        texts = [one.text for one in predictions if one.text]
+        path.write_text("\n".join(texts))
+        return Written(len(texts), "texts")
+
+    monkeypatch.setitem(EXPORTS, "plain-text", Format("plain-text", "the texts alone", write=write))
+    write_predictions(tmp_path / "p.jsonl", [WHOLE, SILENT])
+    assert run("export", "plain-text", tmp_path / "p.jsonl", "--out", tmp_path / "p.txt") == 0
+    assert "1 texts written" in capsys.readouterr().out and (tmp_path / "p.txt").read_text() == WHOLE.text
+    with pytest.raises(SystemExit):
+        run("export", "--help")
+    assert "plain-text        the texts alone" in capsys.readouterr().out
+
+
 # annotations
+
+
+def test_a_registered_data_set_is_told_from_others_converted_and_scored(tmp_path, monkeypatch, capsys):
+    """A reader says all of it; the dictionaries are made of READERS when the modules are loaded."""
+
+    def read(path, tolerance_seconds):
+        for place, (video_id, text) in enumerate(load_object(path, "texts by video id")):
+            yield Accepted(Annotation(video_id, 4.0, "notes", (AnnotatedSentence(text["note"]),)), place)
+
+    known = DataSet("Notes: captions", "notes.json", ("notes",), ("rouge_l", "f1"))
+    reader = Reader(read, "Notes", "Reads notes.", looks=lambda look: look.is_json(dict, "note"), data_set=known)
+    for formats in (READERS, ANNOTATION_FORMATS):
+        monkeypatch.setitem(formats, "notes", reader)
+    monkeypatch.setitem(DATA_SETS, "notes", known)
+    path = dumped(tmp_path / "n.json", {"v_a": {"note": "A man runs."}, "-b": {"note": "He stops."}})
+    assert holds(path) == (ANNOTATIONS, "notes") and load_references(path).form == "notes"
+    write_predictions(tmp_path / "p.jsonl", [WHOLE, SILENT])
+    files = ["--predictions", tmp_path / "p.jsonl", "--annotations", path, "--out", tmp_path / "report"]
+    assert run("notes", *files, "--no-meteor", "--tokenizer", "plain", "--resamples", 0) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("notes"))
+    assert head.split() == ["notes", "ROUGE-L", "F1"]
+    assert read_report(tmp_path / "report").score("system", "rouge_l").value > 0.2
+    assert convert(["notes", str(path), "--out", str(tmp_path / "converted")]) == 0
 
 
 def reference_files(folder):
@@ -280,22 +325,22 @@ def reference_files(folder):
 
 def test_annotations_of_every_format_are_told_apart(tmp_path):
     files = reference_files(tmp_path)
-    assert {name for name, _ in files} == set(REFERENCE_FORMATS) == {"annotations", *READERS}
+    assert {name for name, _ in files} == set(ANNOTATION_FORMATS) == {"annotations", *READERS}
     for name, path in files:
         found = load_references(path)
-        assert (found.form, len(found.annotations), found.rejected, found.clipped) == (name, 1, [], {})
+        assert (found.form, len(found.annotations), found.rejected, found.moved) == (name, 1, [], {})
         assert load_references(path, name) == found
         assert holds(path) == (ANNOTATIONS, name)
         with pytest.raises(ValueError, match=rf"{path.name}: expected predictions, got annotations \({name}\)$"):
             load_predictions(path)
-    assert AUTO == ANY not in PREDICTION_FORMATS
+    assert AUTO not in PREDICTION_FORMATS
 
 
 def test_rejected_items_are_told_and_time_stamps_are_moved_within_the_tolerance(tmp_path):
     late = videoxum("v_2", timestamps=[[0, 1], [1, 4.9]])
     path = dumped(tmp_path / "v.json", [videoxum(), late, videoxum("v_3", duration=0), videoxum()])
     found = load_references(path)
-    assert [one.video_id for one in found.annotations] == ["v_1", "v_2"] and found.clipped == {"v_2": 1}
+    assert [one.video_id for one in found.annotations] == ["v_1", "v_2"] and found.moved == {"v_2": 1}
     assert [(one.video_id, one.place) for one in found.rejected] == [("v_3", 2), ("v_1", 3)]
     assert "duplicate id" in found.rejected[1].reason
     assert [one.video_id for one in load_references(path, tolerance_seconds=0.5).rejected] == ["v_2", "v_3", "v_1"]
@@ -355,7 +400,8 @@ def test_importing_loads_no_optional_package():
     blocked = ("torch", "transformers", "llava", "h5py", "scipy", "pycocoevalcap", "matplotlib", "av", "PIL")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
-        "import llava_v2xum.evaluate.formats.registry, llava_v2xum.evaluate.formats.references, llava_v2xum.convert"
+        "import llava_v2xum.evaluate.formats.prediction_files, llava_v2xum.convert\n"
+        "import llava_v2xum.evaluate.formats.references"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

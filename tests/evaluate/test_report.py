@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from llava_v2xum.evaluate.formats.data_sets import DATA_SETS
 from llava_v2xum.evaluate.metric_registry import metric_of, ordered_metrics
 from llava_v2xum.evaluate.metrics.confidence import bootstrap_counts, interval
 from llava_v2xum.evaluate.metrics.measures import Measure
@@ -206,7 +207,7 @@ def test_facts_that_json_cannot_hold_are_refused(tmp_path):
 
 
 def test_every_layout_is_made_of_known_columns_in_the_order_of_the_groups():
-    for dataset in layouts.LAYOUTS:
+    for dataset in DATA_SETS:
         shown = layout(dataset)
         groups = [layouts.GROUPS.index(one.group) for one in shown]
         assert groups == sorted(groups) and len({one.name for one in shown}) == len(shown)

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from llava_v2xum.evaluate.formats.data_sets import DATA_SETS
 from llava_v2xum.evaluate.metric_registry import METRICS
-from llava_v2xum.evaluate.reports.layouts import LAYOUTS
 from llava_v2xum.evaluate.reports.report import Report, Score
 from llava_v2xum.evaluate.reports.side_by_side import PUBLISHED, read_published, side_by_side
 
@@ -51,7 +51,7 @@ def line_of(text: str, start: str) -> list[str]:
 
 def test_the_shipped_rows_are_whole():
     published = read_published()
-    assert {row.dataset for row in published.rows} <= set(LAYOUTS)
+    assert {row.dataset for row in published.rows} <= set(DATA_SETS)
     for row in published.rows:
         assert set(row.values) <= set(METRICS), "a published figure stands under a measure that exists"
         assert "arXiv" in row.reference and "Protocol: " in row.reference and "http" in row.reference

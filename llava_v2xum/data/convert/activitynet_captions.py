@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation
+from ...core.data_sets import FRAME_TABLE, TEXT_TABLE, DataSet
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, load_object
 
@@ -48,4 +49,12 @@ READER = Reader(
     "Reads ActivityNet Captions (train.json, val_1.json, val_2.json). Its segments describe the whole video rather "
     "than choose from it: BOTH and VIDEO answers cite every index of each caption's segment.",
     (("train.json --out data --tasks text,both", "TEXT, and BOTH that cites the segment of each caption"),),
+    looks=lambda look: look.is_json(dict, "timestamps", "sentences"),
+    endings=(".json",),
+    data_set=DataSet(
+        "ActivityNet Captions: dense captions, captions, segments",
+        "val_1.json",
+        (NAME,),
+        (*FRAME_TABLE, *TEXT_TABLE, "dense_f1", "dense_meteor", "soda_c"),
+    ),
 )

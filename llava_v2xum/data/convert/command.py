@@ -86,7 +86,7 @@ def _add_options(parser: argparse.ArgumentParser, reader: Reader) -> None:
     parser.set_defaults(parser=parser, annotators=DEFAULT_RULE, tasks=DEFAULT_TASKS, form="after",
         num_frames=DEFAULT_NUM_FRAMES, temporal_prompt_template=DEFAULT_TEMPLATE,
         tolerance_seconds=Settings().tolerance_seconds)  # fmt: skip
-    what = "folders of published annotation files" if reader.takes_folder else "published annotation files"
+    what = "folders of published annotation files" if reader.folder_of else "published annotation files"
     add("sources", nargs="+", type=Path, metavar="SRC", help=what)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made if it is not there")
     if reader.trains:
@@ -163,7 +163,7 @@ def check_files(args: argparse.Namespace) -> None:
     if len(taken) < len(args.sources):
         args.parser.error("a source file is given twice")
     for source in args.sources:
-        if not (source.exists() if READERS[args.format].takes_folder else source.is_file()):
+        if not (source.exists() if READERS[args.format].folder_of else source.is_file()):
             args.parser.error(f"{source}: no such file")
         for path in Outputs.of(source, args.out).paths():
             other = taken.setdefault(os.path.realpath(path), source)

@@ -31,6 +31,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.arrays import as_integer, as_integers, as_numbers, content_of, open_hdf5
+from ...core.data_sets import HDF5
 from ...core.errors import V2XumError
 from ...core.keyshots import Keyshots, Runs, runs_of
 from ...core.readers import Accepted, Reader, Rejected, SourceError, shown
@@ -134,4 +135,6 @@ READER = Reader(
     "frame numbers, annotators' summaries and change points, for the keyshot F-score and rank correlation.",
     (("eccv16_dataset_tvsum_google_pool5.h5 --out data", "the annotation form, for the evaluators"),),
     trains=False,
+    looks=lambda look: look.is_hdf5(lambda names: names is not None and "picks" in names),
+    endings=HDF5,
 )

@@ -21,6 +21,7 @@ from typing import Any
 from ...core.annotations import AnnotatedSentence, Annotation, Spans
 from ...core.answers import parse_answer
 from ...core.citations import FRAME_TOKEN, PUBLISHED
+from ...core.data_sets import CROSS_MODAL_TABLE, DataSet
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list, shown
 from ...core.tasks import TASKS
@@ -183,5 +184,10 @@ READER = Reader(
             "instruct_v2xum_train.json --out data --form before --strict",
             "frames in front, as published; stops at the first bad entry",
         ),
+    ),
+    looks=lambda look: look.is_json(list, "id", "meta", "conversations"),
+    endings=(".json",),
+    data_set=DataSet(
+        "Instruct-V2Xum: the same, against one annotator", "its published JSON", (NAME,), CROSS_MODAL_TABLE
     ),
 )

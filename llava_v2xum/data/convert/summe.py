@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.annotations import Annotation
 from ...core.arrays import EXTRA, as_duration, as_integer, as_numbers, picks_of
+from ...core.data_sets import DataSet
 from ...core.errors import V2XumError
 from ...core.extras import require
 from ...core.keyshots import Keyshots, runs_of
@@ -76,5 +77,15 @@ READER = Reader(
     "selected. Change points, which the keyshot F-score needs, are in the eccv16 files.",
     (("SumMe/GT --out data", "the annotation form, for the evaluators"),),
     trains=False,
-    takes_folder=True,
+    looks=lambda look: look.has_files("*.mat"),
+    folder_of=".mat files",
+    data_set=DataSet(
+        "SumMe: correlations and keyshot F",
+        "eccv16_dataset_summe_*.h5, or its GT folder",
+        ("eccv16", NAME),
+        # its published F is the best annotator's, and both protocols of correlation are in use
+        (*("keyshot_f1_max", "kendall_per_annotator", "spearman_per_annotator", "kendall_summary", "spearman_summary"),
+         "f_clip"),
+        keyshots=True,
+    ),
 )

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.arrays import as_duration, as_integer, as_integers, as_numbers, content_of, open_hdf5, picks_of
+from ...core.data_sets import DataSet
 from ...core.errors import V2XumError
 from ...core.keyshots import Keyshots
 from ...core.readers import Accepted, Reader, Rejected, SourceError, shown
@@ -149,4 +150,18 @@ READER = Reader(
         ("ydata-tvsum50-anno.tsv --out data", "the same of the text file, without durations"),
     ),
     trains=False,
+    looks=lambda look: look.ending in (".tsv", ".mat"),
+    endings=(".tsv", ".mat"),
+    data_set=DataSet(
+        "TVSum: correlations and keyshot F",
+        "eccv16_dataset_tvsum_*.h5, or ydata-tvsum50's .mat or .tsv",
+        ("eccv16", NAME),
+        ("keyshot_f1_avg", "kendall_per_annotator", "spearman_per_annotator", "f_clip"),  # its published protocols
+        keyshots=True,
+        examples="""examples:
+  ... tvsum --predictions scores.json --annotations eccv16_dataset_tvsum_google_pool5.h5 \\
+      --importance ydata-tvsum50-anno.tsv
+      {"video_1": [one score a pick, ...], ...}; the first file has the keyshots, the second what correlations are with
+""",
+    ),
 )

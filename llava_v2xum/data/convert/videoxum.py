@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation
+from ...core.data_sets import CROSS_MODAL_TABLE, DataSet
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list
 
@@ -83,4 +84,19 @@ READER = Reader(
         ),
     ),
     has_annotators=True,
+    looks=lambda look: look.is_json(list, "tsum", "vsum"),
+    endings=(".json",),
+    data_set=DataSet(
+        "VideoXum: F1, correlations, captions, both together",
+        "test_videoxum.json",
+        (NAME,),
+        CROSS_MODAL_TABLE,
+        examples="""examples:
+  ... videoxum --predictions out/summaries.jsonl --annotations test_videoxum.json --out report
+  ... videoxum --predictions video/ text/ --annotations test_videoxum.json
+      frames and importance of the first file, the text of the second: one run a task, as the paper has it
+  ... videoxum --predictions captions.json --annotations test_videoxum.json
+      another system's captions
+""",
+    ),
 )

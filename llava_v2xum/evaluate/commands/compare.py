@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...core.errors import V2XumError
 from ..formats.cases import Cases
+from ..formats.data_sets import DATA_SETS
 from ..metrics.confidence import PERMUTATIONS
-from .options import DATASETS, BadOption, Settings, add_scoring_options, out_folder, positive
+from .options import BadOption, Settings, add_scoring_options, out_folder, positive
 
 EPILOG = """The difference is A's figure less B's on the same videos, with a paired bootstrap interval; p is of a
 permutation test that swaps the two systems' answers to a video, two-sided, also with Holm's correction over the
@@ -30,7 +31,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         description="Compare two systems' predictions on the same videos.",
         epilog=EPILOG,
     )
-    one.add_argument("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
+    one.add_argument("dataset", choices=DATA_SETS, metavar="DATASET", help=", ".join(DATA_SETS))
     one.add_argument("a", type=Path, metavar="A", help="a prediction file")
     one.add_argument("b", type=Path, metavar="B", help="another")
     one.add_argument("--permutations", type=positive, default=PERMUTATIONS, metavar="K",

@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..formats.format import ANNOTATIONS, AUTO
+from ..formats.format_registry import EXPORTS, PREDICTION_FORMATS
 from ..formats.predictions import CLOCKS
-from ..formats.registry import AUTO, PREDICTION_FORMATS, load_predictions
 from .options import BadOption, out_file, out_folder, positive
-
-REFERENCES = "coco-references"  # the one format that is made of annotations
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    formats = "".join(f"  {name:18s}{one.help}\n" for name, one in PREDICTION_FORMATS.items())
-    formats += f"  {REFERENCES:18s}annotated texts as COCO's ground truth; SRC are annotations\n"
+    formats = "".join(f"  {name:18s}{one.help}\n" for name, one in EXPORTS.items())
     one = commands.add_parser(
         "export",
         help="predictions in the files of other people's scorers",
         description="Read predictions of any format and write them in another.\n\nformats:\n" + formats,
         epilog="example:\n  python -m llava_v2xum.evaluate export coco-captions out/summaries.jsonl --out caps.json\n",
     )
-    one.add_argument("format", choices=(*PREDICTION_FORMATS, REFERENCES), metavar="FORMAT", help="to write; see above")
+    one.add_argument("format", choices=EXPORTS, metavar="FORMAT", help="to write; see above")
     one.add_argument("source", type=Path, metavar="SRC", help="predictions of any of these formats")
     one.add_argument("--out", type=Path, required=True, metavar="PATH", help="file, or folder for scores-npy")
     one.add_argument("--prediction-format", choices=(AUTO, *PREDICTION_FORMATS), default=AUTO, metavar="F",
@@ -34,19 +32,20 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, write, tell what was left out; returns the exit status."""
-    from ..formats.caption_files import write_coco_references
+    from ..formats.prediction_files import load_predictions
     from ..formats.references import load_references
 
+    chosen = EXPORTS[args.format]
     try:
-        (out_folder if args.format == "scores-npy" else out_file)(str(args.out))
+        (out_folder if chosen.writes_folder else out_file)(str(args.out))
     except argparse.ArgumentTypeError as error:
         raise BadOption(f"--out: {error}") from error
     if args.out.exists() and args.out.resolve() == args.source.resolve():
         raise BadOption(f"--out: {args.out} is the source; give another")
-    if args.format == REFERENCES:
-        written = write_coco_references(args.out, load_references(args.source).annotations)
+    if chosen.made_of == ANNOTATIONS:
+        source = load_references(args.source).annotations
     else:
-        predictions = load_predictions(args.source, args.prediction_format, args.num_frames, args.clock)
-        written = PREDICTION_FORMATS[args.format].write(args.out, predictions.values())
+        source = load_predictions(args.source, args.prediction_format, args.num_frames, args.clock).values()
+    written = chosen.write(args.out, source)
     print(f"{args.out}: {written}")
     return 0

@@ -9,58 +9,13 @@ from pathlib import Path
 
 from ...core.errors import V2XumError
 from ..columns.v2t import REFERENCE_RULES
-from ..formats.detect import ANNOTATIONS
+from ..formats.data_sets import DATA_SETS
+from ..formats.format import ANNOTATIONS, AUTO
+from ..formats.format_registry import ANNOTATION_FORMATS, PREDICTION_FORMATS
 from ..formats.predictions import CLOCKS
-from ..formats.references import AUTO, REFERENCE_FORMATS
-from ..formats.registry import PREDICTION_FORMATS
 from ..metrics.baselines import SEEDS
 from ..metrics.captions import TOKENIZER_CHOICES
 from ..metrics.confidence import RESAMPLES
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """What the commands know of a data set.
-
-    Args:
-        help: one line for people.
-        annotations: what `--annotations` takes, for people.
-        formats: those of `REFERENCE_FORMATS` that it takes, besides annotation JSON lines.
-        keyshots: whether it is scored in segments of original frames (TVSum, SumMe) instead of frames at 1 FPS.
-    """
-
-    help: str
-    annotations: str
-    formats: tuple[str, ...]
-    keyshots: bool = False
-
-
-DATASETS = {
-    "videoxum": DataSet("VideoXum: F1, correlations, captions, both together", "test_videoxum.json", ("videoxum",)),
-    "instruct-v2xum": DataSet(
-        "Instruct-V2Xum: the same, against one annotator", "its published JSON", ("instruct-v2xum",)
-    ),
-    "tvsum": DataSet(
-        "TVSum: correlations and keyshot F",
-        "eccv16_dataset_tvsum_*.h5, or ydata-tvsum50's .mat or .tsv",
-        ("eccv16", "tvsum"),
-        keyshots=True,
-    ),
-    "summe": DataSet(
-        "SumMe: correlations and keyshot F",
-        "eccv16_dataset_summe_*.h5, or its GT folder",
-        ("eccv16", "summe"),
-        keyshots=True,
-    ),
-    "activitynet-captions": DataSet(
-        "ActivityNet Captions: dense captions, captions, segments", "val_1.json", ("activitynet-captions",)
-    ),
-    "shapes": DataSet(
-        "rendered shapes, by `python -m llava_v2xum.shapes`",
-        "the folder, or its videoxum.json or instruct.json",
-        ("videoxum", "instruct-v2xum"),
-    ),
-}
 
 
 class BadOption(V2XumError):
@@ -121,11 +76,11 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
     """Add the options; those that the data set has no use for are left out.
 
     Args:
-        dataset: a key of `DATASETS`; None for a command that takes any.
+        dataset: a key of `DATA_SETS`; None for a command that takes any.
     """
-    known = DATASETS.get(dataset)
+    known = DATA_SETS.get(dataset)
     form = "the data set's published file" if known is None else known.annotations
-    formats = REFERENCE_FORMATS if known is None else (ANNOTATIONS, *known.formats)
+    formats = ANNOTATION_FORMATS if known is None else (ANNOTATIONS, *known.formats)
     add = parser.add_argument
     add("--annotations", type=Path, required=True, metavar="FILE", help=f"{form}; annotation JSON lines of "
         "`python -m llava_v2xum.convert` are read too")  # fmt: skip

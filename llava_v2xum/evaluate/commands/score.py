@@ -8,39 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.extras import require
-from .options import DATASETS, Settings, add_scoring_options, out_folder
-
-EXAMPLES = {
-    "videoxum": """examples:
-  ... videoxum --predictions out/summaries.jsonl --annotations test_videoxum.json --out report
-  ... videoxum --predictions video/ text/ --annotations test_videoxum.json
-      frames and importance of the first file, the text of the second: one run a task, as the paper has it
-  ... videoxum --predictions captions.json --annotations test_videoxum.json
-      another system's captions
-""",
-    "tvsum": """examples:
-  ... tvsum --predictions scores.json --annotations eccv16_dataset_tvsum_google_pool5.h5 \\
-      --importance ydata-tvsum50-anno.tsv
-      {"video_1": [one score a pick, ...], ...}; the first file has the keyshots, the second what correlations are with
-""",
-    "shapes": """example:
-  python -m llava_v2xum.shapes --videos 40 --out shapes
-  python -m llava_v2xum.infer shapes/videos --output-dir out
-  ... shapes --predictions out/summaries.jsonl --annotations shapes --out report
-      a whole table, CLIP's columns too: a small CLIP of this world ships with the package
-""",
-}
+from ..formats.data_sets import DATA_SETS
+from .options import Settings, add_scoring_options, out_folder
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add one command a data set."""
-    for name, known in DATASETS.items():
+    for name, known in DATA_SETS.items():
         one = commands.add_parser(
             name,
             usage="%(prog)s --predictions FILE [FILE ...] --annotations FILE [--out DIR] [options]",
             help=known.help,
             description=f"Score predictions on {known.help}.\nWrites report.json, report.md, per_video.csv and plots.",
-            epilog=EXAMPLES.get(name, "").replace("  ...", "  python -m llava_v2xum.evaluate"),
+            epilog=known.examples.replace("  ...", "  python -m llava_v2xum.evaluate"),
         )
         one.add_argument("--predictions", type=Path, nargs="+", required=True, metavar="FILE",
             help="the system's predictions, such as summaries.jsonl; of several files each says what the ones before "

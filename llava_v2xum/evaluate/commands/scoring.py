@@ -17,18 +17,19 @@ from ...data.convert import READERS
 from ..columns.v2t import v2t_rows
 from ..columns.v2v import keyshot_rows, v2v_rows
 from ..formats.cases import Case, Cases, pair
-from ..formats.detect import ANNOTATIONS
+from ..formats.data_sets import DATA_SETS
+from ..formats.detect import format_of
+from ..formats.format import ANNOTATIONS, AUTO, naming
+from ..formats.prediction_files import load_predictions
 from ..formats.predictions import Prediction, merge_predictions
-from ..formats.references import AUTO, features_of, load_references, named_as, reference_format_of, with_importance
-from ..formats.registry import load_predictions
-from ..formats.written import naming
+from ..formats.references import features_of, load_references, named_as, with_importance
 from ..metrics.keyframes import TOP_FRACTION
 from ..metrics.measures import Measure
 from ..metrics.segments import change_points_at
 from ..models.bertscores import BertScoreOptions
 from ..reports.layouts import layout
 from .clip_scoring import ClipScoring
-from .options import DATASETS, Settings
+from .options import Settings
 
 Rows = dict[str, list[Measure]]
 
@@ -60,8 +61,8 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
     Raises:
         V2XumError, OSError: naming the file, if it cannot be read as annotations, or they are another data set's.
     """
-    path, known = settings.annotations, DATASETS[settings.dataset]
-    form = reference_format_of(path) if settings.annotation_format == AUTO else settings.annotation_format
+    path, known = settings.annotations, DATA_SETS[settings.dataset]
+    form = format_of(path, ANNOTATIONS) if settings.annotation_format == AUTO else settings.annotation_format
     _check_form(settings, form)
     references = load_references(path, form)
     annotations, notes = references.annotations, []
@@ -82,8 +83,8 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
         annotations, count = _with_change_points(annotations, settings.features)
         notes.append(f"change points of {count} videos by KTS from {settings.features.name}: keyshot figures are not "
             "those of the published change points")  # fmt: skip
-    if references.clipped:
-        notes.append(f"{len(references.clipped)} annotated videos have time stamps beyond their ends, moved to them")
+    if references.moved:
+        notes.append(f"{len(references.moved)} annotated videos have time stamps beyond their ends, moved to them")
     late = sum(_samples_behind_the_end(one) for one in annotations)
     if late:
         notes.append(f"{late} annotated videos have samples more than a second behind their ends, though sample k is "
@@ -93,7 +94,7 @@ def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, An
 
 def _check_form(settings: Settings, form: str) -> None:
     """Check that annotations of that format belong to the data set: its table would bear a wrong name."""
-    takes = (ANNOTATIONS, *DATASETS[settings.dataset].formats)
+    takes = (ANNOTATIONS, *DATA_SETS[settings.dataset].formats)
     if form not in takes:
         raise V2XumError(f"{settings.annotations}: expected annotations of {settings.dataset} "
             f"({' or '.join(takes[1:])}), got {form}")  # fmt: skip
@@ -138,9 +139,9 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     scored.notes += cases.notes()
     scored.facts["fraction"] = TOP_FRACTION
     seeds = settings.seeds if baselines else 0
-    columns = keyshot_rows if DATASETS[settings.dataset].keyshots else v2v_rows
+    columns = keyshot_rows if DATA_SETS[settings.dataset].keyshots else v2v_rows
     scored.add(columns(cases.cases, seeds=seeds, progress=bar(settings, "V2V")))
-    if not DATASETS[settings.dataset].keyshots:
+    if not DATA_SETS[settings.dataset].keyshots:
         _score_text(settings, cases.cases, scored)
     if clip is not None:
         scored.add(clip.rows(cases.cases, baselines, bar(settings, "CLIP")))

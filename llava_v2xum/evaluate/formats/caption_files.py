@@ -20,14 +20,14 @@ from ...core.atomic import replacing
 from ...core.errors import V2XumError
 from ...core.readers import checked_list, checked_object, described, load_list, load_object, shown
 from ...core.timeline import DEFAULT_NUM_FRAMES
+from .format import ANNOTATIONS, Format, Written, check_any, naming, once
 from .prediction_records import joined, without_citations
 from .predictions import PredictedSentence, Prediction
-from .written import Written, check_any, naming, once
 
 _REASON = "no text"
 
 
-def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+def _read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
     """Read COCO caption results; citations are taken out of the captions.
 
     Raises:
@@ -51,7 +51,7 @@ def read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction
     return predictions
 
 
-def write_coco(path: Path, predictions: Iterable[Prediction]) -> Written:
+def _write_coco(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write COCO caption results, all or nothing; videos without a text are left out.
 
     Raises:
@@ -64,7 +64,7 @@ def write_coco(path: Path, predictions: Iterable[Prediction]) -> Written:
     return Written(len(entries), "videos", len(predictions) - len(entries), _REASON)
 
 
-def write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Written:
+def _write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Written:
     """Write the ground truth that COCO's scorers read beside the results, all or nothing.
 
     A video's one reference is its text summary: `text`, or its sentences joined by one blank. Videos without one are
@@ -89,7 +89,7 @@ def write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Writ
     return Written(len(texts), "videos", len(annotations) - len(texts), _REASON)
 
 
-def read_dense(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+def _read_dense(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
     """Read dense-caption results: sentences with their seconds, and the text that they make together.
 
     Raises:
@@ -115,7 +115,7 @@ def read_dense(path: Path, num_frames: int | None = None) -> dict[str, Predictio
     return predictions
 
 
-def write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
+def _write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write dense-caption results, all or nothing; sentences without a text or seconds are left out.
 
     A video stays, with an empty list, where nothing of it is left; one without sentences is not in the file.
@@ -157,3 +157,27 @@ def _text(name: str, text: Any) -> str:
 def _write(path: Path, content: Any) -> None:
     with replacing(path) as part:
         part.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+COCO_CAPTIONS = Format(
+    "coco-captions",
+    "text: COCO's [{image_id, caption}, ...]",
+    _read_coco,
+    _write_coco,
+    looks=lambda look: look.is_json(list, "image_id", "caption"),
+    endings=(".json",),
+)
+DENSE_CAPTIONS = Format(
+    "dense-captions",
+    "sentences with their seconds: {results: {id: [{sentence, timestamp: [start, end]}, ...]}}",
+    _read_dense,
+    _write_dense,
+    looks=lambda look: look.is_json(dict) and isinstance(look.content.get("results"), dict),
+    endings=(".json",),
+)
+COCO_REFERENCES = Format(
+    "coco-references",
+    "annotated texts as COCO's ground truth; SRC are annotations",
+    write=_write_coco_references,
+    made_of=ANNOTATIONS,
+)

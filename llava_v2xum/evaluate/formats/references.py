@@ -15,15 +15,10 @@ from ...core.arrays import as_numbers
 from ...core.errors import V2XumError
 from ...data.convert import READERS, Rejected, Settings, SourceError
 from ...data.convert.eccv16 import read_features
-from .detect import ANNOTATIONS, format_of
+from .detect import format_of
+from .format import ANNOTATIONS, AUTO, naming
+from .format_registry import ANNOTATION_FORMATS
 from .score_files import arrays_in
-from .written import naming
-
-AUTO = "auto"
-REFERENCE_FORMATS: dict[str, str] = {
-    ANNOTATIONS: "annotation JSON lines of `python -m llava_v2xum.convert`",
-    **{name: reader.help for name, reader in READERS.items()},
-}
 
 
 @dataclass(frozen=True)
@@ -32,15 +27,15 @@ class References:
 
     Args:
         annotations: in the order of the file, no id twice.
-        form: of `REFERENCE_FORMATS`.
+        form: of `ANNOTATION_FORMATS`.
         rejected: the items that give no annotation, and why.
-        clipped: video id -> how many of its time stamps (or frame lists) were moved to the video's ends.
+        moved: video id -> how many of its time stamps (or frame lists) were moved to the video's ends.
     """
 
     annotations: list[Annotation]
     form: str
     rejected: list[Rejected] = field(default_factory=list)
-    clipped: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=dict)
 
 
 def load_references(
@@ -50,7 +45,7 @@ def load_references(
 
     Args:
         path: a file; for SumMe its folder of MATLAB files.
-        name: of `REFERENCE_FORMATS`, or "auto" for `reference_format_of`.
+        name: of `ANNOTATION_FORMATS`, or "auto" for `detect.format_of`.
         tolerance_seconds: how far beyond a video's ends a time stamp may lie, as in convert's settings.
 
     Raises:
@@ -59,9 +54,9 @@ def load_references(
         MissingExtra: if the format needs a package that is not installed.
     """
     path = Path(path)
-    name = reference_format_of(path) if name == AUTO else name
-    if name not in REFERENCE_FORMATS:
-        raise V2XumError(f"format must be one of {', '.join(REFERENCE_FORMATS)}, got {name!r}")
+    name = format_of(path, ANNOTATIONS) if name == AUTO else name
+    if name not in ANNOTATION_FORMATS:
+        raise V2XumError(f"format must be one of {', '.join(ANNOTATION_FORMATS)}, got {name!r}")
     if name == ANNOTATIONS:
         found = References(list(read_annotations(path)), name)
     else:
@@ -73,11 +68,6 @@ def load_references(
         first = f", the first of {len(found.rejected)} rejected: {found.rejected[0]}" if found.rejected else ""
         raise V2XumError(f"{path}: expected annotations, got none{first}")
     return found
-
-
-def reference_format_of(path: Path) -> str:
-    """The format that an annotation file has, see `detect.format_of`."""
-    return format_of(path, ANNOTATIONS, REFERENCE_FORMATS, "--annotation-format")
 
 
 def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
@@ -94,7 +84,7 @@ def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
         known.add(video_id)
         found.annotations.append(item.annotation)
         if item.clipped:
-            found.clipped[video_id] = item.clipped
+            found.moved[video_id] = item.clipped
     return found
 
 

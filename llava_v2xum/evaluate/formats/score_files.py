@@ -19,17 +19,18 @@ import numpy as np
 
 from ...core.arrays import EXTRA, as_numbers, content_of, open_hdf5
 from ...core.atomic import replacing
+from ...core.data_sets import HDF5, FirstLook
 from ...core.errors import V2XumError
 from ...core.extras import require
 from ...core.readers import load_object
+from .format import Format, Written, check_any, naming, once
 from .predictions import Prediction
-from .written import Written, check_any, naming, once
 
 _REASON = "no importance"
 _SCORE = "score"  # the data set in a video's group; pytorch-vsumm-reinforce's results have it
 
 
-def read_json(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+def _read_json_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
     """Read JSON `{id: [scores]}`.
 
     Raises:
@@ -39,7 +40,7 @@ def read_json(path: Path, num_frames: int | None = None) -> dict[str, Prediction
     return _predictions(path, load_object(path, "scores by video id"))
 
 
-def read_folder(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+def _read_npy_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
     """Read a folder of `ID.npy`, in the order of the names; other files are not read.
 
     Raises:
@@ -48,7 +49,7 @@ def read_folder(path: Path, num_frames: int | None = None) -> dict[str, Predicti
     return _predictions(path, arrays_in(path))
 
 
-def read_h5(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
+def _read_hdf5_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
     """Read HDF5 with a data set a video, or a group a video with a data set `score`.
 
     Raises:
@@ -59,7 +60,7 @@ def read_h5(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
         return _predictions(path, ((video_id, _dataset(path, video_id, item)) for video_id, item in file.items()))
 
 
-def write_json(path: Path, predictions: Iterable[Prediction]) -> Written:
+def _write_json_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write JSON `{id: [scores]}`, all or nothing.
 
     Raises:
@@ -71,7 +72,7 @@ def write_json(path: Path, predictions: Iterable[Prediction]) -> Written:
     return Written(len(scores), "videos", left_out, _REASON)
 
 
-def write_folder(path: Path, predictions: Iterable[Prediction]) -> Written:
+def _write_npy_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write a folder of `ID.npy`, each whole or not at all; the folder is made if it is not there.
 
     Raises:
@@ -85,7 +86,7 @@ def write_folder(path: Path, predictions: Iterable[Prediction]) -> Written:
     return Written(len(scores), "videos", left_out, _REASON)
 
 
-def write_h5(path: Path, predictions: Iterable[Prediction]) -> Written:
+def _write_hdf5_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write HDF5 with `ID/score`, all or nothing.
 
     Raises:
@@ -143,3 +144,40 @@ def _scores(predictions: Iterable[Prediction], forbidden: str = "") -> tuple[dic
         if set(video_id) & set(forbidden) or video_id in (".", ".."):
             raise V2XumError(f"video {video_id!r}: its id cannot be a name in this format")
     return scores, len(predictions) - len(scores)
+
+
+def _looks_json(look: FirstLook) -> bool:
+    return look.is_json(dict) and all(isinstance(scores, list) for scores in look.content.values())
+
+
+def _looks_hdf5(look: FirstLook) -> bool:
+    """By what the videos have: annotations have picks, and a group without either may be a damaged one of both."""
+    scored = look.is_hdf5(lambda names: names is None or _SCORE in names)
+    return scored and not look.is_hdf5(lambda names: names is not None and "picks" in names)
+
+
+JSON_SCORES = Format(
+    "scores-json",
+    "importance of every sample: JSON {id: [scores]}",
+    _read_json_scores,
+    _write_json_scores,
+    looks=_looks_json,
+    endings=(".json",),
+)
+NPY_SCORES = Format(
+    "scores-npy",
+    "importance of every sample: a folder of ID.npy",
+    _read_npy_scores,
+    _write_npy_scores,
+    writes_folder=True,
+    looks=lambda look: look.has_files("*.npy"),
+    folder_of="ID.npy files",
+)
+HDF5_SCORES = Format(
+    "scores-h5",
+    "importance of every sample: HDF5 with ID or ID/score",
+    _read_hdf5_scores,
+    _write_hdf5_scores,
+    looks=_looks_hdf5,
+    endings=HDF5,
+)

@@ -6,28 +6,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ...core.errors import V2XumError
+from ..formats.data_sets import DATA_SETS
 from ..metric_registry import METRICS
 from ..metrics.measures import ROWS
 from ..metrics.metric import Metric
 
 GROUPS = ("V2V", "V2T", "V2VT")
 WIDTH = 110  # of text in a terminal
-
-_FRAMES, _TEXT = ("f1", "kendall", "spearman", "f_clip"), ("bleu_4", "meteor", "rouge_l", "cider")
-_CROSS_MODAL = (*_FRAMES, *_TEXT, "vt_clipscore", "cross_f_clip")
-# TVSum's F is the mean over annotators and its correlations are per annotator; SumMe's are the best annotator's, and
-# both protocols of correlation are in use.
-LAYOUTS: dict[str, tuple[str, ...]] = {
-    "videoxum": _CROSS_MODAL,
-    "instruct-v2xum": _CROSS_MODAL,
-    "shapes": _CROSS_MODAL,
-    "tvsum": ("keyshot_f1_avg", "kendall_per_annotator", "spearman_per_annotator", "f_clip"),
-    "summe": (
-        *("keyshot_f1_max", "kendall_per_annotator", "spearman_per_annotator", "kendall_summary", "spearman_summary"),
-        "f_clip",
-    ),
-    "activitynet-captions": (*_FRAMES, *_TEXT, "dense_f1", "dense_meteor", "soda_c"),
-}
 
 
 def layout(dataset: str) -> tuple[Metric, ...]:
@@ -36,9 +21,9 @@ def layout(dataset: str) -> tuple[Metric, ...]:
     Raises:
         V2XumError: naming the data sets that have one.
     """
-    if dataset not in LAYOUTS:
-        raise V2XumError(f"no table layout for the data set {dataset!r}; there are {', '.join(LAYOUTS)}")
-    return tuple(METRICS[name] for name in LAYOUTS[dataset])
+    if dataset not in DATA_SETS:
+        raise V2XumError(f"no table layout for the data set {dataset!r}; there are {', '.join(DATA_SETS)}")
+    return tuple(METRICS[name] for name in DATA_SETS[dataset].table)
 
 
 def ordered_rows(names: Iterable[str]) -> list[str]:

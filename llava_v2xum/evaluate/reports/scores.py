@@ -5,7 +5,7 @@
 | key | type | what |
 | --- | --- | --- |
 | `format` | 1 | this schema |
-| `dataset` | text | `videoxum`, `instruct-v2xum`, `shapes`, `tvsum`, `summe`, `activitynet-captions` |
+| `dataset` | text | of `formats.data_sets.DATA_SETS`, such as `videoxum` |
 | `system` | text | what the system is called in tables |
 | `facts` | object of text, numbers, booleans, lists | how it was scored: files, videos missing, rules, versions |
 | `notes` | [text] | what a reader of the table must know |

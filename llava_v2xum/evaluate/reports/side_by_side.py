@@ -24,10 +24,10 @@ from typing import Any
 
 from ...core.annotations import is_number
 from ...core.errors import V2XumError
+from ..formats.data_sets import DATA_SETS
 from ..metric_registry import ordered_metrics
 from ..metrics.metric import ABSENT, Metric
 from .layouts import (
-    LAYOUTS,
     group_cells,
     layout,
     lower_is_better,
@@ -129,7 +129,7 @@ def side_by_side(reports: Sequence[Report], published: Published, markdown: bool
     """
     if not reports:
         raise V2XumError("expected one report or more")
-    datasets = dict.fromkeys([name for name in LAYOUTS if any(r.dataset == name for r in reports)])
+    datasets = dict.fromkeys([name for name in DATA_SETS if any(r.dataset == name for r in reports)])
     datasets.update(dict.fromkeys(report.dataset for report in reports))
     return "\n\n".join(_dataset(name, reports, published, markdown) for name in datasets)
 
@@ -157,7 +157,7 @@ def _metrics(dataset: str, reports: Sequence[Report], rows: Sequence[PublishedRo
     """The data set's layout and what published rows have beyond it, without those that nobody fills."""
     own = [key for report in reports for row in report.rows.values() for key in row]
     theirs = [key for row in rows for key in row.values]
-    shown = [one.name for one in layout(dataset)] if dataset in LAYOUTS else own
+    shown = [one.name for one in layout(dataset)] if dataset in DATA_SETS else own
     return [one for one in ordered_metrics([*shown, *theirs]) if one.name in {*own, *theirs}]
 
 

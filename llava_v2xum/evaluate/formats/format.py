@@ -1,13 +1,19 @@
-"""What a writer of prediction files tells, and how it and the readers name a fault."""
+"""What a format of prediction files is, what its writer tells, and how it and the reader name a fault."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ...core.data_sets import FileKind
 from ...core.errors import V2XumError
+from .predictions import Prediction
+
+AUTO = "auto"  # in place of a format's name: what the file looks like
+PREDICTIONS, ANNOTATIONS = "predictions", "annotations"  # also the names of this project's own formats
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,28 @@ class Written:
     def __str__(self) -> str:
         told = f"{self.count} {self.of} written"
         return f"{told}, {self.left_out} left out ({self.reason})" if self.left_out else told
+
+
+@dataclass(frozen=True)
+class Format(FileKind):
+    """How one format is read and written, besides what `FileKind` says; one that is only exported is not read.
+
+    Args:
+        name: on the command line.
+        help: one line for people.
+        read: (path, num_frames or None) -> predictions by video id, in the order of the file; raises V2XumError naming
+            file and video.
+        write: (path, predictions) -> what was written; what a format cannot hold is left out and counted.
+        made_of: PREDICTIONS, or ANNOTATIONS where those are what `write` is handed.
+        writes_folder: whether `write` makes a folder.
+    """
+
+    name: str
+    help: str
+    read: Callable[[Path, int | None], dict[str, Prediction]] | None = None
+    write: Callable[[Path, Iterable[Any]], Written] | None = None
+    made_of: str = PREDICTIONS
+    writes_folder: bool = False
 
 
 def check_any(kept: Collection, given: int, reason: str) -> None:

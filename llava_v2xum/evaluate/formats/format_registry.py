@@ -1,0 +1,53 @@
+"""Every format of prediction files, in the order of `--help`.
+
+Another is a file with a `Format`, and its name in FORMATS: `export` writes it, the other commands read it, and
+`detect` tells its files from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...core.data_sets import FileKind, FirstLook
+from ...data.convert import READERS
+from .caption_files import COCO_CAPTIONS, COCO_REFERENCES, DENSE_CAPTIONS
+from .format import ANNOTATIONS, PREDICTIONS, Format, Written
+from .prediction_records import OF_FRAMES
+from .predictions import SUMMARIES, Prediction, read_predictions, write_predictions
+from .score_files import HDF5_SCORES, JSON_SCORES, NPY_SCORES
+
+
+def _read_own(path: Path, num_frames: int | None) -> dict[str, Prediction]:
+    return read_predictions(path / SUMMARIES if path.is_dir() else path, num_frames)
+
+
+def _write_own(path: Path, predictions: Iterable[Prediction]) -> Written:
+    return Written(write_predictions(path, predictions), "videos")
+
+
+def _looks_own(look: FirstLook) -> bool:
+    says = not look.record.keys().isdisjoint({"num_frames", "answer", *OF_FRAMES})
+    return look.has_files(SUMMARIES) or (says and not _looks_annotated(look))
+
+
+def _looks_annotated(look: FirstLook) -> bool:
+    return look.record.keys() >= {"duration_seconds", "source"}
+
+
+OWN = Format(
+    PREDICTIONS,
+    "this project's form, JSON lines; summaries.jsonl of infer, or its folder; raw answers",
+    _read_own,
+    _write_own,
+    looks=_looks_own,
+    endings=(".jsonl",),
+    folder_of=SUMMARIES,
+)
+FORMATS = (OWN, JSON_SCORES, NPY_SCORES, HDF5_SCORES, COCO_CAPTIONS, DENSE_CAPTIONS, COCO_REFERENCES)
+PREDICTION_FORMATS: dict[str, Format] = {one.name: one for one in FORMATS if one.read}
+EXPORTS: dict[str, Format] = {one.name: one for one in FORMATS if one.write}
+ANNOTATION_FORMATS: dict[str, FileKind] = {
+    ANNOTATIONS: FileKind(looks=_looks_annotated, endings=(".jsonl",)),
+    **READERS,
+}
