@@ -12,6 +12,8 @@ from typing import Any
 
 from .errors import V2XumError
 
+_FEW = 3  # ids in a message
+
 
 def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
     """Read JSON lines; blank ones are passed over, and so is a byte order mark, which some editors write.
@@ -125,3 +127,8 @@ def checked_numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
         wrong = next(value for value in values if not is_number(value))
         raise V2XumError(f"{name} must hold finite numbers alone, got {wrong!r}")
     return tuple(map(float, values))
+
+
+def first_few(ids: Collection[Any]) -> str:
+    """Some ids for a message, where there may be thousands."""
+    return ", ".join(map(repr, list(ids)[:_FEW])) + (", ..." if len(ids) > _FEW else "")

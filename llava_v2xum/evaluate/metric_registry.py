@@ -1,6 +1,6 @@
 """Every metric that reports know, family by family, in the order of the tables.
 
-Another metric is a file with a `Family` of its kind beside its scorer, and a line here: the columns compute it, and
+Another metric is a file with a `Family` of its kind beside its scorer, and a line here: the groups compute it, and
 tables, comparisons and pictures show it. One that its own option switches on has that in `commands/options.py` too.
 """
 

@@ -30,9 +30,9 @@ import numpy as np
 
 from llava_v2xum.core.annotations import Annotation
 from llava_v2xum.core.command_line import Parser
-from llava_v2xum.evaluate.columns.v2v import v2v_rows
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import Prediction
+from llava_v2xum.evaluate.groups.v2v import v2v_rows
 
 ANNOTATORS = 10
 NUM_FRAMES = 100

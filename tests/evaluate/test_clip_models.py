@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llava_v2xum.evaluate.models.clip_models import OpenaiClip, OpenClip, TransformersClip, load_clip, split_text
+from llava_v2xum.evaluate.models.clip_base import split_text
+from llava_v2xum.evaluate.models.clip_models import OpenaiClip, OpenClip, TransformersClip, load_clip
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "llava_v2xum" / "shapes" / "clip"
 SIDE, WIDTH = 28, 24

@@ -20,10 +20,10 @@ from llava_v2xum.core.annotations import AnnotatedSentence, Annotation, read_ann
 from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.keyshots import Keyshots
 from llava_v2xum.core.tasks import INSTRUCTIONS
-from llava_v2xum.evaluate.columns.v2t import v2t_rows
-from llava_v2xum.evaluate.columns.v2v import keyshot_rows, v2v_rows
 from llava_v2xum.evaluate.formats.cases import Case, pair
 from llava_v2xum.evaluate.formats.predictions import Prediction, read_predictions, write_predictions
+from llava_v2xum.evaluate.groups.v2t import v2t_rows
+from llava_v2xum.evaluate.groups.v2v import keyshot_rows, v2v_rows
 from llava_v2xum.evaluate.lmms_eval import documents, scoring
 
 PACK = Path(documents.__file__).parent

@@ -14,7 +14,7 @@ from llava_v2xum.core.extras import MissingExtra
 from llava_v2xum.evaluate.metrics.measures import Measure
 from llava_v2xum.evaluate.reports import plots
 from llava_v2xum.evaluate.reports.plots import MOST_VIDEOS, VideoCurve, plot_scores, plot_videos
-from llava_v2xum.evaluate.reports.report import make_report
+from llava_v2xum.evaluate.reports.scores import make_report
 
 pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.pinned

@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
 from llava_v2xum.core.extras import MissingExtra
-from llava_v2xum.evaluate.columns.quality import (
+from llava_v2xum.evaluate.formats.predictions import read_predictions
+from llava_v2xum.evaluate.groups.v2t import predicted_text
+from llava_v2xum.evaluate.models import quality_models
+from llava_v2xum.evaluate.models.quality_models import acceptable_label, parse_scorer
+from llava_v2xum.evaluate.reports.quality import (
     QualityReport,
     QualityScores,
     annotated_text,
@@ -25,10 +29,6 @@ from llava_v2xum.evaluate.columns.quality import (
     split_sentences,
     write_quality,
 )
-from llava_v2xum.evaluate.columns.v2t import predicted_text
-from llava_v2xum.evaluate.formats.predictions import read_predictions
-from llava_v2xum.evaluate.models import quality_models
-from llava_v2xum.evaluate.models.quality_models import acceptable_label, parse_scorer
 
 WORDS = "a the man dog red sky fish runs sleeps flies is water in . ! ?".split()
 SENTENCES = ["a man runs.", "the red dog sleeps in the water!", "fish?", "the sky is a red fish in the sky."]
@@ -362,7 +362,7 @@ def test_files(tmp_path):
 def test_the_picture_shows_both_histograms(tmp_path):
     from PIL import Image
 
-    from llava_v2xum.evaluate.columns.quality_figures import draw_quality
+    from llava_v2xum.evaluate.reports.quality_figures import draw_quality
 
     low, high = np.full(50, 0.21), np.full(50, 0.81)
     draw_quality("grammar", low, high, tmp_path / "both.png")
@@ -398,7 +398,7 @@ def test_importing_loads_no_heavy_package():
     heavy = ["torch", "transformers", "llava", "language_tool_python", "matplotlib", "scipy"]
     code = (
         f"import sys\nfor name in {heavy}: sys.modules[name] = None\n"
-        "import llava_v2xum.evaluate.columns.quality\n"
+        "import llava_v2xum.evaluate.reports.quality\n"
         "from llava_v2xum.evaluate.models.quality_models import parse_scorer\n"
         "try: parse_scorer('vera:x')\nexcept ImportError as error: print(error)"
     )

@@ -14,9 +14,10 @@ from llava_v2xum.evaluate.metric_registry import metric_of, ordered_metrics
 from llava_v2xum.evaluate.metrics.confidence import bootstrap_counts, interval
 from llava_v2xum.evaluate.metrics.measures import Measure
 from llava_v2xum.evaluate.metrics.metric import ABSENT
-from llava_v2xum.evaluate.reports import layouts, report
+from llava_v2xum.evaluate.reports import files, layouts
 from llava_v2xum.evaluate.reports.layouts import layout, markdown_grid, ordered_rows, text_grid
-from llava_v2xum.evaluate.reports.report import format_markdown, format_table, make_report, read_report, write_report
+from llava_v2xum.evaluate.reports.report import format_markdown, format_table, write_report
+from llava_v2xum.evaluate.reports.scores import make_report, read_report
 
 VIDEOS = ["v_a", "v_b, the second", "v_ç"]
 
@@ -84,7 +85,7 @@ def test_the_csv_has_a_line_a_video_at_full_precision(tmp_path):
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     write_report(example(), tmp_path)
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(report.csv, "writer", lambda file: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(files.csv, "writer", lambda file: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_report(example(), tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before

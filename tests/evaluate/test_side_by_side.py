@@ -10,7 +10,7 @@ import pytest
 
 from llava_v2xum.evaluate.formats.data_sets import DATA_SETS
 from llava_v2xum.evaluate.metric_registry import METRICS
-from llava_v2xum.evaluate.reports.report import Report, Score
+from llava_v2xum.evaluate.reports.scores import Report, Score
 from llava_v2xum.evaluate.reports.side_by_side import PUBLISHED, read_published, side_by_side
 
 VIDEOS = ("v_a", "v_b")

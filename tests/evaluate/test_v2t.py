@@ -13,9 +13,9 @@ from caption_sets import needs_java
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
 from llava_v2xum.core.timeline import Timeline
-from llava_v2xum.evaluate.columns.v2t import predicted_text, reference_text, v2t_rows
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import PredictedSentence, Prediction
+from llava_v2xum.evaluate.groups.v2t import predicted_text, reference_text, v2t_rows
 from llava_v2xum.evaluate.metrics.captions import caption_scores
 from llava_v2xum.evaluate.metrics.measures import Measure
 from llava_v2xum.evaluate.models import bertscores
@@ -164,7 +164,7 @@ def dense_events(monkeypatch, *cases):
         asked.extend([[(one.start_seconds, one.end_seconds) for one in some] for some in predictions])
         return [], ()
 
-    monkeypatch.setattr("llava_v2xum.evaluate.columns.v2t.dense_measures", measures)
+    monkeypatch.setattr("llava_v2xum.evaluate.groups.v2t.dense_measures", measures)
     return asked, v2t_rows(cases, dense=True, **PLAIN)[1]
 
 
@@ -211,7 +211,7 @@ def test_bertscore_is_asked_for_the_same_texts(monkeypatch):
         asked.append((predictions, references, options))
         return [Measure("bertscore", np.array([0.5, 0.0]))], ("by a model",)
 
-    monkeypatch.setattr("llava_v2xum.evaluate.columns.v2t.bertscore_measures", measures)
+    monkeypatch.setattr("llava_v2xum.evaluate.groups.v2t.bertscore_measures", measures)
     options = bertscores.BertScoreOptions("tiny", 2)
     cases = [case("a", "A man.", "A dog."), Case(annotated("n"), None), Case(annotated("b", "Two."), None)]
     rows, notes = v2t_rows(cases, bertscore=options, **PLAIN)

@@ -12,9 +12,9 @@ import pytest
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
 from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.keyshots import Keyshots, runs_of
-from llava_v2xum.evaluate.columns.v2v import annotator_masks, keyshot_rows, v2v_rows
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import Prediction
+from llava_v2xum.evaluate.groups.v2v import annotator_masks, keyshot_rows, v2v_rows
 from llava_v2xum.evaluate.metrics.baselines import human_correlations, human_f1, random_importance, uniform_selection
 from llava_v2xum.evaluate.metrics.clocks import at_samples, second_times
 from llava_v2xum.evaluate.metrics.keyframes import (

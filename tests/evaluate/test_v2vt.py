@@ -13,10 +13,10 @@ import pytest
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
 from llava_v2xum.core.keyshots import Keyshots
 from llava_v2xum.core.timeline import Timeline
-from llava_v2xum.evaluate.columns.case_vectors import predicted_moments, samples_of
-from llava_v2xum.evaluate.columns.v2vt import v2vt_rows
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import PredictedSentence, Prediction
+from llava_v2xum.evaluate.groups.case_vectors import predicted_moments, samples_of
+from llava_v2xum.evaluate.groups.v2vt import v2vt_rows
 from llava_v2xum.evaluate.metrics.crossmodal import f_clip, vt_clipscore
 from llava_v2xum.evaluate.models.clip_base import split_text
 from llava_v2xum.evaluate.models.clip_models import load_clip
@@ -312,7 +312,7 @@ def test_end_to_end_with_the_shapes_clip(clips, videos, tmp_path):
 
 def test_import_needs_no_model_packages():
     names = ("torch", "transformers", "llava", "open_clip", "av", "h5py", "scipy")
-    modules = ["metrics.crossmodal", "columns.case_vectors", "columns.v2vt"]
+    modules = ["metrics.crossmodal", "groups.case_vectors", "groups.v2vt"]
     modules += [f"models.{name}" for name in ("clip_base", "clip_models", "embeddings", "frames")]
     code = f"import sys\nfor name in {names}: sys.modules[name] = None\n"
     code += "".join(f"import llava_v2xum.evaluate.{name}\n" for name in modules)

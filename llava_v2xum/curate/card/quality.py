@@ -34,8 +34,8 @@ def quality_before_after(
     """
     if not grammar and not plausibility:
         return None
-    from ...evaluate.columns.quality import quality_rows
     from ...evaluate.models.quality_models import parse_scorer
+    from ...evaluate.reports.quality import quality_rows
 
     before, after = {}, {}
     for video_id, results in videos:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...core.annotations import Annotation, annotation_line
-from ...core.atomic import replacing
+from ...core.atomic import replacing, write_whole
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Reader, Rejected
 from .answers import AnswerSettings, entries_of
@@ -129,8 +129,7 @@ def convert_file(name: str, reader: Reader, source: Path, folder: Path, settings
             if not report.entries.total():
                 raise _NothingToLearn
     record = {"format": name, "settings": _settings_record(settings, reader), **report.to_record()}
-    with replacing(outputs.report) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_whole(outputs.report, json.dumps(record, indent=1) + "\n")
     return report
 
 

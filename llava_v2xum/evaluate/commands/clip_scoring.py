@@ -1,4 +1,4 @@
-"""CLIP's column in the commands: the model and the videos found before anything is scored, then its rows."""
+"""CLIP's metrics in the commands: the model and the videos found before anything is scored, then its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLIP_CACHE = "embeddings.sqlite"
 
 
 class ClipScoring:
-    """What CLIP's column needs; a model or folder that is not there is told at once.
+    """What CLIP's metrics need; a model or folder that is not there is told at once.
 
     Args:
         settings: with `clip` and `videos`.
@@ -40,7 +40,7 @@ class ClipScoring:
         self, cases: Sequence[Case], baselines: bool, progress: Callable[[Iterable], Iterable] | None
     ) -> dict[str, list[Measure]]:
         """The rows of `v2vt.v2vt_rows`, with random, uniform and human ones if both the caller and the settings ask."""
-        from ..columns.v2vt import v2vt_rows
+        from ..groups.v2vt import v2vt_rows
         from ..models.embeddings import EmbeddingCache
 
         with EmbeddingCache(self.cache) as cache:

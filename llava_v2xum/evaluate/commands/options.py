@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ...core.errors import V2XumError
-from ..columns.v2t import REFERENCE_RULES
 from ..formats.data_sets import DATA_SETS
 from ..formats.format import ANNOTATIONS, AUTO
 from ..formats.format_registry import ANNOTATION_FORMATS, PREDICTION_FORMATS
 from ..formats.predictions import CLOCKS
+from ..groups.v2t import REFERENCE_RULES
 from ..metrics.baselines import SEEDS
 from ..metrics.captions import TOKENIZER_CHOICES
 from ..metrics.confidence import RESAMPLES

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 from ...core.errors import V2XumError
-from ..columns.quality import annotated_text, quality_rows, write_quality
-from ..columns.v2t import predicted_text
 from ..formats.detect import holds
 from ..formats.format import ANNOTATIONS
 from ..formats.prediction_files import load_predictions
 from ..formats.references import load_references
+from ..groups.v2t import predicted_text
 from ..models.quality_models import parse_scorer
+from ..reports.quality import annotated_text, quality_rows, write_quality
 from .options import out_folder
 
 EPILOG = """scorers:

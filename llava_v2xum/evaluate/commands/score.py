@@ -34,7 +34,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, print the table, write the report; returns the exit status."""
     from ..reports.curves import draw_figures
-    from ..reports.report import format_table, make_report, write_report
+    from ..reports.report import format_table, write_report
+    from ..reports.scores import make_report
     from .scoring import bring_together, load_annotations, reasons, score
 
     settings = of_shapes(Settings.from_arguments(args.dataset, args))

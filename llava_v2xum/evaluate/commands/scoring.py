@@ -14,8 +14,6 @@ from ... import __version__
 from ...core.annotations import Annotation
 from ...core.errors import V2XumError
 from ...data.convert import READERS
-from ..columns.v2t import v2t_rows
-from ..columns.v2v import keyshot_rows, v2v_rows
 from ..formats.cases import Case, Cases, pair
 from ..formats.data_sets import DATA_SETS
 from ..formats.detect import format_of
@@ -23,6 +21,8 @@ from ..formats.format import ANNOTATIONS, AUTO, naming
 from ..formats.prediction_files import load_predictions
 from ..formats.predictions import Prediction, merge_predictions
 from ..formats.references import features_of, load_references, named_as, with_importance
+from ..groups.v2t import v2t_rows
+from ..groups.v2v import keyshot_rows, v2v_rows
 from ..metrics.keyframes import TOP_FRACTION
 from ..metrics.measures import Measure
 from ..metrics.segments import change_points_at
@@ -129,7 +129,7 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
         baselines: whether to score random, uniform and human too.
 
     Raises:
-        V2XumError, OSError, ImportError, RuntimeError: as the columns do, naming the video or the package.
+        V2XumError, OSError, ImportError, RuntimeError: as the groups do, naming the video or the package.
     """
     settings.check_clip()
     clip = None if settings.clip is None else ClipScoring(settings, out)
@@ -139,9 +139,9 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     scored.notes += cases.notes()
     scored.facts["fraction"] = TOP_FRACTION
     seeds = settings.seeds if baselines else 0
-    columns = keyshot_rows if DATA_SETS[settings.dataset].keyshots else v2v_rows
-    scored.add(columns(cases.cases, seeds=seeds, progress=bar(settings, "V2V")))
-    if not DATA_SETS[settings.dataset].keyshots:
+    keyshots = DATA_SETS[settings.dataset].keyshots
+    scored.add((keyshot_rows if keyshots else v2v_rows)(cases.cases, seeds=seeds, progress=bar(settings, "V2V")))
+    if not keyshots:
         _score_text(settings, cases.cases, scored)
     if clip is not None:
         scored.add(clip.rows(cases.cases, baselines, bar(settings, "CLIP")))
@@ -153,7 +153,7 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
 
 
 def reasons(settings: Settings, cases: Sequence[Case], measures: Collection[str]) -> dict[str, str]:
-    """Why the data set's table has no figure of the system in some columns: measure -> reason."""
+    """Why the data set's table has no figure of the system of some metrics: metric -> reason."""
     said = [case.prediction for case in cases if case.prediction is not None]
     absent = {one.name: one.absence(said, settings) for one in layout(settings.dataset) if one.name not in measures}
     return {name: reason for name, reason in absent.items() if reason}

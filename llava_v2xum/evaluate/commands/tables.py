@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...core.atomic import replacing
+from ...core.atomic import write_whole
 from .options import out_file
 
 
@@ -34,6 +34,5 @@ def run(args: argparse.Namespace) -> int:
     published = read_published(*args.published)
     print(side_by_side(reports, published))
     if args.out is not None:
-        with replacing(args.out) as part:
-            part.write_text(side_by_side(reports, published, markdown=True), encoding="utf-8")
+        write_whole(args.out, side_by_side(reports, published, markdown=True))
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import Annotation
-from ...core.atomic import replacing
+from ...core.atomic import write_whole
 from ...core.errors import V2XumError
 from ...core.readers import checked_list, checked_object, described, load_list, load_object, shown
 from ...core.timeline import DEFAULT_NUM_FRAMES
@@ -155,8 +155,7 @@ def _text(name: str, text: Any) -> str:
 
 
 def _write(path: Path, content: Any) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 COCO_CAPTIONS = Format(

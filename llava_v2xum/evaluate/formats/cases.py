@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.annotations import Annotation
+from ...core.checks import first_few
 from ...core.errors import V2XumError
 from .predictions import Prediction
-
-_SHOWN = 3  # ids in a message
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def pair(
     known = {annotation.video_id for annotation in annotations}
     if not known & predictions.keys():
         raise V2XumError(
-            f"none of the {len(predictions)} predicted videos ({_some(list(predictions))}) is among the {len(known)} "
-            f"annotated ones ({_some([annotation.video_id for annotation in annotations])})"
+            f"none of the {len(predictions)} predicted videos ({first_few(predictions)}) is among the {len(known)} "
+            f"annotated ones ({first_few([annotation.video_id for annotation in annotations])})"
         )
     missing = tuple(one.video_id for one in annotations if one.video_id not in predictions)
     cases = tuple(
@@ -87,8 +86,4 @@ def pair(
 
 
 def _counted(ids: Sequence[str]) -> str:
-    return f"{len(ids)} ({_some(ids)})"
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(map(repr, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
+    return f"{len(ids)} ({first_few(ids)})"

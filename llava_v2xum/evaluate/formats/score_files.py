@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...core.arrays import EXTRA, as_numbers, content_of, open_hdf5
-from ...core.atomic import replacing
+from ...core.atomic import replacing, write_whole
 from ...core.data_sets import HDF5, FirstLook
 from ...core.errors import V2XumError
 from ...core.extras import require
@@ -67,8 +67,7 @@ def _write_json_scores(path: Path, predictions: Iterable[Prediction]) -> Written
         V2XumError: if no video has importance.
     """
     scores, left_out = _scores(predictions)
-    with replacing(path) as part:
-        part.write_text(json.dumps({key: row.tolist() for key, row in scores.items()}) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps({key: row.tolist() for key, row in scores.items()}) + "\n")
     return Written(len(scores), "videos", left_out, _REASON)
 
 

@@ -20,7 +20,7 @@ from ...core.annotations import read_annotations
 from ...core.errors import V2XumError
 from ...core.tasks import INSTRUCTIONS
 from ...core.timeline import DEFAULT_NUM_FRAMES
-from ..columns.v2t import reference_text
+from ..groups.v2t import reference_text
 
 log = logging.getLogger(__name__)
 

@@ -99,8 +99,8 @@ def aggregate(metric: str, answers: Sequence[Sequence[str]]) -> float:
 @lru_cache(maxsize=1)  # lmms-eval asks for one metric after another with the same answers
 def _figures(answers: tuple[Answer, ...]) -> dict[str, float]:
     """The figures of every metric, by name."""
-    from ..columns.v2t import v2t_rows  # here, because they load what indexing the tasks does not need
-    from ..columns.v2v import keyshot_rows, v2v_rows
+    from ..groups.v2t import v2t_rows  # here, because they load what indexing the tasks does not need
+    from ..groups.v2v import keyshot_rows, v2v_rows
 
     data_set, task = answers[0].data_set, answers[0].task
     annotations = {one.video_id: one for one in read_annotations(annotation_file(data_set))}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...core.checks import check_unicode
+from ...core.checks import check_unicode, first_few
 from ...core.errors import V2XumError
 from .measures import Measure
 from .meteor import METEOR, choose_meteor, no_meteor
@@ -21,7 +21,6 @@ from .tokenizers import TOKENIZER_CHOICES, choose_tokenizer, tokenize
 
 __all__ = ["COCO", "TOKENIZER_CHOICES", "caption_measures", "caption_scores", "token_measures"]
 COCO: tuple[TokenFamily, ...] = (BLEU, METEOR, ROUGE_L, CIDER)
-_SHOWN = 3  # ids in a message
 _NOTES = {
     "ptb": "text is tokenized by Stanford's PTB tokenizer with COCO's options and punctuation list",
     "plain": "text is tokenized by this project's plain tokenizer, not PTB: figures differ from COCO's",
@@ -120,8 +119,7 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str
     }
     for what, ids in apart.items():
         if ids:
-            shown = ", ".join(map(repr, sorted(ids, key=str)[:_SHOWN]))
-            raise V2XumError(f"{len(ids)} {what}: {shown}{', ...' if len(ids) > _SHOWN else ''}")
+            raise V2XumError(f"{len(ids)} {what}: {first_few(sorted(ids, key=str))}")
     if not references:
         raise V2XumError("expected at least one video, got none")
     for video, several in references.items():

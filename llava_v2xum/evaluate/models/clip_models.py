@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import V2XumError
-from .clip_base import BATCH_SIZE, ClipModel, split_text
+from .clip_base import BATCH_SIZE, ClipModel
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["BATCH_SIZE", "ClipModel", "OpenClip", "OpenaiClip", "TransformersClip", "load_clip", "split_text"]
 
 _RECIPE = "1"  # raised when the same weights come to give other vectors here, so that none is taken from a cache
 _WEIGHT_FILES = (".bin", ".pt", ".pth", ".safetensors")

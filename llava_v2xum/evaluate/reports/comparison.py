@@ -6,7 +6,6 @@ the table (Holm 1979), the one to read unless a single measure was named beforeh
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ...core.atomic import replacing
 from ...core.errors import V2XumError
 from ..metric_registry import metric_of, ordered_metrics
 from ..metrics.confidence import LEVEL, PERMUTATIONS, RESAMPLES, Paired, holm, paired
 from ..metrics.measures import Measure
 from ..metrics.metric import ABSENT, Metric
+from .files import as_json, or_null, write_texts
 from .layouts import lower_is_better, markdown_grid, text_grid, wrapped
 
 
@@ -132,7 +131,7 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
         "level": comparison.level,
         "left_out": list(comparison.left_out),
         "notes": list(comparison.notes),
-        "measures": [{key: _null(value) for key, value in pair.items()} for pair in pairs],
+        "measures": [{key: or_null(value) for key, value in pair.items()} for pair in pairs],
     }
 
 
@@ -142,14 +141,8 @@ def write_comparison(comparison: Comparison, folder: str | os.PathLike[str]) -> 
     Raises:
         OSError: if a file cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    record = json.dumps(comparison_record(comparison), ensure_ascii=False, indent=1, allow_nan=False)
-    texts = {"compare.json": record + "\n", "compare.md": format_comparison(comparison, markdown=True)}
-    for name, text in texts.items():
-        with replacing(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    record, page = as_json(comparison_record(comparison)), format_comparison(comparison, markdown=True)
+    return write_texts(folder, {"compare.json": record, "compare.md": page})
 
 
 def _signed(shown: Metric, value: float) -> str:
@@ -161,7 +154,3 @@ def _p(value: float) -> str:
     if math.isnan(value):
         return ABSENT
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _null(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ...core.annotations import Annotation
-from ..columns.v2v import annotator_masks, system_at_samples
 from ..formats.cases import Case
+from ..groups.v2v import annotator_masks, system_at_samples
 from ..metric_registry import metric_of
 from ..metrics.clocks import second_times
 from .plots import VideoCurve, plot_scores, plot_videos

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import textwrap
@@ -11,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.atomic import replacing
 from ...core.errors import V2XumError
 from ..metric_registry import metric_of, ordered_metrics
 from ..metrics.metric import Metric
+from .files import as_json, write_csv, write_texts
 from .layouts import (
     WIDTH,
     group_cells,
@@ -26,22 +24,7 @@ from .layouts import (
     text_grid,
     wrapped,
 )
-from .scores import REPORT_JSON, Report, Score, make_report, read_report, to_record
-
-__all__ = [
-    "Report",
-    "Score",
-    "fact_text",
-    "format_markdown",
-    "format_table",
-    "main_metrics",
-    "make_report",
-    "measure_notes",
-    "read_report",
-    "row_name",
-    "to_record",
-    "write_report",
-]
+from .scores import REPORT_JSON, Report, Score, to_record
 
 REPORT_MARKDOWN, PER_VIDEO = "report.md", "per_video.csv"
 
@@ -60,20 +43,13 @@ def write_report(report: Report, folder: str | os.PathLike[str], figures: Sequen
         OSError: if a file cannot be written.
         TypeError: if a fact is nothing that JSON can hold.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    record = json.dumps(to_record(report), ensure_ascii=False, indent=1, allow_nan=False)
-    texts = {REPORT_JSON: record + "\n", REPORT_MARKDOWN: format_markdown(report, figures)}
-    for name, text in texts.items():
-        with replacing(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
-    with replacing(folder / PER_VIDEO) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["video_id", *report.per_video])
-        for number, video_id in enumerate(report.video_ids):
-            values = (values[number] for values in report.per_video.values())
-            writer.writerow([video_id, *("" if math.isnan(value) else repr(value) for value in values)])
-    return [folder / name for name in (REPORT_JSON, REPORT_MARKDOWN, PER_VIDEO)]
+    texts = {REPORT_JSON: as_json(to_record(report)), REPORT_MARKDOWN: format_markdown(report, figures)}
+    rows = zip(report.video_ids, *(map(_cell, values) for values in report.per_video.values()))
+    return [*write_texts(folder, texts), write_csv(Path(folder) / PER_VIDEO, ["video_id", *report.per_video], rows)]
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
 
 
 def main_metrics(report: Report) -> tuple[Metric, ...]:

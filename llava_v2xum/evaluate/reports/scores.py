@@ -20,7 +20,6 @@ Values are fractions (correlations from -1 to 1, CIDEr as pycocoevalcap gives it
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -34,8 +33,8 @@ from ...core.errors import V2XumError
 from ..metric_registry import ordered_metrics
 from ..metrics.confidence import LEVEL, RESAMPLES, bootstrap_counts, interval
 from ..metrics.measures import Measure
+from .files import FORMAT, or_null, read_record
 
-FORMAT = 1
 REPORT_JSON = "report.json"
 
 
@@ -141,14 +140,14 @@ def to_record(report: Report) -> dict[str, Any]:
         "level": report.level,
         "rows": {
             row: {
-                key: {"value": _null(s.value), "low": _null(s.low), "high": _null(s.high), "notes": list(s.notes)}
+                key: {"value": or_null(s.value), "low": or_null(s.low), "high": or_null(s.high), "notes": list(s.notes)}
                 for key, s in scores.items()
             }
             for row, scores in report.rows.items()
         },
         "absent": dict(report.absent),
         "video_ids": list(report.video_ids),
-        "per_video": {key: [_null(value) for value in values] for key, values in report.per_video.items()},
+        "per_video": {key: [or_null(value) for value in values] for key, values in report.per_video.items()},
     }
 
 
@@ -162,12 +161,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     path = Path(path)
     if path.is_dir():
         path = path / REPORT_JSON
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise V2XumError(f"{path}: expected a JSON file ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise V2XumError(f"{path}: expected a report with format {FORMAT}")
+    record = read_record(path, "a report")
     texts = {key: record.get(key) for key in ("dataset", "system")}
     if not all(isinstance(text, str) for text in texts.values()) or not isinstance(record.get("facts"), dict):
         raise V2XumError(f"{path}: not a report: dataset and system must be text and facts an object, got {texts}")
@@ -191,10 +185,6 @@ def read_report(path: str | os.PathLike[str]) -> Report:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise V2XumError(f"{path}: not a report: {type(error).__name__} {error}") from error
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _number(value: float | None) -> float:

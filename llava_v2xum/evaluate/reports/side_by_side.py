@@ -15,7 +15,6 @@ measures' names, so that a row stands only under columns that are computed alike
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ...core.errors import V2XumError
 from ..formats.data_sets import DATA_SETS
 from ..metric_registry import ordered_metrics
 from ..metrics.metric import ABSENT, Metric
+from .files import read_record
 from .layouts import (
     group_cells,
     layout,
@@ -74,12 +74,7 @@ def read_published(*paths: str | os.PathLike[str]) -> Published:
     rows: list[PublishedRow] = []
     absent: list[tuple[tuple[str, ...], str]] = []
     for path in (PUBLISHED, *map(Path, paths)):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise V2XumError(f"{path}: expected a JSON file ({error})") from error
-        if not isinstance(record, dict) or record.get("format") != 1:
-            raise V2XumError(f"{path}: expected published rows with format 1")
+        record = read_record(path, "published rows")
         try:
             sources = _sources(record, path)
             rows += [_row(row, sources, f"{path}: row {number}") for number, row in enumerate(record.get("rows", []))]

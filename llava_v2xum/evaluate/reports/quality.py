@@ -12,8 +12,6 @@ Shapes: V videos.
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import math
 import os
@@ -28,11 +26,12 @@ import numpy as np
 from ...core.annotations import Annotation
 from ...core.atomic import replacing
 from ...core.errors import V2XumError
+from ..groups.v2t import reference_text
 from ..metrics.confidence import bootstrap_counts, interval, paired
 from ..metrics.measures import Measure
 from ..models.quality_scorers import Scorer
+from .files import as_json, or_null, write_csv, write_texts
 from .quality_figures import draw_quality
-from .v2t import reference_text
 
 log = logging.getLogger(__name__)
 
@@ -152,23 +151,16 @@ def write_quality(report: QualityReport, folder: str | os.PathLike[str]) -> list
         MissingExtra: if matplotlib is missing.
         OSError: if a file cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "quality.json", folder / "quality.csv"]
-    with replacing(files[0]) as part:
-        part.write_text(json.dumps(report.to_record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    files = write_texts(folder, {"quality.json": as_json(report.to_record())})
     columns = {}
     for one in report.scores:
         columns[f"{one.name}_before"] = one.before
         if one.after is not None:
             columns[f"{one.name}_after"] = one.after
-    with replacing(files[1]) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["video_id", *columns])
-        for place, video_id in enumerate(report.video_ids):
-            writer.writerow([video_id, *(_cell(column[place]) for column in columns.values())])
+    rows = zip(report.video_ids, *(map(_cell, column) for column in columns.values()))
+    files.append(write_csv(Path(folder) / "quality.csv", ["video_id", *columns], rows))
     for one in report.scores:
-        files.append(folder / f"quality_{one.name}.png")
+        files.append(Path(folder) / f"quality_{one.name}.png")
         with replacing(files[-1]) as part:
             draw_quality(f"{one.quality} ({one.name}, {one.source})", one.before, one.after, part)
     return files
@@ -219,7 +211,7 @@ def _figures(name: str, scores: np.ndarray) -> dict[str, Any]:
     low, high = interval(Measure(name, there), bootstrap_counts(len(there)))
     mean, median = (float(np.mean(there)), float(np.median(there))) if len(there) else (math.nan, math.nan)
     figures = {"summaries": len(there), "mean": mean, "low": low, "high": high, "median": median}
-    return {key: _or_null(value) for key, value in figures.items()}
+    return {key: or_null(value) for key, value in figures.items()}
 
 
 def _difference(name: str, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
@@ -228,11 +220,7 @@ def _difference(name: str, before: np.ndarray, after: np.ndarray) -> dict[str, A
     test = paired(Measure(name, after[both]), Measure(name, before[both]))
     median = float(np.median(after[both] - before[both])) if both.any() else math.nan
     figures = {"summaries": test.videos, "mean": test.difference, "low": test.low, "high": test.high, "median": median}
-    return {key: _or_null(value) for key, value in {**figures, "p": test.p}.items()}
-
-
-def _or_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {key: or_null(value) for key, value in {**figures, "p": test.p}.items()}
 
 
 def _cell(score: float) -> str:

@@ -1,4 +1,4 @@
-"""The V2V column: how well a system's key frames and importance agree with people's, with the rows beside it.
+"""The V2V group: how well a system's key frames and importance agree with people's, with the rows beside it.
 
 Shapes: V videos, B systems and baselines scored together (the system, uniform, then S random seeds), A annotators,
 N indexes of a prediction, T samples that people annotated, F frames.

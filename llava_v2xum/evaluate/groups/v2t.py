@@ -1,4 +1,4 @@
-"""The V2T column: text summaries against the annotated text.
+"""The V2T group: text summaries against the annotated text.
 
 The reference rules:
 

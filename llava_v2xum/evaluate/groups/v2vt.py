@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.checks import first_few
 from ...core.errors import V2XumError
 from ..metric_registry import families_of
 from ..metrics.baselines import SEEDS, random_importance, uniform_selection
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ..formats.cases import Case
     from ..formats.predictions import Prediction
 
-_SHOWN = 3  # ids in a message
 _GIVEN_TEXT = "of frames with the reference's own text"
 
 
@@ -79,8 +79,9 @@ def v2vt_rows(
     """
     lacking = [case.annotation.video_id for case in cases if case.annotation.video_id not in videos]
     if lacking and not allow_missing:
-        shown = ", ".join(map(repr, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
-        raise V2XumError(f"{len(lacking)} of {len(cases)} videos have no file, and CLIP needs their frames: {shown}")
+        raise V2XumError(
+            f"{len(lacking)} of {len(cases)} videos have no file, and CLIP needs their frames: {first_few(lacking)}"
+        )
     rows = _Rows(cases, model, len(lacking))
     embedder = Embedder(model, cache)
     for number, case in enumerate(progress(cases) if progress else cases):
