@@ -114,6 +114,17 @@ class Prediction:
             sentences = enumerate(as_list("sentences", self.sentences))
             keep(self, "sentences", tuple(_checked_sentence(f"sentences[{n}]", one, count) for n, one in sentences))
 
+    def check_samples(self, count: int) -> None:
+        """Check that it has so many indexes, if those are the annotation's own samples.
+
+        Raises:
+            V2XumError: naming the video.
+        """
+        if self.clock == "samples" and self.num_frames != count:
+            raise V2XumError(
+                f"video {self.video_id!r}: a prediction on the clock of the samples must have {count} of them, "
+                f"got {self.num_frames}; if they are of temporal prompts, say the clock prompts"
+            )
 
     def to_record(self) -> dict[str, Any]:
         """The JSON object of the module's schema, with every key."""

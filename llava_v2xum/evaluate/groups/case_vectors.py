@@ -13,7 +13,6 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.answers import parse_answer
-from ...core.errors import V2XumError
 from ..metrics.clip_scores import CaseVectors
 from ..metrics.clocks import second_times
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
@@ -93,11 +92,7 @@ def predicted_moments(
         return []
     if prediction.clock == "prompts":
         return [Prompt(index, count) for index in chosen]
-    if count != len(samples):
-        raise V2XumError(
-            f"video {prediction.video_id!r}: a prediction on the clock of the samples must have {len(samples)} of "
-            f"them, got {count}"
-        )
+    prediction.check_samples(len(samples))
     return [samples[index] for index in chosen]
 
 

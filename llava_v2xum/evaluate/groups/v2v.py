@@ -234,15 +234,10 @@ def system_at_samples(
     Raises:
         V2XumError: naming the video, if it counts samples and has another number of them, or a time lies outside.
     """
-    count, samples = prediction.num_frames, len(times)
-    if prediction.clock == "samples" and count != samples:
-        raise V2XumError(
-            f"video {prediction.video_id!r}: a prediction on the clock of the samples must have {samples} of them, "
-            f"got {count}; if they are of temporal prompts, say the clock prompts"
-        )
+    prediction.check_samples(len(times))
     selected = None
     if prediction.frames is not None:
-        selected = np.zeros(count, dtype=bool)
+        selected = np.zeros(prediction.num_frames, dtype=bool)
         selected[list(prediction.frames)] = True
     found = (prediction.importance, selected)
     if prediction.clock == "samples":

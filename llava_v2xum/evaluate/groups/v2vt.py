@@ -49,7 +49,6 @@ def v2vt_rows(
     seeds: int = SEEDS,
     fraction: float = TOP_FRACTION,
     baselines: bool = True,
-    allow_missing: bool = False,
     progress: Callable[[Sequence[Case]], Iterable[Case]] | None = None,
 ) -> dict[str, list[Measure]]:
     """The measures by CLIP, of the system and of random, uniform and human choices of frames.
@@ -66,7 +65,6 @@ def v2vt_rows(
         seeds: how many random importances make the random row.
         fraction: how much of a video importance selects.
         baselines: False embeds only what the system and the annotators chose, and gives the system's row alone.
-        allow_missing: leave videos without a file out (NaN) and say so in the notes, instead of raising.
         progress: is handed the cases and gives them back one by one, such as `tqdm.tqdm`.
 
     Returns:
@@ -78,17 +76,14 @@ def v2vt_rows(
         VideoError: if a file cannot be read as a video.
     """
     lacking = [case.annotation.video_id for case in cases if case.annotation.video_id not in videos]
-    if lacking and not allow_missing:
+    if lacking:
         raise V2XumError(
             f"{len(lacking)} of {len(cases)} videos have no file, and CLIP needs their frames: {first_few(lacking)}"
         )
-    rows = _Rows(cases, model, len(lacking))
+    rows = _Rows(cases, model)
     embedder = Embedder(model, cache)
     for number, case in enumerate(progress(cases) if progress else cases):
-        path = videos.get(case.annotation.video_id)
-        if path is None:
-            continue
-        vectors = embed_case(case, path, embedder, fraction, baselines)
+        vectors = embed_case(case, videos[case.annotation.video_id], embedder, fraction, baselines)
         rows.in_parts += len(vectors.predicted_text) > 1
         choices = _choices(case.annotation.video_id, vectors, seeds, fraction) if baselines else None
         for family in families_of(ClipFamily):
@@ -124,8 +119,8 @@ def _baseline_scores(vectors: CaseVectors, choices: np.ndarray, family: ClipFami
 class _Rows:
     """The values of every row, gathered video by video, and what is to be said of them."""
 
-    def __init__(self, cases: Sequence[Case], model: ClipModel, lacking: int) -> None:
-        self.cases, self.model, self.lacking = cases, model, lacking
+    def __init__(self, cases: Sequence[Case], model: ClipModel) -> None:
+        self.cases, self.model = cases, model
         self.in_parts = 0  # predicted texts that are longer than the model's context
         names = [family.metric.name for family in families_of(ClipFamily)]
         self.values = {row: {name: np.full(len(cases), np.nan) for name in names} for row in ROWS}
@@ -157,8 +152,6 @@ class _Rows:
         if family.reads:
             empty["predicted text"] = sum(not (predicted_text(case.prediction) or "").strip() for case in self.cases)
         notes += [f"{count} of {len(self.cases)} videos have no {what}: 0" for what, count in empty.items() if count]
-        if self.lacking:
-            notes.append(f"{self.lacking} of {len(self.cases)} videos have no file and are left out")
         return tuple(notes)
 
 

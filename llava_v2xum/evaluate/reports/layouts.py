@@ -11,7 +11,6 @@ from ..metric_registry import METRICS
 from ..metrics.measures import ROWS
 from ..metrics.metric import Metric
 
-GROUPS = ("V2V", "V2T", "V2VT")
 WIDTH = 110  # of text in a terminal
 
 
