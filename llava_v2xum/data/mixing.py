@@ -42,7 +42,7 @@ class Rejection:
         return f"{self.file}: {name}: {self.reason}"
 
 
-def read_json(path: str | os.PathLike) -> list:
+def read_instructions(path: str | os.PathLike) -> list:
     """The list that an instruction JSON is.
 
     Raises:
@@ -67,7 +67,7 @@ def check_entries(path: str, checker: EntryChecker, strict: bool = False) -> tup
     """
     good, bad = [], []
     quiet = None if is_main_process() else True  # None: where the output is a terminal
-    for place, entry in enumerate(tqdm(read_json(path), f"checking {Path(path).name}", disable=quiet, delay=2)):
+    for place, entry in enumerate(tqdm(read_instructions(path), f"checking {Path(path).name}", disable=quiet, delay=2)):
         try:
             good.append(checker.check(entry))
         except EntryError as error:

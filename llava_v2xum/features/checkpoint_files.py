@@ -57,7 +57,7 @@ def find_folder(name: str | os.PathLike, what: str) -> Path:
     return folder
 
 
-def read_json(file: Path) -> dict:
+def read_json_object(file: Path) -> dict:
     """A JSON object.
 
     Raises:
@@ -85,7 +85,7 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            shards = [folder / shard for shard in sorted(set(read_json(index).get("weight_map", {}).values()))]
+            shards = [folder / shard for shard in sorted(set(read_json_object(index).get("weight_map", {}).values()))]
             for shard in shards:
                 if not shard.is_file():
                     raise FileNotFoundError(f"{shard}: no such file, but {index.name} names it")

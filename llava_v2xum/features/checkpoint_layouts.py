@@ -17,7 +17,7 @@ from .checkpoint_files import (
     PROJECTOR,
     find_folder,
     plain_names,
-    read_json,
+    read_json_object,
     read_tensors,
     weight_files,
 )
@@ -84,7 +84,7 @@ def find_layout(
         return _full_or_projector(folder, model_base, projector, tower)
     base = _base_of(folder, model_base)
     config_file = folder / CONFIG
-    config = read_json(config_file) if config_file.is_file() else {}
+    config = read_json_object(config_file) if config_file.is_file() else {}
     if config.get("model_type") not in (OURS, *LLAVA):
         return _released(folder, base, projector, tower)
     _check_is_base(base, (LLAMA, OURS, *LLAVA))
@@ -100,7 +100,7 @@ def find_layout(
 def _full_or_projector(folder: Path, model_base, projector: Path | None, tower: str | None) -> Layout:
     """A checkpoint without an adapter: all weights, or LLaVA's projector alone."""
     config_file = folder / CONFIG
-    config = read_json(config_file)
+    config = read_json_object(config_file)
     _check_model_type(config, config_file)
     if weight_files(folder):
         if model_base is not None:
@@ -135,13 +135,13 @@ def _base_of(folder: Path, model_base) -> Path:
     """The decoder that the adapter in `folder` belongs to."""
     if model_base is not None:
         return find_folder(model_base, "model_base")
-    named = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or RELEASED_BASE
+    named = read_json_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or RELEASED_BASE
     what = f"{folder / ADAPTER_CONFIG}: base_model_name_or_path (give model_base to name another)"
     return find_folder(named, what)
 
 
 def _check_is_base(base: Path, model_types: tuple[str, ...]) -> dict:
-    config = read_json(base / CONFIG)
+    config = read_json_object(base / CONFIG)
     if config.get("model_type") not in model_types:
         raise V2XumError(
             f"{base / CONFIG}: expected a decoder of model_type {' or '.join(model_types)}, "

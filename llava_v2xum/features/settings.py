@@ -136,10 +136,10 @@ def _fetch_small_files(name: str) -> Path | None:
 
 def _config_in(folder: Path) -> dict:
     """The config's fields; of a released stage 2 what its model is known to have."""
-    from .checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json
+    from .checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json_object
     from .checkpoint_layouts import LLAVA, OURS, RELEASED_CLIP
 
-    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    config = read_json_object(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     if config.get("model_type") in (OURS, *LLAVA):
         return config
     if not (folder / ADAPTER_CONFIG).is_file():

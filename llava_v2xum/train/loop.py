@@ -22,7 +22,7 @@ import torch
 from ..core.errors import V2XumError
 from ..data.dataset import make_data_module
 from ..features import CLIP_EMBEDDING
-from ..features.checkpoint_files import CONFIG, read_json, read_tensors
+from ..features.checkpoint_files import CONFIG, read_json_object, read_tensors
 from ..features.clip_tower import load_clip_tower
 from ..features.settings import DEFAULT_TOWER
 from ..features.upstream import HfArgumentParser, llava_train, llava_trainer, set_seed
@@ -245,7 +245,7 @@ def _refuse_flag(message: str) -> NoReturn:
 def _settings_of_base(arguments: Sequence[str]) -> dict[str, object]:
     """Flag -> value of what a checkpoint to start from was made with: its tower, or LLaVA-1.5's, and how it is used."""
     base = Path((given_values(arguments).get("model_name_or_path") or [""])[-1]).expanduser()
-    config = read_json(base / CONFIG) if (base / CONFIG).is_file() else {}
+    config = read_json_object(base / CONFIG) if (base / CONFIG).is_file() else {}
     tower = config.get("frame_tower" if config.get("frame_feature") == CLIP_EMBEDDING else "mm_vision_tower")
     if tower and (base / tower).exists():
         tower = str(base / tower)

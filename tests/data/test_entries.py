@@ -25,7 +25,7 @@ from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import INSTRUCTIONS
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.entries import EntryError, with_frame_indexes
-from llava_v2xum.data.mixing import load_entries, read_json, weigh
+from llava_v2xum.data.mixing import load_entries, read_instructions, weigh
 from llava_v2xum.model.tokens import tokenize_conversation
 
 pytestmark = pytest.mark.pinned
@@ -192,7 +192,7 @@ def test_a_sample_fits_to_the_last_position(source):
 def test_broken_files_are_named(tmp_path, content, said):
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(ValueError, match=said):
-        read_json(tmp_path / "bad.json")
+        read_instructions(tmp_path / "bad.json")
 
 
 def test_a_missing_file_is_named(source, tmp_path):

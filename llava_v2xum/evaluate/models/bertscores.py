@@ -155,9 +155,9 @@ def _found(options: BertScoreOptions, tuned: Mapping[str, int]) -> tuple[str, in
 
 def _kind(folder: Path) -> str:
     """The model_type of a folder's configuration, such as "roberta"."""
-    from ...features.checkpoint_files import read_json  # here, because it loads torch
+    from ...features.checkpoint_files import read_json_object  # here, because it loads torch
 
-    return read_json(folder / "config.json").get("model_type", "")
+    return read_json_object(folder / "config.json").get("model_type", "")
 
 
 def _described(scorer: Any, options: BertScoreOptions) -> str:

@@ -43,10 +43,10 @@ def load_tokenizer(path: Path):
 
 def timeline_of(path: Path) -> Timeline:
     """The timeline in a checkpoint's config, or the default one where there is no config or none in it."""
-    from ...features.checkpoint_files import read_json  # here, because it loads torch
+    from ...features.checkpoint_files import read_json_object  # here, because it loads torch
 
     file = path / "config.json"
-    config = read_json(file) if file.is_file() else {}
+    config = read_json_object(file) if file.is_file() else {}
     return Timeline(
         config.get("num_frames", DEFAULT_NUM_FRAMES), config.get("temporal_prompt_template", DEFAULT_TEMPLATE)
     )

@@ -149,7 +149,7 @@ class RaySummarizer:
 def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
     """What all stages need to know; only the tower is loaded for it."""
     from ...features import FeatureFolder
-    from ...features.checkpoint_files import CONFIG, read_json
+    from ...features.checkpoint_files import CONFIG, read_json_object
     from ...shapes import DEMO_CHECKPOINT
     from ..video_summary import model_name
     from .rows import Plan
@@ -168,7 +168,7 @@ def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
     return Plan(
         model=model,
         model_name=name,
-        note=read_json(config).get("checkpoint_note") if config.is_file() else None,
+        note=read_json_object(config).get("checkpoint_note") if config.is_file() else None,
         image_processor=encoder.tower.image_processor,
         aspect_ratio=encoder.aspect_ratio,
         batch_size=encoder.batch_size,

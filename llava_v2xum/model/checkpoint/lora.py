@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...core.errors import V2XumError
-from ...features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, read_json, read_tensors
+from ...features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, read_json_object, read_tensors
 from ..modeling import LlavaV2XumForCausalLM
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def _lora_config(folder: Path, base: Path):
     import peft
 
     file = folder / ADAPTER_CONFIG
-    fields = read_json(file)
+    fields = read_json_object(file)
     if fields.get("peft_type") != "LORA":
         raise V2XumError(f"{file}: expected peft_type 'LORA', got {fields.get('peft_type')!r}")
     known = {field.name for field in dataclasses.fields(peft.LoraConfig) if field.init}
