@@ -86,7 +86,7 @@ class Reader(FileKind):
     data_set: DataSet | None = None
 
 
-class Clip:
+class TimeBounds:
     """Keeps time stamps inside a video, and counts those that it had to move.
 
     Args:

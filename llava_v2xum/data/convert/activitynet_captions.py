@@ -13,7 +13,7 @@ from typing import Any
 from ...core.annotations import AnnotatedSentence, Annotation
 from ...core.data_sets import FRAME_TABLE, TEXT_TABLE, DataSet
 from ...core.errors import V2XumError
-from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, load_object
+from ...core.readers import Accepted, Reader, Rejected, TimeBounds, checked_list, checked_object, load_object
 
 NAME = "activitynet-captions"
 
@@ -33,14 +33,14 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
 
 def _annotation(video_id: str, entry: Any, place: int, tolerance_seconds: float) -> Accepted:
     entry = checked_object(entry, "duration", "timestamps", "sentences")
-    clip = Clip(entry["duration"], tolerance_seconds)
+    bounds = TimeBounds(entry["duration"], tolerance_seconds)
     texts = checked_list("sentences", entry["sentences"])
     timestamps = checked_list("timestamps", entry["timestamps"], len(texts))
     sentences = tuple(
-        AnnotatedSentence(text, clip.span(f"timestamps[{number}]", span))
+        AnnotatedSentence(text, bounds.span(f"timestamps[{number}]", span))
         for number, (text, span) in enumerate(zip(texts, timestamps))
     )
-    return Accepted(Annotation(video_id, clip.duration_seconds, NAME, sentences), place, clip.moved)
+    return Accepted(Annotation(video_id, bounds.duration_seconds, NAME, sentences), place, bounds.moved)
 
 
 READER = Reader(

@@ -23,7 +23,17 @@ from ...core.answers import parse_answer
 from ...core.citations import FRAME_TOKEN, PUBLISHED
 from ...core.data_sets import CROSS_MODAL_TABLE, DataSet
 from ...core.errors import V2XumError
-from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list, shown
+from ...core.readers import (
+    Accepted,
+    Reader,
+    Rejected,
+    TimeBounds,
+    checked_list,
+    checked_object,
+    id_of,
+    load_list,
+    shown,
+)
 from ...core.tasks import TASKS
 
 NAME = "instruct-v2xum"
@@ -71,17 +81,17 @@ def _read_entry(entry: Any, place: int, tolerance_seconds: float) -> _Video:
     if not isinstance(entry["id"], str) or not entry["id"].strip():
         raise V2XumError(f"id must be text that is not empty, got {entry['id']!r}")
     meta = checked_object(entry["meta"], "duration")
-    clip = Clip(meta["duration"], tolerance_seconds)
+    bounds = TimeBounds(meta["duration"], tolerance_seconds)
     seconds = checked_object(meta.get("token") or {})
     answers: dict[str, _Answer] = {}
     for task, answer in _rounds(entry["conversations"]):
         if task in answers:
             raise V2XumError(f"two turns ask for {task.upper()}")
-        answers[task] = _read_answer(answer, task, seconds, clip)
+        answers[task] = _read_answer(answer, task, seconds, bounds)
     selection = entry.get("vsum_onehot")
     if selection is not None:
         selection = checked_list("vsum_onehot", selection)
-    return _Video(place, clip.duration_seconds, meta.get("sampled_frames"), selection, answers, clip.moved)
+    return _Video(place, bounds.duration_seconds, meta.get("sampled_frames"), selection, answers, bounds.moved)
 
 
 def _rounds(turns: Any) -> Iterator[tuple[str, str]]:
@@ -102,7 +112,7 @@ def _rounds(turns: Any) -> Iterator[tuple[str, str]]:
         yield asked.pop(), turns[number + 1]["value"]
 
 
-def _read_answer(answer: str, task: str, seconds: dict[str, Any], clip: Clip) -> _Answer:
+def _read_answer(answer: str, task: str, seconds: dict[str, Any], bounds: TimeBounds) -> _Answer:
     """The answer's sentences; each `<fK>` is read as a frame of its own, so that none can get lost."""
     name = f"the {task.upper()} answer"
     plain = PUBLISHED.closed_list.search(answer)
@@ -113,7 +123,7 @@ def _read_answer(answer: str, task: str, seconds: dict[str, Any], clip: Clip) ->
     def number_of(match: re.Match) -> str:
         if match[0] not in seconds:
             raise V2XumError(f"{match[0]} has no second in meta.token")
-        cited.append(clip.second(match[0], seconds[match[0]]))
+        cited.append(bounds.second(match[0], seconds[match[0]]))
         return str(len(cited) - 1)
 
     summary = parse_answer(FRAME_TOKEN.sub(number_of, answer), max(answer.count("<f"), 1), task, PUBLISHED)

@@ -16,7 +16,7 @@ from typing import Any
 from ...core.annotations import AnnotatedSentence, Annotation
 from ...core.data_sets import CROSS_MODAL_TABLE, DataSet
 from ...core.errors import V2XumError
-from ...core.readers import Accepted, Clip, Reader, Rejected, checked_list, checked_object, id_of, load_list
+from ...core.readers import Accepted, Reader, Rejected, TimeBounds, checked_list, checked_object, id_of, load_list
 
 NAME = "videoxum"
 ANNOTATORS = 10  # VideoXum, section 3; the reader takes any number that is the same throughout a video
@@ -38,7 +38,7 @@ def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
 
 def _annotation(entry: Any, place: int, tolerance_seconds: float) -> Accepted:
     entry = checked_object(entry, *_KEYS)
-    clip = Clip(entry["duration"], tolerance_seconds)
+    bounds = TimeBounds(entry["duration"], tolerance_seconds)
     texts = checked_list("tsum", entry["tsum"])
     timestamps = checked_list("timestamps", entry["timestamps"], len(texts))
     marked = checked_list("vsum", entry["vsum"], len(texts))
@@ -49,19 +49,19 @@ def _annotation(entry: Any, place: int, tolerance_seconds: float) -> Accepted:
         sentences.append(
             AnnotatedSentence(
                 text,
-                clip.span(f"timestamps[{number}]", segment),
-                tuple((clip.span(f"vsum[{number}][{person}]", span),) for person, span in enumerate(spans)),
+                bounds.span(f"timestamps[{number}]", segment),
+                tuple((bounds.span(f"vsum[{number}][{person}]", span),) for person, span in enumerate(spans)),
             )
         )
     annotation = Annotation(
         entry["video_id"],
-        clip.duration_seconds,
+        bounds.duration_seconds,
         NAME,
         tuple(sentences),
         sampled_frames=entry["sampled_frames"],
         selections=entry["vsum_onehot"],
     )
-    return Accepted(annotation, place, clip.moved)
+    return Accepted(annotation, place, bounds.moved)
 
 
 READER = Reader(

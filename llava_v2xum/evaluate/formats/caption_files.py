@@ -28,13 +28,7 @@ _REASON = "no text"
 
 
 def _read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read COCO caption results; citations are taken out of the captions.
-
-    Raises:
-        V2XumError: naming the file and the entry or video, for one without image_id or caption, or a video that
-            comes twice.
-        SourceError: naming the file, if it is no list in JSON.
-    """
+    """Read COCO caption results; citations are taken out of the captions."""
     predictions: dict[str, Prediction] = {}
     for place, entry in enumerate(load_list(path, "captions")):
         try:
@@ -52,11 +46,7 @@ def _read_coco(path: Path, num_frames: int | None = None) -> dict[str, Predictio
 
 
 def _write_coco(path: Path, predictions: Iterable[Prediction]) -> Written:
-    """Write COCO caption results, all or nothing; videos without a text are left out.
-
-    Raises:
-        V2XumError: if no video has a text.
-    """
+    """Write COCO caption results, all or nothing; videos without a text are left out."""
     predictions = list(predictions)
     entries = [{"image_id": one.video_id, "caption": one.text} for one in predictions if one.text is not None]
     check_any(entries, len(predictions), _REASON)
@@ -69,9 +59,6 @@ def _write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Wri
 
     A video's one reference is its text summary: `text`, or its sentences joined by one blank. Videos without one are
     left out.
-
-    Raises:
-        V2XumError: if no video has a text.
     """
     annotations = list(annotations)
     texts = {one.video_id: one.text or joined(each.text for each in one.sentences) for one in annotations}
@@ -90,13 +77,7 @@ def _write_coco_references(path: Path, annotations: Iterable[Annotation]) -> Wri
 
 
 def _read_dense(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read dense-caption results: sentences with their seconds, and the text that they make together.
-
-    Raises:
-        V2XumError: naming the file and the video, for a sentence without text or timestamp, or a video that comes
-            twice.
-        SourceError: naming the file, if it is no object in JSON.
-    """
+    """Read dense-caption results: sentences with their seconds, and the text that they make together."""
     content = dict(load_object(path, "dense-caption results"))
     if not isinstance(content.get("results"), dict) or not content["results"]:
         raise V2XumError(f"{path}: expected results, an object of sentences by video id, "
@@ -119,9 +100,6 @@ def _write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
     """Write dense-caption results, all or nothing; sentences without a text or seconds are left out.
 
     A video stays, with an empty list, where nothing of it is left; one without sentences is not in the file.
-
-    Raises:
-        V2XumError: if no video has sentences.
     """
     predictions = list(predictions)
     results: dict[str, list[dict[str, Any]]] = {}
@@ -159,24 +137,18 @@ def _write(path: Path, content: Any) -> None:
 
 
 COCO_CAPTIONS = Format(
-    "coco-captions",
-    "text: COCO's [{image_id, caption}, ...]",
-    _read_coco,
-    _write_coco,
+    *("coco-captions", "text: COCO's [{image_id, caption}, ...]", _read_coco, _write_coco),
     looks=lambda look: look.is_json(list, "image_id", "caption"),
     endings=(".json",),
 )
 DENSE_CAPTIONS = Format(
     "dense-captions",
     "sentences with their seconds: {results: {id: [{sentence, timestamp: [start, end]}, ...]}}",
-    _read_dense,
-    _write_dense,
+    *(_read_dense, _write_dense),
     looks=lambda look: look.is_json(dict) and isinstance(look.content.get("results"), dict),
     endings=(".json",),
 )
 COCO_REFERENCES = Format(
-    "coco-references",
-    "annotated texts as COCO's ground truth; SRC are annotations",
-    write=_write_coco_references,
+    *("coco-references", "annotated texts as COCO's ground truth; SRC are annotations", None, _write_coco_references),
     made_of=ANNOTATIONS,
 )

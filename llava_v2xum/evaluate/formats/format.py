@@ -45,8 +45,9 @@ class Format(FileKind):
         name: on the command line.
         help: one line for people.
         read: (path, num_frames or None) -> predictions by video id, in the order of the file; raises V2XumError naming
-            file and video.
-        write: (path, predictions) -> what was written; what a format cannot hold is left out and counted.
+            file and video, or SourceError for a file that is of another kind.
+        write: (path, predictions) -> what was written, all or nothing; what a format cannot hold is left out and
+            counted. Raises V2XumError if it can hold nothing of them, or an id is no name in it.
         made_of: PREDICTIONS, or ANNOTATIONS where those are what `write` is handed.
         writes_folder: whether `write` makes a folder.
     """

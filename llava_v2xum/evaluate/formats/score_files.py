@@ -31,52 +31,30 @@ _SCORE = "score"  # the data set in a video's group; pytorch-vsumm-reinforce's r
 
 
 def _read_json_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read JSON `{id: [scores]}`.
-
-    Raises:
-        V2XumError: naming the file and the video, for what is no list of finite numbers.
-        SourceError: naming the file, if it is no JSON object.
-    """
+    """Read JSON `{id: [scores]}`."""
     return _predictions(path, load_object(path, "scores by video id"))
 
 
 def _read_npy_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read a folder of `ID.npy`, in the order of the names; other files are not read.
-
-    Raises:
-        V2XumError: naming the folder and the video, for what is no array of finite numbers; if there is no .npy.
-    """
+    """Read a folder of `ID.npy`, in the order of the names; other files are not read."""
     return _predictions(path, arrays_in(path))
 
 
 def _read_hdf5_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read HDF5 with a data set a video, or a group a video with a data set `score`.
-
-    Raises:
-        V2XumError: naming the file and the video, for what is no array of finite numbers, or a group without scores.
-        SourceError: naming the file, if it is no HDF5.
-    """
+    """Read HDF5 with a data set a video, or a group a video with a data set `score`."""
     with open_hdf5(path) as file:
         return _predictions(path, ((video_id, _dataset(path, video_id, item)) for video_id, item in file.items()))
 
 
 def _write_json_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
-    """Write JSON `{id: [scores]}`, all or nothing.
-
-    Raises:
-        V2XumError: if no video has importance.
-    """
+    """Write JSON `{id: [scores]}`, all or nothing."""
     scores, left_out = _scores(predictions)
     write_whole(path, json.dumps({key: row.tolist() for key, row in scores.items()}) + "\n")
     return Written(len(scores), "videos", left_out, _REASON)
 
 
 def _write_npy_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
-    """Write a folder of `ID.npy`, each whole or not at all; the folder is made if it is not there.
-
-    Raises:
-        V2XumError: naming the video whose id is no file name; if no video has importance.
-    """
+    """Write a folder of `ID.npy`, each whole or not at all; the folder is made if it is not there."""
     scores, left_out = _scores(predictions, "/\\\0")
     path.mkdir(parents=True, exist_ok=True)
     for video_id, row in scores.items():
@@ -86,12 +64,7 @@ def _write_npy_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
 
 
 def _write_hdf5_scores(path: Path, predictions: Iterable[Prediction]) -> Written:
-    """Write HDF5 with `ID/score`, all or nothing.
-
-    Raises:
-        V2XumError: naming the video whose id is no name in HDF5; if no video has importance.
-        MissingExtra: if h5py is not installed.
-    """
+    """Write HDF5 with `ID/score`, all or nothing."""
     h5py = require("h5py", EXTRA)
     scores, left_out = _scores(predictions, "/\0")
     with replacing(path) as part, h5py.File(part, "w") as file:
@@ -155,28 +128,20 @@ def _looks_hdf5(look: FirstLook) -> bool:
     return scored and not look.is_hdf5(lambda names: names is not None and "picks" in names)
 
 
+_WHAT = "importance of every sample: "
 JSON_SCORES = Format(
-    "scores-json",
-    "importance of every sample: JSON {id: [scores]}",
-    _read_json_scores,
-    _write_json_scores,
+    *("scores-json", _WHAT + "JSON {id: [scores]}", _read_json_scores, _write_json_scores),
     looks=_looks_json,
     endings=(".json",),
 )
 NPY_SCORES = Format(
-    "scores-npy",
-    "importance of every sample: a folder of ID.npy",
-    _read_npy_scores,
-    _write_npy_scores,
+    *("scores-npy", _WHAT + "a folder of ID.npy", _read_npy_scores, _write_npy_scores),
     writes_folder=True,
     looks=lambda look: look.has_files("*.npy"),
     folder_of="ID.npy files",
 )
 HDF5_SCORES = Format(
-    "scores-h5",
-    "importance of every sample: HDF5 with ID or ID/score",
-    _read_hdf5_scores,
-    _write_hdf5_scores,
+    *("scores-h5", _WHAT + "HDF5 with ID or ID/score", _read_hdf5_scores, _write_hdf5_scores),
     looks=_looks_hdf5,
     endings=HDF5,
 )
