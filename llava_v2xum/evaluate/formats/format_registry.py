@@ -6,24 +6,13 @@ Another is a file with a `Format`, and its name in FORMATS: `export` writes it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-
 from ...core.data_sets import FileKind, FirstLook
 from ...data.convert import READERS
 from .caption_files import COCO_CAPTIONS, COCO_REFERENCES, DENSE_CAPTIONS
 from .format import ANNOTATIONS, PREDICTIONS, Format, Written
 from .prediction_records import OF_FRAMES
-from .predictions import SUMMARIES, Prediction, read_predictions, write_predictions
+from .predictions import SUMMARIES, read_predictions, write_predictions
 from .score_files import HDF5_SCORES, JSON_SCORES, NPY_SCORES
-
-
-def _read_own(path: Path, num_frames: int | None) -> dict[str, Prediction]:
-    return read_predictions(path / SUMMARIES if path.is_dir() else path, num_frames)
-
-
-def _write_own(path: Path, predictions: Iterable[Prediction]) -> Written:
-    return Written(write_predictions(path, predictions), "videos")
 
 
 def _looks_own(look: FirstLook) -> bool:
@@ -38,8 +27,8 @@ def _looks_annotated(look: FirstLook) -> bool:
 OWN = Format(
     PREDICTIONS,
     "this project's form, JSON lines; summaries.jsonl of infer, or its folder; raw answers",
-    _read_own,
-    _write_own,
+    lambda path, num_frames: read_predictions(path / SUMMARIES if path.is_dir() else path, num_frames),
+    lambda path, predictions: Written(write_predictions(path, predictions), "videos"),
     looks=_looks_own,
     endings=(".jsonl",),
     folder_of=SUMMARIES,

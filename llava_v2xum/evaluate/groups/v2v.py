@@ -191,10 +191,7 @@ class _Rows:
         return {row: measures for row, measures in rows.items() if measures or row == "system"}
 
     def _of(self, row: str, name: str) -> np.ndarray:
-        table = self.values[row]
-        if name not in table:
-            table[name] = np.full(len(self.cases), np.nan)
-        return table[name]
+        return self.values[row].setdefault(name, np.full(len(self.cases), np.nan))
 
     def _notes(self, row: str, name: str, scored: np.ndarray) -> tuple[str, ...]:
         notes = [f"mean over {self.seeds} seeds"] if row == "random" else []
