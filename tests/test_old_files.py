@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llava_v2xum.evaluate.formats.registry import load_predictions
 
 from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.pipeline import stages_of
 from llava_v2xum.curate.store.stage import fingerprints
 from llava_v2xum.curate.store.store import Store
+from llava_v2xum.evaluate.formats.prediction_files import load_predictions
 from llava_v2xum.features.settings import encoder_of_checkpoint
 from llava_v2xum.features.sources import file_source
 from llava_v2xum.features.store import FeatureFolder

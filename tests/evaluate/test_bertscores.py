@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from llava_v2xum.evaluate.models.bertscores import NAMES, BertScoreOptions, bertscore_measures
+from llava_v2xum.evaluate.models.bertscores import BERTSCORE, BertScoreOptions, bertscore_measures
 
 pytest.importorskip("bert_score")
+NAMES = [metric.name for metric in BERTSCORE.metrics]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
