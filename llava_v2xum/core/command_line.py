@@ -1,11 +1,17 @@
-"""The parser of every command: `--help` shows its text as it is written, and a slip is told in one line."""
+"""The parser of every command: `--help` shows its text as it is written, and a slip is told in one line.
+
+What a flag takes is said where it is added: `add("--tries", type=at_least(1))`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2: first the reason, then where all flags are told."""
+        message = re.sub(r"^argument (\S+): (?=must )", r"\1 ", message)  # of `in_range`: a sentence about the flag
         self.exit(2, f"error: {message}\n{self.prog} --help lists the flags\n")
 
     def _list_commands(self) -> str:
@@ -50,3 +57,32 @@ class _SubParser(Parser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown
+
+
+def in_range(
+    convert: Callable[[str], Number], fits: Callable[[Number], bool], expected: str
+) -> Callable[[str], Number]:
+    """The type of a flag that takes the numbers of a range.
+
+    Args:
+        convert: int or float.
+        fits: whether a number lies in the range; for NaN, too, it says no.
+        expected: the range for people, such as "at least 1".
+    """
+
+    def read(text: str) -> Number:
+        number = convert(text)
+        if not fits(number):
+            raise argparse.ArgumentTypeError(f"must be {expected}, got {text}")
+        return number
+
+    read.__name__ = convert.__name__  # argparse names it where the text is no number
+    return read
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a flag that takes whole numbers from `least` on."""
+    return in_range(int, lambda number: number >= least, f"at least {least}")
+
+
+share = in_range(float, lambda number: 0 < number <= 1, "above 0 and at most 1")

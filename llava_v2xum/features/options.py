@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.command_line import Parser
+from ..core.command_line import Parser, at_least
 from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES
 from ..media.processes import MOST_WORKERS
@@ -48,7 +48,7 @@ def build_parser() -> Parser:
         f"(default: {PATCH_MEAN})")  # fmt: skip
     add("--frame-tokens", type=int, help="visual tokens of a frame, means over a grid of patches: 1, 4 or 9 "
         "(default: 1)")  # fmt: skip
-    add("--num-frames", type=int, help=f"N, the frames that stand for a video (default: {DEFAULT_NUM_FRAMES})")
+    add("--num-frames", type=at_least(1), help=f"N, the frames that stand for a video (default: {DEFAULT_NUM_FRAMES})")
     add("--select-layer", type=int, help=f"the tower's layer (default: {DEFAULT_SELECT_LAYER})")
     add("--aspect-ratio", choices=("pad", "square"), help="pad frames to a square, or crop its middle (default: pad)")
     speed = parser.add_argument_group("how they are computed")
@@ -56,9 +56,10 @@ def build_parser() -> Parser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (%(default)s: a GPU for each process)")
     add("--dtype", default="auto", help="what the tower computes in: auto, float32, bfloat16, float16 (%(default)s: "
         "bfloat16 on a GPU that has it); stored is float16")  # fmt: skip
-    add("--batch-size", type=int, default=64, help="frames in one pass of the tower (%(default)s)")
-    add("--workers", type=int, help="decoding processes, each with the N frames of a video in memory, 0.6 GB of 100 "
-        f"in full HD; 0 decodes in the main one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
+    add("--batch-size", type=at_least(1), default=64, help="frames in one pass of the tower (%(default)s)")
+    add("--workers", type=at_least(0), help="decoding processes, each with the N frames of a video in memory, 0.6 GB "
+        "of 100 in full HD; 0 decodes in the main one (default: one for each core, at most "
+        f"{MOST_WORKERS})")  # fmt: skip
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
 
@@ -70,10 +71,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         for name in _OF_MODEL:
             if getattr(args, name) is not None:
                 parser.error(f"--{name.replace('_', '-')} is the checkpoint's to say: leave it out with --model-path")
-    for name, least in (("batch_size", 1), ("workers", 0), ("num_frames", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     try:
         args.feature = FrameFeature(args.frame_feature or PATCH_MEAN, args.frame_tokens or 1)
     except V2XumError as error:

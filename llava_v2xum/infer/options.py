@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core.command_line import Parser
-from ..core.errors import V2XumError
+from ..core.command_line import Parser, at_least, share
 from ..core.tasks import ALL, TASKS
 from ..media.output_files import FILE_NAMES
 from ..media.processes import MOST_WORKERS
@@ -92,16 +91,16 @@ def _add_answer(group) -> None:
     add = group.add_argument
     add("--temperature", type=float, default=0.0, help="0 is greedy (default); above it, sampled")
     add("--seed", type=int, default=0, help="for a temperature above 0 (%(default)s)")
-    add("--max-new-tokens", type=int, default=1024, help="where an answer is cut off (%(default)s)")
+    add("--max-new-tokens", type=at_least(1), default=1024, help="where an answer is cut off (%(default)s)")
 
 
 def _add_speed(group) -> None:
     add = group.add_argument
-    add("--batch-size", type=int, default=8, help="answers in the making at a time (%(default)s)")
-    add("--workers", type=int, help="processes that read videos, and half as many that draw; 0 does it all in the main "
-        f"one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
+    add("--batch-size", type=at_least(1), default=8, help="answers in the making at a time (%(default)s)")
+    add("--workers", type=at_least(0), help="processes that read videos, and half as many that draw; 0 does it all in "
+        f"the main one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
     add("--no-drafts", action="store_true", help="one token a pass, instead of checking several likely ones")
-    add("--max-draft", type=int, metavar="N", help="tokens that are checked at most (default: by the device)")
+    add("--max-draft", type=at_least(0), metavar="N", help="tokens that are checked at most (default: by the device)")
     add("--compile", action="store_true", help="compile the decoder's passes first, and on CUDA record them as graphs: "
         "for many videos and a large model; takes some seconds for each of a few shapes")  # fmt: skip
     add("--draft-table", type=Path, metavar="FILE", help="keep what answers teach about the next ones from run to run")
@@ -119,26 +118,18 @@ def add_ray_options(parser: argparse.ArgumentParser) -> None:
         help="this process, or a Ray Data pipeline, which takes the extra [ray] (%(default)s)")  # fmt: skip
     add("--ray-address", metavar="ADDRESS", help="join the cluster there, such as auto or HOST:6379 (default: start "
         "one on this machine)")  # fmt: skip
-    add("--ray-actors", type=int, metavar="N", help="processes with the model (default: what the GPUs hold, else 1)")
-    add("--ray-gpus", type=float, metavar="X", help="GPUs of each, at most 1; 0.5 lets two share one (default: 1 where "
+    add("--ray-actors", type=at_least(1), metavar="N", help="processes with the model (default: what the GPUs hold, "
+        "else 1)")  # fmt: skip
+    add("--ray-gpus", type=share, metavar="X", help="GPUs of each, at most 1; 0.5 lets two share one (default: 1 where "
         "the cluster has any)")  # fmt: skip
-    add("--ray-encoders", type=int, default=1, metavar="N", help="processes with the vision tower; on GPUs they run "
-        "beside the models (%(default)s)")  # fmt: skip
-    add("--ray-readers", type=int, metavar="N", help="videos read at a time (default: one a CPU of the cluster)")
+    add("--ray-encoders", type=at_least(1), default=1, metavar="N", help="processes with the vision tower; on GPUs "
+        "they run beside the models (%(default)s)")  # fmt: skip
+    add("--ray-readers", type=at_least(1), metavar="N", help="videos read at a time (default: one a CPU of the "
+        "cluster)")  # fmt: skip
 
 
 def settings_of(args: argparse.Namespace) -> RaySettings:
-    """The settings that the options of `add_ray_options` ask for.
-
-    Raises:
-        V2XumError: naming an option that is out of range.
-    """
-    for name in ("ray_actors", "ray_encoders", "ray_readers"):
-        number = getattr(args, name)
-        if number is not None and number < 1:
-            raise V2XumError(f"--{name.replace('_', '-')} must be at least 1, got {number}")
-    if args.ray_gpus is not None and not 0 < args.ray_gpus <= 1:
-        raise V2XumError(f"--ray-gpus must be above 0 and at most 1, got {args.ray_gpus:g}")
+    """The settings that the options of `add_ray_options` ask for."""
     return RaySettings(args.ray_address, args.ray_actors, args.ray_gpus, args.ray_encoders, args.ray_readers)
 
 
@@ -149,10 +140,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     unknown = [name for name in args.formats if name not in FILE_NAMES]
     if unknown:
         parser.error(f"--format takes {', '.join(FILE_NAMES)}, got {', '.join(unknown)}")
-    for name, least in (("batch_size", 1), ("max_new_tokens", 1), ("workers", 0), ("max_draft", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     if args.temperature < 0:
         parser.error(f"--temperature must not be negative, got {args.temperature}")
     if args.load_8bit and args.load_4bit:

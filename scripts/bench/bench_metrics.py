@@ -29,7 +29,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llava_v2xum.core.annotations import Annotation
-from llava_v2xum.core.command_line import Parser
+from llava_v2xum.core.command_line import Parser, at_least
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import Prediction
 from llava_v2xum.evaluate.groups.v2v import v2v_rows
@@ -69,19 +69,11 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--videos", type=positive, default=4000, help="how many to draw (default: %(default)s)")
-    parser.add_argument("--compared", type=positive, default=100, help="of which in the plain loop (%(default)s)")
-    parser.add_argument("--rounds", type=positive, default=3, help="runs that a median is taken of (%(default)s)")
+    parser.add_argument("--videos", type=at_least(1), default=4000, help="how many to draw (default: %(default)s)")
+    parser.add_argument("--compared", type=at_least(1), default=100, help="of which in the plain loop (%(default)s)")
+    parser.add_argument("--rounds", type=at_least(1), default=3, help="runs that a median is taken of (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the videos (%(default)s)")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    """An integer above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def check_packages() -> None:
