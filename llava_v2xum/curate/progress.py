@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from ..media.console import say
 from .store.stage import Source
 from .store.work import DONE, END, OUT, Outcome
 
@@ -21,13 +22,10 @@ Tell = Callable[[int, Source, Outcome], None]
 class Progress:
     """Bars on a terminal, a line now and then elsewhere; both on standard error."""
 
+    say = staticmethod(say)
+
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-
-    def say(self, message: str) -> None:
-        """Print a line clear of the bars."""
-        tqdm.write(message, file=sys.stderr)
-        sys.stderr.flush()
 
     @contextmanager
     def stages(self, names: Sequence[str], total: int) -> Iterator[Tell]:

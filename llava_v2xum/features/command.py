@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES, Timeline
+from ..media.console import say
 from ..media.processes import Rank
 from ..media.video import VideoError, find_videos
 from .encoder import FrameEncoder
@@ -137,12 +138,6 @@ class Run:
         if not self.failed:
             return 0
         return 1 if self.done else 2
-
-
-def say(message: str) -> None:
-    """Print a line clear of the progress bar."""
-    tqdm.write(message, file=sys.stderr)
-    sys.stderr.flush()
 
 
 def run_command(args: argparse.Namespace) -> int:

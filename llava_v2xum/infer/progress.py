@@ -6,20 +6,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from ..media.console import say
 from ..media.processes import Rank
 
 if TYPE_CHECKING:
     from .engine import EngineStats
-
-
-def say(message: str, file: TextIO | None = None) -> None:
-    """Print a line clear of a progress bar; a message goes to standard error, a summary to standard output."""
-    tqdm.write(message, file=file or sys.stderr)
-    (file or sys.stderr).flush()
 
 
 class Progress:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from ..core.errors import V2XumError
 from ..core.tasks import ALL
+from ..media.console import say
 from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.render import format_for_people
 from ..media.video import VideoError, find_videos
 from .options import loading_of, parse_arguments
-from .progress import Progress, format_stats, say
+from .progress import Progress, format_stats
 from .results import FILE_NAME, ResultFolder
 from .writing import Writers
 
