@@ -14,7 +14,7 @@ from curate_world import clips, results_of
 from PIL import Image
 
 from llava_v2xum.curate.data_set import preview
-from llava_v2xum.curate.data_set.preview import Sample, choose, escaped, write_preview
+from llava_v2xum.curate.data_set.preview import Sample, choose, write_preview
 from llava_v2xum.curate.store.stage import Source
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
@@ -127,7 +127,7 @@ def test_all_text_is_escaped(samples, tmp_path):
 
 def test_an_id_that_is_no_unicode_is_shown(samples, tmp_path):
     page = page_of(tmp_path / "p.html", [Sample(Source("a\udc80b", samples[0].source.path), results_of([5], ["A."]))])
-    assert "a\ufffdb" in page.text and escaped("a\nb\u200d") == "a b\u200d"
+    assert "a\ufffdb" in page.text and preview.shown("a\nb\u200d") == "a b\u200d"
 
 
 def test_a_file_that_is_gone_or_broken_is_told_and_not_where_it_was(samples, tmp_path, caplog):
@@ -161,7 +161,7 @@ def test_the_same_samples_give_the_same_page_and_a_failure_leaves_the_former_one
     path = write_preview(tmp_path / "p.html", samples, 2)
     first = path.read_bytes()
     assert write_preview(path, samples, 2).read_bytes() == first
-    monkeypatch.setattr(preview, "_section", lambda sample: 1 / 0)
+    monkeypatch.setattr(preview, "_video", lambda sample: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_preview(path, samples, 2)
     assert path.read_bytes() == first and [one.name for one in tmp_path.iterdir()] == ["p.html"]
