@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from llava_v2xum.curate.options import parse_arguments
-from llava_v2xum.curate.pipeline import stages_of
+from llava_v2xum.curate.stages.registry import stages_of
 from llava_v2xum.curate.store.stage import fingerprints
 from llava_v2xum.curate.store.store import Store
 from llava_v2xum.evaluate.formats.prediction_files import load_predictions

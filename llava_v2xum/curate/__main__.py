@@ -26,10 +26,11 @@ from ..core.atomic import replacing
 from ..infer.ray.cluster import RaySettings
 from .endpoint.budget import Budget
 from .finish import REJECTED_FILE, Making, write_data_set
-from .pipeline import models_of, options_of, prompts_of, stages_of
 from .progress import Progress
-from .rounds import Curated, Engine, LocalEngine, Run
+from .rounds import Curated, Curation, Engine, LocalEngine
 from .sources import find_sources
+from .stages.command_stage import CommandStage, device_of
+from .stages.registry import models_of, options_of, prompts_of, stages_of
 from .store.stage import Source, Stop
 from .store.store import Store, StoreError
 
@@ -73,12 +74,12 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
     sources = find_sources(args.videos, args.list)
     with _folder(args.out), closing(Store(args.out / STORE_FILE)) as store:
         try:
-            run = Run(stages, store, _engine(args, budget), progress)
+            curation = Curation(stages, store, _engine(args, budget), progress)
         except Stop as error:  # of a model that is not there, before anything has begun
             raise V2XumError(str(error)) from error
         with _interruptible(store, budget):
-            curated = run.go(sources)
-        return _end(args, sources, curated, progress)
+            curated = curation.run(sources)
+        return _end(args, stages, sources, curated, progress)
 
 
 @contextmanager
@@ -123,7 +124,10 @@ def _folder(path: Path) -> Iterator[None]:
         yield
 
 
-def _end(args: argparse.Namespace, sources: Sequence[Source], curated: Curated, progress: Progress) -> int:
+def _end(
+    args: argparse.Namespace, stages: Sequence[CommandStage], sources: Sequence[Source], curated: Curated,
+    progress: Progress,
+) -> int:  # fmt: skip
     """Write what was asked for, and tell it."""
     if args.until is not None:
         path = args.out / f"{args.until}.jsonl"
@@ -134,8 +138,8 @@ def _end(args: argparse.Namespace, sources: Sequence[Source], curated: Curated, 
         out = Counter(left.kind for left in curated.rejected)
     else:
         making = Making(
-            args.tasks, args.splits, args.seed, args.preview, models_of(args), prompts_of(args), options_of(args),
-            args.grammar, args.plausibility, None if args.device == "auto" else args.device,
+            args.tasks, args.splits, args.seed, args.preview, models_of(stages), prompts_of(stages),
+            options_of(args, stages), args.grammar, args.plausibility, device_of(args),
         )  # fmt: skip
         facts = write_data_set(args.out, sources, curated, making)
         told = ", ".join(f"{count} {name}" for name, count in facts.splits().items())

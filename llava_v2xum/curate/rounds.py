@@ -85,7 +85,7 @@ def _threaded(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int)
                 yield running.pop(future), future.result()
 
 
-class Run:
+class Curation:
     """One run over all videos.
 
     Args:
@@ -102,7 +102,7 @@ class Run:
         self.curated = Curated()
         self._in_a_row = 0
 
-    def go(self, sources: Sequence[Source]) -> Curated:
+    def run(self, sources: Sequence[Source]) -> Curated:
         """Take the videos through all stages.
 
         Raises:

@@ -44,7 +44,7 @@ from torch import LongTensor, Tensor
 from tqdm import tqdm
 from train_demo import compress
 
-from llava_v2xum.curate.stages.captioners import captioner_of
+from llava_v2xum.curate.stages.llava_captioner import LlavaCaptioner
 from llava_v2xum.evaluate.models.frames import Second, read_moments
 from llava_v2xum.features.checkpoint_files import portable_config, whole_folder
 from llava_v2xum.features.encoder import normalize, resize
@@ -175,7 +175,7 @@ def ship(model, folder: Path) -> None:
 
 def measure(folder: Path, seed: int, clips: int) -> None:
     """Log how many frames of rendered, unseen clips get exactly the right caption, at 1 frame a second."""
-    captioner = captioner_of(str(folder), device="cpu")
+    captioner = LlavaCaptioner(folder, "cpu")
     hits: dict[str, list[bool]] = {"event": [], "empty": []}
     with tempfile.TemporaryDirectory() as work:
         for index in range(clips):

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llava_v2xum.curate.endpoint.budget import Budget
+from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.stages import caption as caption_module
+from llava_v2xum.curate.stages import captioners
 from llava_v2xum.curate.stages.caption import CaptionStage
-from llava_v2xum.curate.stages.captioner import MOST_CHARACTERS, clean_caption
+from llava_v2xum.curate.stages.captioner import MOST_CHARACTERS, Captioner, clean_caption
 from llava_v2xum.curate.stages.captioners import captioner_of
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stop
@@ -28,7 +31,12 @@ BEFORE = {"select": {"sampled_frames": COUNT}}
 PROMPT = Prompt("caption", "What is here?")
 
 
-class Fake:
+def named(name: str, *flags: str):
+    """The captioner that the command takes."""
+    return captioner_of(parse_arguments(["v", "--out", "o", "--captioner", name, *flags]), Budget())
+
+
+class Fake(Captioner):
     """Tells a frame's mean; remembers what it was asked."""
 
     name = "fake"
@@ -192,6 +200,8 @@ def test_settings_change_with_prompt_and_captioner():
 def test_features_need_a_tower():
     with pytest.raises(ValueError, match="a checkpoint"):
         CaptionStage(Fake(), PROMPT, features="features")
+    with pytest.raises(ValueError, match="a checkpoint"):
+        Fake().store_features(Path("v.mp4"), "v", "features")
 
 
 @pytest.mark.parametrize(
@@ -214,21 +224,40 @@ def test_captions_are_one_line_and_end_with_a_sentence(text, finished, expected)
 
 
 def test_names(tmp_path):
-    assert captioner_of("shapes").name == "shapes"
-    assert captioner_of("liuhaotian/llava-v1.5-7b").name == "liuhaotian/llava-v1.5-7b"
-    assert captioner_of(str(tmp_path)).name == tmp_path.name
+    assert named("shapes").name == "shapes"
+    assert named("liuhaotian/llava-v1.5-7b").name == "liuhaotian/llava-v1.5-7b"
+    assert named(str(tmp_path)).name == tmp_path.name
     with pytest.raises(ValueError, match="config.json"):
-        captioner_of(str(tmp_path)).settings()
+        named(str(tmp_path)).settings()
     for name in ("", "nowhere", "./no/such/folder", __file__):
         with pytest.raises(ValueError, match="expected 'shapes'"):
-            captioner_of(name)
-    for wrong in ({"batch_size": 0}, {"max_new_tokens": 0}):
-        with pytest.raises(ValueError, match="at least 1"):
-            captioner_of("shapes", **wrong)
+            named(name)
+    assert named("shapes", "--caption-endpoint", "http://x/v1").endpoint.model == "shapes"
+
+
+def test_a_new_captioner_is_a_class_and_a_line(monkeypatch, capsys):
+    class Painted(Fake):
+        takes = "'painted' tells colours"
+
+        @classmethod
+        def add_options(cls, add):
+            add("--painted-frames", type=int, default=4, help="of a call")
+
+        @classmethod
+        def from_arguments(cls, args, budget):
+            return cls(args.painted_frames) if args.captioner == "painted" else None
+
+    monkeypatch.setattr(captioners, "CAPTIONERS", (*captioners.CAPTIONERS, Painted))
+    assert named("painted", "--painted-frames", "7").frames_at_once == 7
+    assert not isinstance(named("shapes"), Painted)
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "'painted' tells colours" in told and "--painted-frames" in told
 
 
 def test_a_captioner_can_be_sent_before_and_tells_the_same_settings():
-    captioner = captioner_of("shapes", batch_size=3, max_new_tokens=9, device="cpu")
+    captioner = named("shapes", "--caption-batch", "3", "--caption-tokens", "9", "--device", "cpu")
     sent = pickle.loads(pickle.dumps(CaptionStage(captioner, PROMPT)))
     assert sent.settings() == CaptionStage(captioner, PROMPT).settings()
     assert (sent.captioner.batch_size, sent.captioner.device) == (3, "cpu")
@@ -237,7 +266,9 @@ def test_a_captioner_can_be_sent_before_and_tells_the_same_settings():
 def test_importing_loads_nothing_heavy():
     code = (
         "import sys; import llava_v2xum.curate.stages.caption, llava_v2xum.curate.stages.vision_endpoint;"
-        "from llava_v2xum.curate.stages.captioners import captioner_of; captioner_of('shapes').settings();"
+        "from llava_v2xum.curate.stages.captioners import captioner_of;"
+        "from llava_v2xum.curate.options import parse_arguments;"
+        "captioner_of(parse_arguments(['v', '--out', 'o', '--captioner', 'shapes']), None).settings();"
         "print([name for name in ('torch', 'transformers', 'llava', 'openai', 'PIL') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

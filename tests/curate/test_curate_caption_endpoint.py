@@ -22,7 +22,6 @@ from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.endpoint.endpoint import Endpoint
 from llava_v2xum.curate.endpoint.replies import Reply
 from llava_v2xum.curate.stages.caption import CaptionStage
-from llava_v2xum.curate.stages.captioners import captioner_of
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.stages.vision_endpoint import EndpointCaptioner, data_url
 from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stop
@@ -76,7 +75,7 @@ def ledger_of(tmp_path) -> Ledger:
 
 def stage_of(server: OpenAIServer, **options) -> CaptionStage:
     endpoint = Endpoint(server.base_url, "eyes", **{"timeout_seconds": 20.0, "backoff_seconds": 0.01, **options})
-    return CaptionStage(captioner_of("not looked at", endpoint, max_new_tokens=70), PROMPT)
+    return CaptionStage(EndpointCaptioner(endpoint, max_new_tokens=70), PROMPT)
 
 
 def test_a_request_a_frame_side_by_side(source, expected, tmp_path):
@@ -176,12 +175,9 @@ def test_large_frames_are_sent_smaller(size, sent):
 
 
 def test_settings_name_no_address_and_survive_pickling():
-    captioner = captioner_of("", Endpoint("http://somewhere:1234/v1", "eyes"), max_side=300)
+    captioner = EndpointCaptioner(Endpoint("http://somewhere:1234/v1", "eyes"), max_side=300)
     settings = captioner.settings()
     assert "somewhere" not in str(settings) and (settings["captioner"], settings["max_side"]) == ("eyes", 300)
     assert pickle.loads(pickle.dumps(captioner)).settings() == settings
-    assert captioner_of("", Endpoint("http://elsewhere/v1", "eyes"), max_side=300).settings() == settings
-    assert captioner_of("", Endpoint("http://elsewhere/v1", "eyes", seed=5), max_side=300).settings() != settings
-    for wrong in ({"max_side": 0}, {"max_new_tokens": 0}):
-        with pytest.raises(ValueError, match="at least 1"):
-            captioner_of("", Endpoint("http://somewhere/v1", "eyes"), **wrong)
+    assert EndpointCaptioner(Endpoint("http://elsewhere/v1", "eyes"), max_side=300).settings() == settings
+    assert EndpointCaptioner(Endpoint("http://elsewhere/v1", "eyes", seed=5), max_side=300).settings() != settings

@@ -16,9 +16,9 @@ from PIL import Image
 
 from llava_v2xum.curate.stages.caption import CaptionStage
 from llava_v2xum.curate.stages.captioner import clean_caption
-from llava_v2xum.curate.stages.captioners import captioner_of
 from llava_v2xum.curate.stages.llava_captioner import LlavaCaptioner, sample_of
 from llava_v2xum.curate.stages.prompts import Prompt
+from llava_v2xum.curate.stages.shapes_captioner import SHAPES_FOLDER, ShapesCaptioner
 from llava_v2xum.curate.store.stage import Failed, Source, Stop
 from llava_v2xum.curate.store.store import Ledger, Store
 from llava_v2xum.features.__main__ import main as features_main
@@ -150,7 +150,7 @@ def truth(clip) -> list[str]:
 def test_the_shapes_captioner_names_the_events_of_a_clip(clip, tmp_path, prompt):
     made, file = clip
     prompt = Prompt.load("caption") if prompt is None else Prompt("caption", prompt)
-    stage = CaptionStage(captioner_of("shapes", device="cpu"), prompt)
+    stage = CaptionStage(ShapesCaptioner(SHAPES_FOLDER, "cpu"), prompt)
     ledger = Ledger(Store(tmp_path / "work.sqlite"), "caption", "print", made.video_id)
     expected = truth(made)
     told = stage.work(Source(made.video_id, file), {"select": {"sampled_frames": len(expected)}}, ledger)["captions"]
@@ -189,4 +189,4 @@ def test_features_of_other_videos_or_models_are_left_alone(clip, folder, tmp_pat
     with pytest.raises(Failed, match="another video"):
         captioner.store_features(other, made.video_id, tmp_path / "here")
     with pytest.raises(Stop, match="not those that this model needs"):
-        captioner_of("shapes", device="cpu").store_features(file, made.video_id, tmp_path / "here")
+        ShapesCaptioner(SHAPES_FOLDER, "cpu").store_features(file, made.video_id, tmp_path / "here")

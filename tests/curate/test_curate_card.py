@@ -19,8 +19,10 @@ from llava_v2xum.curate.card.plots import MOST_BINS, bin_edges, draw_figure2
 from llava_v2xum.curate.card.quality import quality_before_after
 from llava_v2xum.curate.card.text import card_text, plain
 from llava_v2xum.curate.data_set.entries import entries_of, write_entries
+from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.options import parse_arguments
-from llava_v2xum.curate.pipeline import models_of, options_of
+from llava_v2xum.curate.stages import select
+from llava_v2xum.curate.stages.registry import models_of, options_of, prompts_of, stages_of
 from llava_v2xum.shapes import make_clip
 
 LIKE = ({"frame": 6, "like": 5, "score": 0.97},)
@@ -140,18 +142,24 @@ def test_what_others_named_is_shown_as_it_stands():
     assert plain("a\nb  c") == "a b c"
 
 
-def test_a_card_names_every_model_and_no_place_on_this_machine(tmp_path):
+def test_a_card_names_every_model_and_no_place_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(select, "AestheticScorer", lambda options: None)  # there is no head in the file
     (tmp_path / "my-llava").mkdir()
     (tmp_path / "head.pth").touch()
     given = ["videos", "--out", "o", "--captioner", str(tmp_path / "my-llava"), "--bertscore-model", "roberta-large"]
-    told = models_of(parse_arguments(given))
+    args = parse_arguments(given)
+    stages = stages_of(args, Budget())
+    told = models_of(stages)
     assert told == {"caption": "my-llava", "extract": "similarity of words", "filter": "roberta-large"}
+    assert list(prompts_of(stages)) == ["caption"] and "aesthetic_threshold" not in options_of(args, stages)
     given += ["--aesthetic-predictor", str(tmp_path / "head.pth"), "--endpoint", "http://here:1/v1", "--model", "m/n"]
     args = parse_arguments([*given, "--bertscore-threshold", "none", "--extract-encoder", str(tmp_path)])
-    assert models_of(args) == {
+    stages = stages_of(args, Budget())
+    assert models_of(stages) == {
         "select": "head.pth on ViT-L-14/openai", "caption": "my-llava", "extract": "m/n", "refine": "m/n",
     }  # fmt: skip
-    options = options_of(args)
+    assert list(prompts_of(stages)) == ["caption", "extract", "refine"]
+    options = options_of(args, stages)
     assert options["aesthetic_threshold"] == 4 and options["context_tokens"] == 8192
     assert "here" not in json.dumps(options) and str(tmp_path) not in json.dumps(options)
 

@@ -18,7 +18,7 @@ from llava_v2xum.curate import finish
 from llava_v2xum.curate.__main__ import STOPPED
 from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.progress import Progress
-from llava_v2xum.curate.rounds import MOST_FAILURES, Curated, LocalEngine, Run
+from llava_v2xum.curate.rounds import MOST_FAILURES, Curated, Curation, LocalEngine
 from llava_v2xum.curate.sources import find_sources
 from llava_v2xum.curate.store.contents import digest_of
 from llava_v2xum.curate.store.stage import Source, Stop
@@ -151,7 +151,7 @@ def test_videos_that_always_fail_do_not_end_every_run(store, tmp_path):
         curated = go(store, found, Digest(), failing)  # all of them have failed before
         assert len(curated.failed) == MOST_FAILURES and list(curated.finished) == ["z"]
     assert len(go(store, found, Digest(), Letters()).finished) == MOST_FAILURES + 1
-    step = Run((Digest(), Letters()), store, LocalEngine(), Progress(quiet=True)).steps[1]
+    step = Curation((Digest(), Letters()), store, LocalEngine(), Progress(quiet=True)).steps[1]
     assert not store.items("caption", step.fingerprint, FAILED)
 
 

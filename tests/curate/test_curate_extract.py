@@ -233,8 +233,6 @@ def test_settings_tell_all_but_the_address(tmp_path):
             World(tmp_path, server, context_tokens=1500)
         with pytest.raises(ValueError, match=r"a context of 2048 tokens is too short .* needs 2\d{3} \(--context"):
             World(tmp_path, server, context_tokens=2048, thinking_tokens=1000)
-        with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
-            World(tmp_path, server, fraction=0.0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -274,9 +274,6 @@ def test_settings_and_what_cannot_be(tmp_path):
         ExtractiveStage(encoder="/nowhere/at/all").settings()
     with pytest.raises(Stop, match="cannot be loaded: give a folder that has it, or leave the option out"):
         SentenceEncoder(str(tmp_path)).vectors(["a"])
-    for fraction in (0, -1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="over 0 and at most 1"):
-            ExtractiveStage(fraction)
 
 
 def test_importing_loads_nothing_heavy():

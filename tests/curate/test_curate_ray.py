@@ -20,9 +20,9 @@ from llava_v2xum.curate.__main__ import DONE, main
 from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.ray_run import RayEngine
-from llava_v2xum.curate.rounds import LocalEngine, Run
+from llava_v2xum.curate.rounds import Curation, LocalEngine
 from llava_v2xum.curate.sources import find_sources
-from llava_v2xum.curate.store.stage import Stage, Stop
+from llava_v2xum.curate.store.stage import GPU, GPU_SHARE, Stage, Stop
 from llava_v2xum.curate.store.store import Cost, Store
 from llava_v2xum.infer.ray.cluster import RaySettings, cluster, require_ray
 
@@ -49,6 +49,7 @@ class Lengths(Stage):
     """A second stage after the settled one."""
 
     name = "filter"
+    needs = GPU_SHARE
 
     def settings(self):
         return {}
@@ -61,6 +62,7 @@ class Always(Stage):
     """No video lives through it."""
 
     name = "caption"
+    needs = GPU
 
     def settings(self):
         return {}
@@ -141,7 +143,7 @@ def sources(tmp_path):
 def go(path, engine, sources, *stages):
     store = Store(path)
     try:
-        curated = Run(stages, store, engine, Progress(quiet=True)).go(sources)
+        curated = Curation(stages, store, engine, Progress(quiet=True)).run(sources)
         found = {video: dict(results) for video, results in curated.finished.items()}
         calls = {stage: (cost.calls, cost.prompt_tokens) for stage, cost in curated.costs.items()}
         return found, curated.rejected, curated.failed, calls

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from llava_v2xum.curate.progress import Progress
-from llava_v2xum.curate.rounds import MOST_FAILURES, LocalEngine, Run
+from llava_v2xum.curate.rounds import MOST_FAILURES, Curation, LocalEngine
 from llava_v2xum.curate.sources import find_sources
-from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stage, Stop, fingerprints
+from llava_v2xum.curate.store.stage import GPU, Failed, Rejected, Source, Stage, Stop, fingerprints
 from llava_v2xum.curate.store.store import Cost, Ledger, Store, StoreError
 from llava_v2xum.curate.store.work import DONE, END, OUT, Outcome
 
@@ -54,6 +54,7 @@ class Letters(Stage):
     """A paid call for each letter, stored as it comes."""
 
     name = "caption"
+    needs = GPU
     workers = 3
 
     def __init__(self, fail_at=None, error=Failed, **settings):
@@ -91,7 +92,7 @@ def sources(tmp_path):
 
 
 def go(store, sources, *stages):
-    return Run(stages, store, LocalEngine(), Progress(quiet=True)).go(sources)
+    return Curation(stages, store, LocalEngine(), Progress(quiet=True)).run(sources)
 
 
 def test_videos_go_through_all_stages_once(store, sources):
@@ -127,8 +128,8 @@ def test_what_was_stored_before_a_failure_is_not_paid_again(store, sources):
 def test_a_changed_setting_runs_again_from_there_on(store, sources, capsys):
     go(store, sources, Digest(), Letters(prompt="one"))
     select, letters = Digest(), Letters(prompt="two")
-    run = Run((select, letters), store, LocalEngine(), Progress(quiet=True))
-    run.go(sources)
+    curation = Curation((select, letters), store, LocalEngine(), Progress(quiet=True))
+    curation.run(sources)
     assert select.seen == [] and len(letters.calls) == 6
     assert "caption prompt was 'one' and is 'two'" in capsys.readouterr().err
     back = Letters(prompt="one")
@@ -192,6 +193,17 @@ def test_which_videos_are_selected_changes_no_later_result(monkeypatch, store, s
     assert len(go(store, sources, select, letters).finished) == 2
     assert len(select.seen) == 4 and letters.calls == []
     assert fingerprints([Digest(minimum=2), Letters(prompt=1)])[1] != fingerprints([Digest(), Letters()])[1]
+
+
+def test_a_stage_that_only_selects_may_stand_between_others(monkeypatch):
+    """What comes behind it depends on the stages before it, and not on it."""
+    monkeypatch.setattr(Digest, "only_selects", True)
+
+    def last(prompt, minimum):
+        return fingerprints([Digest(), Letters(prompt=prompt), Digest(minimum=minimum), Letters()])[-1]
+
+    assert last("one", 1) == last("one", 2) == fingerprints([Digest(), Letters(prompt="one"), Letters()])[-1]
+    assert last("two", 1) != last("one", 1)
 
 
 def test_store_keeps_values_costs_and_refuses_other_files(tmp_path):

@@ -17,11 +17,10 @@ from typing import Any
 from ...core.timeline import Timeline
 from ..data_set.entries import ENTRY_TASKS, sentences_of
 from ..data_set.splits import SPLITS
+from ..stages import registry
 
 # paper, section 3; its 16.39 % are 30 frames of 183 seconds
 PAPER = {"duration_seconds": 183.0, "text_tokens": 239.0, "key_frames": 30.0, "compression": 0.1639}
-
-STAGES = ("select", "caption", "extract", "filter", "refine", "write")
 
 _TOKEN = re.compile(r"\w+(?:['\u2019-]\w+)*|[^\w\s]")
 
@@ -102,7 +101,7 @@ class CardFacts:
 
     def rejected_in_order(self) -> dict[str, dict[str, int]]:
         """`rejected` in the order of the stages, kinds with the most videos first."""
-        stages = sorted(self.rejected, key=lambda stage: ((*STAGES, stage).index(stage), stage))
+        stages = sorted(self.rejected, key=lambda stage: ((*registry.NAMES, "write", stage).index(stage), stage))
         ranked = {stage: sorted(self.rejected[stage].items(), key=lambda one: (-one[1], one[0])) for stage in stages}
         return {stage: dict(kinds) for stage, kinds in ranked.items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ...core.errors import V2XumError
 from ..store.stage import Stop
 
 
@@ -25,15 +24,9 @@ class Budget:
     Attributes:
         ended: set it to why nothing may be asked any more.
         shared: what counts in place of this one, with the same two methods: the budget of several processes.
-
-    Raises:
-        V2XumError: if either is negative.
     """
 
     def __init__(self, max_requests: int | None = None, max_tokens: int | None = None) -> None:
-        for name, value in (("max_requests", max_requests), ("max_tokens", max_tokens)):
-            if value is not None and value < 0:
-                raise V2XumError(f"{name} must not be negative, got {value}")
         self.max_requests, self.max_tokens = max_requests, max_tokens
         self.requests = self.tokens = 0
         self.ended: str | None = None

@@ -1,1 +1,1 @@
-"""The stages: select, caption, extract, filter, refine."""
+"""The stages, each in a file of its own; `registry.py` has their order."""

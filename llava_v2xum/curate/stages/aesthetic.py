@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,6 @@ PUBLIC = {
     ),
 }
 MLP_LAYERS = (0, 2, 4, 6, 7)  # places in a Sequential with dropout between; the variant with ReLU has others
-MOST_FRAMES = 64  # all are held at full size
 _USING = threading.Lock()  # of the module, because a scorer is sent to other processes
 
 
@@ -60,11 +58,8 @@ class AestheticOptions:
         clip: as in `evaluate.models.clip_models.load_clip`, with open_clip's weights behind a slash: "ViT-L-14/openai"
             is the one that LAION's heads stand on.
         threshold: the least score that a video may have: the mean over its frames.
-        frames: K, at fixed fractions of the duration.
+        frames: K, at fixed fractions of the duration; all are held at full size.
         device: of the CLIP; None is the first GPU, or the CPU where there is none.
-
-    Raises:
-        V2XumError: if `frames` is not in 1..64 or the threshold not finite.
     """
 
     predictor: str
@@ -72,12 +67,6 @@ class AestheticOptions:
     threshold: float
     frames: int = 8
     device: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.frames <= MOST_FRAMES:
-            raise V2XumError(f"frames of the aesthetic score must be 1 to {MOST_FRAMES}, got {self.frames}")
-        if not math.isfinite(self.threshold):
-            raise V2XumError(f"the least aesthetic score must be finite, got {self.threshold}")
 
 
 class AestheticScorer:

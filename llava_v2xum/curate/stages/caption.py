@@ -5,24 +5,29 @@ Shapes: k frames, H and W pixels.
 
 from __future__ import annotations
 
+import argparse
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.command_line import at_least
 from ...core.errors import V2XumError
 from ...evaluate.models.frames import Second, read_moments
 from ...media.video import VideoError
-from ..store.stage import Failed, NoResult, Rejected, Source, Stage, Stop, counted
+from ..endpoint.budget import Budget
+from ..store.stage import GPU, Failed, NoResult, Rejected, Source, Stop, counted
 from ..store.store import Ledger
-from .captioner import Captioner
+from . import captioners
+from .captioner import MAX_NEW_TOKENS, NO_FEATURES, Captioner
+from .command_stage import CommandStage
 from .prompts import Prompt
 
 
-class CaptionStage(Stage):
+class CaptionStage(CommandStage):
     """Describes the frames of a video at 1 FPS.
 
     Args:
@@ -37,14 +42,41 @@ class CaptionStage(Stage):
     """
 
     name = "caption"
+    does = "a detailed caption of every second's frame: a LLaVA-1.5 checkpoint, or an OpenAI-compatible endpoint"
+    recorded = ("caption_tokens",)
     reads_video = True
+    needs = GPU
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--captioner", default="liuhaotian/llava-v1.5-7b", metavar="NAME",
+            help="; ".join(captioner.takes for captioner in captioners.CAPTIONERS) + " (%(default)s)")  # fmt: skip
+        add("--caption-prompt", metavar="FILE", help="in place of the packaged one")
+        add("--caption-tokens", type=at_least(1), default=MAX_NEW_TOKENS, metavar="N",
+            help="most tokens of a caption (%(default)s)")  # fmt: skip
+        add("--features", metavar="DIR", help="also store the features for training there of each video that is "
+            "captioned now, by the captioner's own tower, as `python -m llava_v2xum.features` does")  # fmt: skip
+        for captioner in captioners.CAPTIONERS:
+            captioner.add_options(add)
+
+    @classmethod
+    def problem(cls, args: argparse.Namespace) -> str | None:
+        if args.features and args.caption_endpoint:
+            return "--features are made by a captioner that is a checkpoint here, not by --caption-endpoint"
+        return None
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> CaptionStage:
+        captioner = captioners.captioner_of(args, budget)
+        return cls(captioner, Prompt.load("caption", args.caption_prompt), features=args.features)
 
     def __init__(
         self, captioner: Captioner, prompt: Prompt, workers: int = 2, features: str | Path | None = None
     ) -> None:
-        if features is not None and not hasattr(captioner, "store_features"):
-            raise V2XumError("features need a captioner with a vision tower here: a checkpoint, not an endpoint")
+        if features is not None and not captioner.makes_features:
+            raise V2XumError(NO_FEATURES)
         self.captioner, self.prompt, self.workers, self.features = captioner, prompt, workers, features
+        self.model_name = captioner.name
 
     def settings(self) -> dict[str, Any]:
         """As `Stage`."""

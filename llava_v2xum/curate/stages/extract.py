@@ -8,19 +8,24 @@ give its prompt, its windows or the share to choose: these are our choice, the s
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from ...core.command_line import share
 from ...core.errors import V2XumError
 from ..endpoint.asking import CORRECTION_TOKENS, LETTERS_PER_TOKEN, Unusable, ask, tokens_of
+from ..endpoint.budget import Budget
 from ..endpoint.endpoint import Endpoint
-from ..store.stage import Rejected, Source, Stage
+from ..endpoint.options import endpoint_of
+from ..store.stage import Rejected, Source
 from ..store.store import Ledger
+from .command_stage import CommandStage, device_of
+from .extractive import FRACTION, ExtractiveStage
 from .prompts import Prompt, document, one_line
 
-FRACTION = 0.1639  # Instruct-V2Xum's mean compression ratio
 CONTEXT_TOKENS = 8192  # most servers' models have more; a mean video's captions (183 s of 100 words) take six windows
 NUMBER_TOKENS = 8  # room for a frame number in the answer, on a line of its own
 MOST_OF_COUNT = 2.0  # an answer with more than twice as many as were asked for did not choose
@@ -40,7 +45,7 @@ SCHEMA = {
 Lines = Sequence[tuple[int, str]]  # frames with their captions
 
 
-class ExtractStage(Stage):
+class ExtractStage(CommandStage):
     """Chooses captions by a model.
 
     An answer may choose only frames whose captions it was shown, at least one, and at most twice as many as it was
@@ -58,10 +63,28 @@ class ExtractStage(Stage):
         attempts: answers that a video gets before it falls out.
 
     Raises:
-        V2XumError: if the context has no room for captions, or the fraction is no share.
+        V2XumError: if the context has no room for captions.
     """
 
     name: ClassVar[str] = "extract"
+    does = "the captions that tell the video: an LLM behind an endpoint, or, without one, by similarity alone"
+    recorded = ExtractiveStage.recorded
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--fraction", type=share, default=FRACTION, metavar="X",
+            help="share of the frames to choose, the paper's compression ratio (%(default)g)")  # fmt: skip
+        add("--extract-prompt", metavar="FILE", help="in place of the packaged one")
+        add("--extract-encoder", metavar="NAME", help="without an endpoint: compare captions by this encoder (a folder "
+            "or hub name) in place of their words")  # fmt: skip
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> CommandStage:
+        endpoint = endpoint_of(args, budget)
+        if endpoint is None:
+            return ExtractiveStage(args.fraction, args.extract_encoder, device_of(args))
+        prompt = Prompt.load("extract", args.extract_prompt)
+        return cls(endpoint, prompt, args.fraction, args.context_tokens, args.thinking_tokens)
 
     def __init__(
         self,
@@ -72,11 +95,9 @@ class ExtractStage(Stage):
         thinking_tokens: int = 0,
         attempts: int = 3,
     ) -> None:
-        if not 0 < fraction <= 1:
-            raise V2XumError(f"the fraction to choose must be above 0 and at most 1, got {fraction:g}")
         self.endpoint, self.prompt, self.fraction = endpoint, prompt, fraction
         self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
-        self.workers = endpoint.concurrency
+        self.workers, self.model_name = endpoint.concurrency, endpoint.model
         self._room = room_tokens(prompt, SCHEMA, context_tokens, thinking_tokens + _ANSWER_TOKENS)
 
     def settings(self) -> dict[str, Any]:

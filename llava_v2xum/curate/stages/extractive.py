@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import V2XumError
-from ..store.stage import Source, Stage, Stop
+from ..store.stage import Source, Stop
 from ..store.store import Ledger
+from .command_stage import CommandStage
+from .loaded import name_of
 from .sentence_vectors import SentenceEncoder, likeness_of_words
 
 FRACTION = 0.1639  # paper, table of Instruct-V2Xum: the mean compression ratio
@@ -93,25 +95,22 @@ def extract(captions: Sequence[str], fraction: float = FRACTION, encoder: Senten
     return choose(likeness[everywhere], by_words[everywhere] >= SAME_WORDS, max(1, round(fraction * len(captions))))
 
 
-class ExtractiveStage(Stage):
+class ExtractiveStage(CommandStage):
     """Chooses captions without a service.
 
     Args:
         fraction: of a video's captions, how many are taken at most; over 0, up to 1.
         encoder: a text encoder's name or folder, or "shapes"; None compares captions by their words.
         device: of the encoder; None for CUDA where there is one, else the CPU.
-
-    Raises:
-        V2XumError: if the fraction is no such number.
     """
 
     name = "extract"
+    recorded = ("fraction", "context_tokens", "thinking_tokens")  # as with an endpoint: sets are compared by them
 
     def __init__(self, fraction: float = FRACTION, encoder: str | None = None, device: str | None = None) -> None:
-        if not 0 < fraction <= 1:
-            raise V2XumError(f"the fraction of captions to take must be over 0 and at most 1, got {fraction}")
         self.fraction = fraction
         self.encoder = None if encoder is None else SentenceEncoder(encoder, device)
+        self.model_name = "similarity of words" if encoder is None else name_of(encoder)
 
     def settings(self) -> dict[str, Any]:
         """All that the choice depends on.

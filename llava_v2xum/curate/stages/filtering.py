@@ -11,21 +11,25 @@ Shapes: M chosen captions, P = M (M - 1) / 2 pairs of them.
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.command_line import at_least, in_range
 from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
 from ...evaluate.models.bertscores import SHAPES, SHAPES_FOLDER, BertScoreOptions, load_scorer
-from ..store.stage import Source, Stage, Stop
+from ..endpoint.budget import Budget
+from ..store.stage import GPU_SHARE, Source, Stop
 from ..store.store import Ledger
-from .loaded import LoadedOnce, model_identity
+from .command_stage import CommandStage, device_of
+from .loaded import LoadedOnce, model_identity, name_of
 from .sentence_vectors import words
 
 logger = logging.getLogger(__name__)
@@ -101,7 +105,7 @@ class PairScorer(LoadedOnce):
         return found
 
 
-class FilterStage(Stage):
+class FilterStage(CommandStage):
     """Drops chosen captions that repeat an earlier one.
 
     Args:
@@ -109,12 +113,25 @@ class FilterStage(Stage):
         threshold: of F1, 0 to 1; None keeps every caption, and loads nothing.
         num_layers: the layer whose vectors are compared; None for the one that bert-score tuned for the model.
         device: None for CUDA where there is one, else the CPU.
-
-    Raises:
-        V2XumError: if the threshold is no such number.
     """
 
     name = "filter"
+    does = "of two captions that say the same (BERTScore) the later one goes"
+    recorded = ("bertscore_threshold",)
+    needs = GPU_SHARE
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--bertscore-model", default="roberta-large", metavar="NAME",
+            help="encoder of BERTScore: a folder, a hub name, or 'shapes' (%(default)s)")  # fmt: skip
+        add("--bertscore-layers", type=at_least(1), metavar="N", help="the encoder's layer to compare (default: the "
+            "one that bert-score has tuned; a model it does not know needs it)")  # fmt: skip
+        add("--bertscore-threshold", type=_threshold, default=THRESHOLD, metavar="X",
+            help="captions more alike than this are one; 'none' keeps all (%(default)s)")  # fmt: skip
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> FilterStage:
+        return cls(args.bertscore_model, args.bertscore_threshold, args.bertscore_layers, device_of(args))
 
     def __init__(
         self,
@@ -123,9 +140,8 @@ class FilterStage(Stage):
         num_layers: int | None = None,
         device: str | None = None,
     ) -> None:
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise V2XumError(f"the threshold of BERTScore must be from 0 to 1, or none, got {threshold}")
         self.model, self.threshold, self.num_layers = model, threshold, num_layers
+        self.model_name = None if threshold is None else name_of(model)
         self._scorer = PairScorer(BertScoreOptions(model, num_layers, device=device))
 
     def settings(self) -> dict[str, Any]:
@@ -165,6 +181,15 @@ class FilterStage(Stage):
         kept, dropped = keep_first(self._scorer.scores(captions), self.threshold)
         told = [{**one, "frame": frames[one["frame"]], "like": frames[one["like"]]} for one in dropped]
         return {"frames": [frames[place] for place in kept], "dropped": told}
+
+
+def _threshold(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return in_range(float, lambda number: 0 <= number <= 1, "from 0 to 1, or none")(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or 'none', got {text!r}") from None
 
 
 def _warn_of_strangers(source: Source, captions: Sequence[str]) -> None:

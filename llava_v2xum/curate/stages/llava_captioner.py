@@ -5,31 +5,37 @@ Shapes: k frames, H and W pixels, h and w the tower's, P patches, D hidden size.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import logging
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.command_line import at_least
 from ...core.errors import V2XumError
+from ..endpoint.budget import Budget
 from ..store.stage import Failed, Stop
 from ..store.store import Cost
-from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, clean_caption
+from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, Captioner, clean_caption
 
 logger = logging.getLogger(__name__)
 
 CONVERSATION = "v1"  # LLaVA-1.5's, Vicuna's
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _WEIGHTS = ("*.json", "*.model", "*.safetensors", "*.bin")
 _SAMPLE_BYTES = 1 << 16  # of either end of a file
 
 
-class LlavaCaptioner:
+class LlavaCaptioner(Captioner):
     """Greedy captions of frames, each for itself, several in the making at a time.
 
     In float32 a caption does not depend on `batch_size`; in 16 bits a near tie between two tokens may fall otherwise.
@@ -40,10 +46,24 @@ class LlavaCaptioner:
         batch_size: frames in one pass of the tower, and captions in the making at a time.
         max_new_tokens: where a caption is cut off.
         name: for people; None is the hub name or the folder's own.
-
-    Raises:
-        V2XumError: if a number is out of range.
     """
+
+    takes = "a LLaVA-1.5 checkpoint: a folder or hub name"
+    makes_features = True
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--caption-batch", type=at_least(1), default=BATCH_SIZE, metavar="N",
+            help="frames captioned at a time (%(default)s)")  # fmt: skip
+        add("--dtype", default="auto", choices=DTYPES, metavar="TYPE",
+            help="of the captioner's weights (%(default)s: bfloat16 on a GPU, else float32)")  # fmt: skip
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> LlavaCaptioner:
+        name, path = args.captioner, Path(args.captioner).expanduser()
+        if not name or (not path.is_dir() and (path.exists() or not _HUB_NAME.fullmatch(name))):
+            raise V2XumError(f"expected 'shapes', a LLaVA-1.5 checkpoint's folder or its hub name, got {name!r}")
+        return cls(path if path.is_dir() else name, args.device, args.dtype, args.caption_batch, args.caption_tokens)
 
     def __init__(
         self,
@@ -54,9 +74,6 @@ class LlavaCaptioner:
         max_new_tokens: int = MAX_NEW_TOKENS,
         name: str | None = None,
     ) -> None:
-        for what, number in {"batch_size": batch_size, "max_new_tokens": max_new_tokens}.items():
-            if number < 1:
-                raise V2XumError(f"{what} must be at least 1, got {number}")
         self.model_path, self.device, self.dtype = model_path, device, dtype
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.name = name or (Path(model_path).resolve().name if Path(model_path).is_dir() else str(model_path))
@@ -98,7 +115,7 @@ class LlavaCaptioner:
         return captions, Cost(len(captions), prompt_tokens, completion_tokens, seconds)
 
     def store_features(self, path: Path, video_id: str, folder: str | os.PathLike[str]) -> None:
-        """Put a video's features for training into a folder, unless they are there, as `llava_v2xum.features` does.
+        """As `Captioner`, and as `llava_v2xum.features` does.
 
         They are what a model trained from this checkpoint reads: those of its N frames, which are not the frames at
         1 FPS. The folder may have no other writer.

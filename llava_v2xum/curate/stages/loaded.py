@@ -43,6 +43,12 @@ class LoadedOnce(ABC):
         self._lock, self._model = threading.Lock(), None
 
 
+def name_of(model: str) -> str:
+    """What people call a model: of a folder or a file the name alone, as cards go to others."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.exists() else model
+
+
 def model_identity(model: str) -> str:
     """What a model is told apart by in settings: its name at a hub, or a hash of what is in its folder.
 

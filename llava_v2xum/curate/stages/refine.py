@@ -6,16 +6,20 @@ answer that is not one good sentence for each of them is refused, and in the end
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ...core.citations import BRACKET
 from ...core.summary import canonical_text
 from ..endpoint.asking import Unusable, ask
+from ..endpoint.budget import Budget
 from ..endpoint.endpoint import Endpoint
-from ..store.stage import Source, Stage
+from ..endpoint.options import endpoint_of
+from ..store.stage import Source
 from ..store.store import Ledger
+from .command_stage import CommandStage
 from .extract import CAPTION_BYTES, CONTEXT_TOKENS, Lines, room_tokens, windows
 from .prompts import CONTROL, Prompt, document, one_line
 
@@ -45,7 +49,7 @@ SCHEMA = {
 _MARKS = re.compile(rf"{BRACKET.pattern}|<f\d|<video>|<image>")
 
 
-class RefineStage(Stage):
+class RefineStage(CommandStage):
     """Rewrites captions by a model; without an endpoint, and where no answer can be used, they stay as they are.
 
     Args:
@@ -60,6 +64,18 @@ class RefineStage(Stage):
     """
 
     name: ClassVar[str] = "refine"
+    does = "short fluent sentences, one for each kept frame: an LLM behind an endpoint; without one, captions stay"
+    recorded = ("no_refine",)
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--refine-prompt", metavar="FILE", help="in place of the packaged one")
+        add("--no-refine", action="store_true", help="keep the captions as they are, though there is an endpoint")
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> RefineStage:
+        endpoint = None if args.no_refine else endpoint_of(args, budget)
+        return cls(endpoint, Prompt.load("refine", args.refine_prompt), args.context_tokens, args.thinking_tokens)
 
     def __init__(
         self,
@@ -69,10 +85,10 @@ class RefineStage(Stage):
         thinking_tokens: int = 0,
         attempts: int = 3,
     ) -> None:
-        self.endpoint, self.prompt = endpoint, prompt
+        self.endpoint, self.prompt = endpoint, None if endpoint is None else prompt
         self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
         if endpoint is not None:
-            self.workers = endpoint.concurrency
+            self.workers, self.model_name = endpoint.concurrency, endpoint.model
             answer_tokens = thinking_tokens + _ANSWER_TOKENS + 2 * SENTENCE_TOKENS
             self._room = room_tokens(prompt, SCHEMA, context_tokens, answer_tokens)
 

@@ -7,6 +7,7 @@ intact is passed over, as a user's own videos have it: the captions are then tho
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import os
@@ -17,13 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from ...core.command_line import in_range
 from ...core.errors import V2XumError
 from ...evaluate.metrics.clocks import nearest
 from ...media.video import Video, VideoError, probe_video, read_frames
+from ..endpoint.budget import Budget
 from ..store.contents import digest_of
-from ..store.stage import Failed, Ledger, Rejected, Source, Stage, Stop
+from ..store.stage import CPU, Failed, Rejected, Source, Stop
+from ..store.store import Ledger
 from .aesthetic import AestheticOptions, AestheticScorer
+from .command_stage import CommandStage, device_of
 from .duplicates import MOST_BITS, MOST_SECONDS, SIGNATURE_FRAMES, find_duplicates, signature_of
+from .loaded import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +37,10 @@ MOST_ASTRAY = 0.25  # our choice: share of the sampled frames that damage may ha
 ASTRAY_SECONDS = 1.0  # ... by more than this: captions are a second apart
 _REASON_LENGTH = 300  # letters
 _RECIPE = 1  # raised when the same files come to give other results
+_score = in_range(float, math.isfinite, "finite")
 
 
-class SelectStage(Stage):
+class SelectStage(CommandStage):
     """Select videos (paper, section 3.1: 40 to 940 s, an aesthetic score above a threshold).
 
     Args:
@@ -42,13 +49,42 @@ class SelectStage(Stage):
         duplicates: whether of videos that are the same all but one go.
 
     Raises:
-        V2XumError: if the durations are no range.
         FileNotFoundError, V2XumError, ConnectionError: of the aesthetic predictor, as `AestheticScorer`.
     """
 
     name = "select"
+    does = "readable videos of the right length, without duplicates (and ugly ones, with --aesthetic-predictor)"
+    recorded = ("min_duration", "max_duration", "keep_duplicates")
     only_selects = True
     reads_video = True
+    needs = CPU
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--min-duration", type=float, default=40.0, metavar="S", help="shortest video, in seconds (%(default)g)")
+        add("--max-duration", type=float, default=940.0, metavar="S", help="longest video, in seconds (%(default)g)")
+        add("--keep-duplicates", action="store_true", help="do not look for videos of the same content")
+        add("--aesthetic-predictor", metavar="FILE", help="'laion-v1' or 'laion-v2', or a file with the "
+            "weights of such a head on CLIP; without it no video is judged")  # fmt: skip
+        add("--aesthetic-clip", default="ViT-L-14/openai", metavar="NAME", help="the CLIP that it stands on "
+            "(%(default)s)")  # fmt: skip
+        add("--aesthetic-threshold", type=_score, default=4.0, metavar="X", help="least mean score (%(default)g)")
+
+    @classmethod
+    def problem(cls, args: argparse.Namespace) -> str | None:
+        if not 0 <= args.min_duration <= args.max_duration < math.inf:
+            return f"--min-duration must be at most --max-duration, got {args.min_duration:g}, {args.max_duration:g}"
+        return None
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> SelectStage:
+        aesthetic = None
+        if args.aesthetic_predictor is not None:
+            threshold = args.aesthetic_threshold
+            aesthetic = AestheticOptions(
+                args.aesthetic_predictor, args.aesthetic_clip, threshold, device=device_of(args)
+            )
+        return cls(args.min_duration, args.max_duration, aesthetic, duplicates=not args.keep_duplicates)
 
     def __init__(
         self,
@@ -57,10 +93,11 @@ class SelectStage(Stage):
         aesthetic: AestheticOptions | None = None,
         duplicates: bool = True,
     ) -> None:
-        if not 0 <= min_duration <= max_duration < math.inf:
-            raise V2XumError(f"expected durations 0 <= min <= max, got {min_duration} and {max_duration}")
         self.min_duration, self.max_duration, self.duplicates = float(min_duration), float(max_duration), duplicates
         self.aesthetic = aesthetic
+        if aesthetic is not None:
+            self.model_name = f"{name_of(aesthetic.predictor)} on {name_of(aesthetic.clip)}"
+            self.recorded = (*self.recorded, "aesthetic_threshold")
         self._scorer = AestheticScorer(aesthetic) if aesthetic else None
         self.workers = min(4, os.cpu_count() or 1)  # our choice: decoding leaves Python's lock, demuxing does not
 

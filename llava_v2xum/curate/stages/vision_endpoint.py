@@ -5,40 +5,47 @@ Shapes: k frames, H and W pixels.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ...core.errors import V2XumError
+from ..endpoint.budget import Budget
 from ..endpoint.endpoint import Endpoint
+from ..endpoint.options import endpoint_at
 from ..store.stage import Failed, NoResult, Rejected
 from ..store.store import Cost
-from .captioner import MAX_NEW_TOKENS, MAX_SIDE, clean_caption
+from .captioner import MAX_NEW_TOKENS, MAX_SIDE, Captioner, clean_caption
 
 JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
 ATTEMPTS = 3  # our choice: answers for a frame, where they are empty
 
 
-class EndpointCaptioner:
+class EndpointCaptioner(Captioner):
     """Captions of frames by an endpoint's model.
 
     Args:
         endpoint: whose `concurrency` is how many frames are under way at a time.
         max_new_tokens: where a caption is cut off.
         max_side: pixels of the longer side; larger frames are sent smaller.
-
-    Raises:
-        V2XumError: if a number is out of range.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, max_new_tokens: int = MAX_NEW_TOKENS, max_side: int = MAX_SIDE
-    ) -> None:
-        for what, number in {"max_new_tokens": max_new_tokens, "max_side": max_side}.items():
-            if number < 1:
-                raise V2XumError(f"{what} must be at least 1, got {number}")
+    takes = "with --caption-endpoint the model's name there"
+
+    @classmethod
+    def add_options(cls, add: Callable[..., Any]) -> None:
+        add("--caption-endpoint", metavar="URL", help="caption by an OpenAI-compatible vision endpoint")
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> EndpointCaptioner | None:
+        if args.caption_endpoint is None:
+            return None
+        return cls(endpoint_at(args.caption_endpoint, args.captioner, args, budget), args.caption_tokens)
+
+    def __init__(self, endpoint: Endpoint, max_new_tokens: int = MAX_NEW_TOKENS, max_side: int = MAX_SIDE) -> None:
         self.endpoint, self.max_new_tokens, self.max_side = endpoint, max_new_tokens, max_side
         self.name = endpoint.model
         self.frames_at_once = 1  # each answer is stored as it comes

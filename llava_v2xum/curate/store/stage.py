@@ -77,6 +77,12 @@ def counted(ledger: Ledger) -> Iterator[None]:
         raise
 
 
+WAITS = "nothing"  # it waits for endpoints, or is done in no time
+CPU = "a CPU"  # as many processes as there are CPUs
+GPU = "a GPU"  # as many as there are GPUs, or what --ray-captioners and --ray-gpus say
+GPU_SHARE = "a share of a GPU"  # beside those
+
+
 class Stage(ABC):
     """One stage. It is sent to other processes before its first use: what it loads, it loads in `work`.
 
@@ -86,11 +92,13 @@ class Stage(ABC):
         only_selects: whether its settings decide which videos go on and nothing else: what it finds of a content does
             not depend on them, and neither does what later stages find.
         reads_video: whether it reads the file, which must then stay as it is.
+        needs: what one of its processes takes of a cluster: WAITS, CPU, GPU or GPU_SHARE.
     """
 
     name: ClassVar[str]
     only_selects: ClassVar[bool] = False
     reads_video: ClassVar[bool] = False
+    needs: ClassVar[str] = WAITS
     workers: int = 1
 
     @abstractmethod
@@ -129,5 +137,5 @@ def fingerprints(stages: Sequence[Stage]) -> list[str]:
     for stage in stages:
         text = json.dumps([before, stage.name, stage.settings()], sort_keys=True)
         found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
-        before = "" if stage.only_selects else found[-1]
+        before = before if stage.only_selects else found[-1]
     return found
