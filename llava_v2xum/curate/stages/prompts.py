@@ -1,7 +1,8 @@
 """The prompts: text files that a user can read and replace, and captions as they stand in them.
 
 The packaged ones, `prompts/*.txt`, are worded after the paper's description of its stages (section 3.1, appendix B). A
-prompt is a `string.Template`: `$captions` is where the captions go, `$count` how many are asked for, `$$` a dollar.
+prompt is a `string.Template`: `$captions` is where the captions go, `$count` how many are asked for, `$$` a dollar. A
+user's may have the placeholders that the packaged one of its name has, and must have `$captions` where that has it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 from ...core.errors import V2XumError
-
-_NEEDED = {"caption": set(), "extract": {"captions"}, "refine": {"captions"}}
-_POSSIBLE = {"caption": set(), "extract": {"captions", "count"}, "refine": {"captions", "count"}}
 
 # control characters, halves of characters, and marks that turn the direction of the text behind them
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -30,7 +29,7 @@ class Prompt:
     """What a model is asked.
 
     Args:
-        name: "caption", "extract" or "refine".
+        name: of a packaged one.
         text: with its placeholders.
 
     Raises:
@@ -42,22 +41,18 @@ class Prompt:
     text: str
 
     def __post_init__(self) -> None:
-        if self.name not in _NEEDED:
-            raise V2XumError(f"a prompt's name must be one of {', '.join(_NEEDED)}, got {self.name!r}")
+        packaged = _packaged()
+        if self.name not in packaged:
+            raise V2XumError(f"a prompt's name must be one of {', '.join(packaged)}, got {self.name!r}")
         if not self.text.strip():
             raise V2XumError(f"the {self.name} prompt is empty")
-        found = set()
-        for match in Template.pattern.finditer(self.text):
-            if match["invalid"] is not None:
-                line = self.text.count("\n", 0, match.start()) + 1
-                raise V2XumError(f"the {self.name} prompt has a lone $ in line {line}: write $$ for a dollar")
-            found.add(match["named"] or match["braced"])
-        found.discard(None)  # $$
-        if missing := sorted(_NEEDED[self.name] - found):
-            raise V2XumError(f"the {self.name} prompt lacks {_dollars(missing)}")
-        if unknown := sorted(found - _POSSIBLE[self.name]):
-            possible = _dollars(sorted(_POSSIBLE[self.name])) or "none"
-            raise V2XumError(f"the {self.name} prompt has {_dollars(unknown)}; what it can have is {possible}")
+        found, possible = (_placeholders(self.name, text) for text in (self.text, packaged[self.name]))
+        if "captions" in possible - found:
+            raise V2XumError(f"the {self.name} prompt lacks $captions")
+        if unknown := found - possible:
+            raise V2XumError(
+                f"the {self.name} prompt has {_dollars(unknown)}; what it can have is {_dollars(possible) or 'none'}"
+            )
 
     @classmethod
     def load(cls, name: str, path: str | os.PathLike[str] | None = None) -> Prompt:
@@ -67,13 +62,12 @@ class Prompt:
             V2XumError: naming the file, as the class, or if it is no UTF-8 text.
             OSError: if it cannot be read.
         """
-        if name not in _NEEDED:
-            raise V2XumError(f"a prompt's name must be one of {', '.join(_NEEDED)}, got {name!r}")
-        file = resources.files(__package__) / "prompts" / f"{name}.txt" if path is None else Path(path)
+        if path is None:
+            return cls(name, _packaged().get(name, ""))
         try:
-            return cls(name, file.read_text(encoding="utf-8").removeprefix("\ufeff").strip())
+            return cls(name, Path(path).read_text(encoding="utf-8").removeprefix("\ufeff").strip())
         except (UnicodeDecodeError, V2XumError) as error:
-            raise V2XumError(f"{file}: {error}") from error
+            raise V2XumError(f"{path}: {error}") from error
 
     @property
     def hash(self) -> str:
@@ -105,5 +99,22 @@ def one_line(caption: str, most_bytes: int | None = None) -> str:
     return text.encode()[: most_bytes - 3].decode(errors="ignore").rstrip() + "..."
 
 
+@cache
+def _packaged() -> dict[str, str]:
+    """Name -> text of the packaged prompts."""
+    files = sorted((resources.files(__package__) / "prompts").iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".txt"): file.read_text(encoding="utf-8").strip() for file in files}
+
+
+def _placeholders(name: str, text: str) -> set[str]:
+    found = set()
+    for match in Template.pattern.finditer(text):
+        if match["invalid"] is not None:
+            line = text.count("\n", 0, match.start()) + 1
+            raise V2XumError(f"the {name} prompt has a lone $ in line {line}: write $$ for a dollar")
+        found.add(match["named"] or match["braced"])
+    return found - {None}  # $$
+
+
 def _dollars(names: Iterable[str]) -> str:
-    return ", ".join(f"${name}" for name in names)
+    return ", ".join(f"${name}" for name in sorted(names))
