@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from ..infer.ray.cluster import Layout, RaySettings, cluster, require_ray
+from ..infer.ray.pipeline import LOST, Attempts, refusal, rows_through
 from .endpoint.budget import Budget
-from .store.stage import Stop
+from .store.stage import CPU, GPU, GPU_SHARE, Stop
 from .store.store import Cost, Store
 from .store.work import DONE, LATER, Job, Outcome, Step, perform
 
-MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three times
 
-
-class Keeper:
+class Keeper(Attempts):
     """The actor that holds the store and the budget, and counts how often a stage has begun a video."""
 
     def __init__(self, path: str, budget: Budget) -> None:
+        super().__init__()
         self._store, self._budget = Store(path), budget
-        self._attempts: dict[tuple[str, str], int] = {}
 
     def get(self, *place: str) -> Any:
         return self._store.get(*place)
@@ -51,11 +50,6 @@ class Keeper:
 
     def budget(self) -> Budget:
         return self._budget
-
-    def begin(self, stage: str, item: str) -> int:
-        """How often that stage has begun the video in this run, this time included."""
-        count = self._attempts[stage, item] = self._attempts.get((stage, item), 0) + 1
-        return count
 
 
 class RemoteStore:
@@ -121,10 +115,7 @@ class Worker:
         return {"state": pickle.dumps((job, outcomes))}
 
     def _outcome(self, job: Job) -> Outcome:
-        import ray
-
-        if ray.get(self.keeper.begin.remote(self.step.name, job.item)) > MAX_ATTEMPTS:  # Ray would try it for ever
-            reason = f"the process that was to {self.step.name} it was ended {MAX_ATTEMPTS} times"
+        if (reason := refusal(self.keeper, self.step.name, job.item)) is not None:
             return Outcome(LATER, "failed", reason)
         return perform(self.step, job, self.store)
 
@@ -174,7 +165,7 @@ class RayEngine:
                 yield number, begun, outcome
                 begun = begun.after(steps[number])
         for job in waiting.values():
-            yield 0, job, Outcome(LATER, "failed", "Ray could not bring it through the stages (its log tells why)")
+            yield 0, job, Outcome(LATER, "failed", LOST)
 
     def _keeper(self, path: Path):
         """The keeper, on this machine, where the file is."""
@@ -188,38 +179,37 @@ class RayEngine:
         """The row of each video as it comes out of the last step; one that Ray gives up does not come."""
         from ray.data import ActorPoolStrategy
 
-        ray = self.ray
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
-        context.max_errored_blocks = -1  # one lost video must not end the run
-        items = [{"state": pickle.dumps((job, []))} for job in jobs]
-        rows = ray.data.from_items(items, override_num_blocks=len(items))
-        for step in steps:
-            size, resources = _share(step.name, layout, len(jobs))
-            workers = step.stage.workers
-            rows = rows.map(
-                Worker,
-                fn_constructor_kwargs={"step": step, "keeper": keeper, "threads": layout.threads},
-                compute=ActorPoolStrategy(
-                    size=size,
-                    max_concurrent_calls_per_actor=workers,
-                    max_tasks_in_flight_per_actor=workers + 2,
-                    enable_true_multi_threading=workers > 1,
-                ),
-                **resources,
-            )
-        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from table.to_pylist()
+        def through(rows: Any) -> Any:
+            for step in steps:
+                size, resources = _share(step.stage.needs, layout, len(jobs))
+                workers = step.stage.workers
+                rows = rows.map(
+                    Worker,
+                    fn_constructor_kwargs={"step": step, "keeper": keeper, "threads": layout.threads},
+                    compute=ActorPoolStrategy(
+                        size=size,
+                        max_concurrent_calls_per_actor=workers,
+                        max_tasks_in_flight_per_actor=workers + 2,
+                        enable_true_multi_threading=workers > 1,
+                    ),
+                    **resources,
+                )
+            return rows
+
+        return rows_through(self.ray, [{"state": pickle.dumps((job, []))} for job in jobs], through)
 
 
-def _share(stage: str, layout: Layout, videos: int) -> tuple[int, dict[str, float]]:
+def _share(needs: str, layout: Layout, videos: int) -> tuple[int, dict[str, float]]:
     """How many processes a stage gets, and what each holds of the cluster.
 
     Selecting runs alone and takes all CPUs; captioners take the GPUs, the filter's encoder a share beside them; what
     waits for endpoints takes nothing that Ray counts.
+
+    Args:
+        needs: see `Stage`.
     """
-    if stage == "select":
+    if needs == CPU:
         return min(layout.readers, videos), {"num_cpus": 1}
-    if stage == "caption":
+    if needs == GPU:
         return layout.actors, layout.resources_of_actors
-    return 1, layout.resources_of_encoders if stage == "filter" else {"num_cpus": 0}
+    return 1, layout.resources_of_encoders if needs == GPU_SHARE else {"num_cpus": 0}

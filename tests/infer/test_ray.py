@@ -193,7 +193,8 @@ def test_the_stages_by_themselves_answer_as_a_summarizer(tmp_path):
 def test_a_video_that_keeps_ending_processes_is_given_up(monkeypatch):
     import ray
 
-    from llava_v2xum.infer.ray.rows import MAX_ATTEMPTS, Register
+    from llava_v2xum.infer.ray.pipeline import MAX_ATTEMPTS
+    from llava_v2xum.infer.ray.rows import Register
 
     register = Register()
     monkeypatch.setattr(ray, "get", lambda value: value)

@@ -22,8 +22,7 @@ from ...features import FeatureFolder, FrameEncoder
 from ...features.video_features import VideoFeatures
 from ..engine import EngineStats
 from ..video_summary import VideoSummary
-
-MAX_ATTEMPTS = 3  # our choice: a machine may fail beneath a video, hardly three times
+from .pipeline import Attempts, refusal
 
 
 @dataclass(frozen=True)
@@ -59,21 +58,12 @@ class Made:
     stats: EngineStats
 
 
-class Register:
+class Register(Attempts):
     """An actor that outlives the stages' processes, and counts what they must not count for themselves."""
 
     def __init__(self) -> None:
-        self._attempts: dict[tuple[str, str], int] = {}
+        super().__init__()
         self._members = 0
-
-    def begin(self, stage: str, path: str) -> int:
-        """How often that stage has begun the video, this time included."""
-        count = self._attempts[stage, path] = self._attempts.get((stage, path), 0) + 1
-        return count
-
-    def begun_again(self) -> int:
-        """How often a stage has begun a video that it had begun before."""
-        return sum(self._attempts.values()) - len(self._attempts)
 
     def enlist(self) -> int:
         """A number that no other process of this run has."""
@@ -152,13 +142,9 @@ class Stage:
         return {**row, "state": pickle.dumps(state, protocol=5), self.name: time.perf_counter() - start}
 
     def _begin(self, path: str) -> None:
-        """Refuse a video that keeps ending this stage's process: Ray by itself would try it for ever."""
-        if self.plan.register is None:
-            return
-        import ray
-
-        if ray.get(self.plan.register.begin.remote(self.name, path)) > MAX_ATTEMPTS:
-            raise V2XumError(f"{path}: the process that was to {self.name} it was ended {MAX_ATTEMPTS} times")
+        """Refuse a video that keeps ending this stage's process."""
+        if self.plan.register is not None and (reason := refusal(self.plan.register, self.name, path)) is not None:
+            raise V2XumError(f"{path}: {reason}")
 
 
 def portable(error: Exception) -> Exception:

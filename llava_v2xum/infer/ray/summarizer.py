@@ -22,6 +22,7 @@ from ...core.errors import V2XumError
 from ...core.tasks import ALL, TASKS, query_for
 from ...media.processes import Rank
 from .cluster import Layout, RaySettings, cluster, require_ray
+from .pipeline import LOST, rows_through
 
 if TYPE_CHECKING:
     from ..engine import EngineStats
@@ -141,7 +142,7 @@ class RaySummarizer:
                 self._stats[state.process] = state.stats
                 yield waiting.pop(row["path"]), state.summary
             for path in waiting.values():
-                yield path, V2XumError(f"{path}: lost: Ray could not bring it through the stages (its log tells why)")
+                yield path, V2XumError(f"{path}: lost: {LOST}")
             if again := ray.get(register.begun_again.remote()):
                 logger.warning("%d times a video was begun again, because a process was lost", again)
 
@@ -186,30 +187,28 @@ def _rows(ray, layout: Layout, plan: Plan, task: str, options: Options, paths: l
     from . import stages
 
     read, encode, generate = stages.STAGES
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # one lost video must not end the run
     items = [{"path": path, "state": pickle.dumps(None)} for path in paths]
-    videos = (
-        ray.data.from_items(items, override_num_blocks=len(items))
-        .map(read(plan).__call__, compute=TaskPoolStrategy(size=layout.readers), num_cpus=1)
-        .map(
-            encode,
-            fn_constructor_kwargs={"plan": plan},
-            compute=ActorPoolStrategy(size=layout.encoders, max_tasks_in_flight_per_actor=2),
-            **layout.resources_of_encoders,
+
+    def through(videos):
+        return (
+            videos.map(read(plan).__call__, compute=TaskPoolStrategy(size=layout.readers), num_cpus=1)
+            .map(
+                encode,
+                fn_constructor_kwargs={"plan": plan},
+                compute=ActorPoolStrategy(size=layout.encoders, max_tasks_in_flight_per_actor=2),
+                **layout.resources_of_encoders,
+            )
+            .map(
+                generate,
+                fn_constructor_kwargs={"plan": plan, "task": task, "options": options},
+                compute=ActorPoolStrategy(
+                    size=layout.actors,
+                    max_concurrent_calls_per_actor=options.batch_size + 2,  # one is at hand when a row becomes free
+                    max_tasks_in_flight_per_actor=options.batch_size + 4,
+                    enable_true_multi_threading=True,
+                ),
+                **layout.resources_of_actors,
+            )
         )
-        .map(
-            generate,
-            fn_constructor_kwargs={"plan": plan, "task": task, "options": options},
-            compute=ActorPoolStrategy(
-                size=layout.actors,
-                max_concurrent_calls_per_actor=options.batch_size + 2,  # one is at hand when a row becomes free
-                max_tasks_in_flight_per_actor=options.batch_size + 4,
-                enable_true_multi_threading=True,
-            ),
-            **layout.resources_of_actors,
-        )
-    )
-    for table in videos.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from table.to_pylist()
+
+    return rows_through(ray, items, through)
