@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["llava_v2xum", "llava_v2xum.*"]),
     package_data={
+        "llava_v2xum.curate.card": ["card.md"],
         "llava_v2xum.curate.data_set": ["preview.html"],
         "llava_v2xum.curate.stages": ["prompts/*.txt"],
         "llava_v2xum.evaluate.lmms_eval": ["*"],
@@ -52,7 +53,7 @@ setup(
         # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
         "metrics": ["h5py>=3.10", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"],
         "bertscore": ["bert-score>=0.3.13"],
-        # of the data pipeline: BERTScore, near duplicates, the preview, endpoints, similarity of captions
+        # of the data pipeline: BERTScore, near duplicates, card and preview, endpoints, similarity of captions
         "curate": [
             "bert-score>=0.3.13", "imagehash>=4.3.1", "jinja2>=3.1", "jsonschema>=4.20", "openai>=1.45",
             "scikit-learn>=1.3.2",
