@@ -17,7 +17,7 @@ from llava_v2xum.curate.endpoint.asking import Unusable
 from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.endpoint.endpoint import Endpoint
 from llava_v2xum.curate.stages.prompts import Prompt
-from llava_v2xum.curate.stages.refine import RefineStage, checked_sentences
+from llava_v2xum.curate.stages.refine import RefineStage, UnrefinedStage, checked_sentences
 from llava_v2xum.curate.store.stage import Failed, Source, Stop
 from llava_v2xum.curate.store.store import Ledger, Store
 from llava_v2xum.shapes import make_clip
@@ -34,7 +34,7 @@ class World:
     def __init__(self, folder, server: OpenAIServer | None, budget: Budget | None = None, **options) -> None:
         self.folder = folder
         endpoint = server and Endpoint(server.base_url, "tiny", timeout_seconds=20, backoff_seconds=0.01, budget=budget)
-        self.stage = RefineStage(endpoint, PROMPT, **options)
+        self.stage = UnrefinedStage() if endpoint is None else RefineStage(endpoint, PROMPT, **options)
 
     def work(self, frames: list[int] = FRAMES, captions: list[str] = CAPTIONS) -> dict:
         store = Store(self.folder / "work.sqlite")

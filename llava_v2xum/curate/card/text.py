@@ -52,7 +52,6 @@ def card_text(facts: CardFacts) -> str:
     world = require("jinja2", "curate").Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     world.filters |= {
         "plain": plain,
-        "plain_items": lambda named: [[plain(name), plain(text)] for name, text in named.items()],
         "number": "{:,}".format,
         "json": lambda value: json.dumps(value, ensure_ascii=False),
     }
@@ -61,6 +60,8 @@ def card_text(facts: CardFacts) -> str:
         facts=facts,
         record=facts.to_record(),
         head=_head(facts),
+        models=[[plain(role), plain(name)] for role, name in facts.models.items()],
+        prompts=[[plain(name), plain(text)] for name, text in facts.prompts.items()],
         fallen_out=sum(sum(kinds.values()) for kinds in rejected.values()),
         splits=[[name, f"{count:,}"] for name, count in facts.splits().items()],
         figures=_figures(facts),

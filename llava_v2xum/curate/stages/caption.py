@@ -46,6 +46,7 @@ class CaptionStage(CommandStage):
     recorded = ("caption_tokens",)
     reads_video = True
     needs = GPU
+    prompt: Prompt
 
     @classmethod
     def add_options(cls, add: Callable[..., Any]) -> None:

@@ -9,31 +9,25 @@ give its prompt, its windows or the share to choose: these are our choice, the s
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ...core.command_line import share
-from ...core.errors import V2XumError
-from ..endpoint.asking import CORRECTION_TOKENS, LETTERS_PER_TOKEN, Unusable, ask, tokens_of
+from ..endpoint.asking import Unusable
 from ..endpoint.budget import Budget
 from ..endpoint.endpoint import Endpoint
 from ..endpoint.options import endpoint_of
 from ..store.stage import Rejected, Source
 from ..store.store import Ledger
+from .asking_stage import CAPTION_BYTES, AskingStage, Lines, fitted, room_of, windows
 from .command_stage import CommandStage, device_of
 from .extractive import FRACTION, ExtractiveStage
-from .prompts import Prompt, document, one_line
+from .prompts import Prompt, one_line
 
-CONTEXT_TOKENS = 8192  # most servers' models have more; a mean video's captions (183 s of 100 words) take six windows
 NUMBER_TOKENS = 8  # room for a frame number in the answer, on a line of its own
 MOST_OF_COUNT = 2.0  # an answer with more than twice as many as were asked for did not choose
 FIRST_PASS = 1.5  # a window chooses half as many again, so that the second pass has something to choose from
-CAPTION_BYTES = 1000  # longer captions are cut for the question
-_LEAST_BYTES = 200  # of a caption in the second pass: about 35 words
-_ANSWER_TOKENS = 128  # the answer's own JSON, or a few words around it
-_LEAST_ROOM_TOKENS = 2 * (CAPTION_BYTES // LETTERS_PER_TOKEN + 12)  # two captions with their numbers, here and there
 
 SCHEMA = {
     "type": "object",
@@ -42,10 +36,8 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
-Lines = Sequence[tuple[int, str]]  # frames with their captions
 
-
-class ExtractStage(CommandStage):
+class ExtractStage(AskingStage):
     """Chooses captions by a model.
 
     An answer may choose only frames whose captions it was shown, at least one, and at most twice as many as it was
@@ -58,17 +50,14 @@ class ExtractStage(CommandStage):
     Args:
         prompt: named "extract".
         fraction: the share of the frames to choose.
-        context_tokens: what the model reads and writes at most.
-        thinking_tokens: what it may write before its answer.
-        attempts: answers that a video gets before it falls out.
-
-    Raises:
-        V2XumError: if the context has no room for captions.
+        options: as `AskingStage`; after the most attempts the video falls out.
     """
 
-    name: ClassVar[str] = "extract"
+    name = "extract"
     does = "the captions that tell the video: an LLM behind an endpoint, or, without one, by similarity alone"
     recorded = ExtractiveStage.recorded
+    schema = SCHEMA
+    answer_tokens = 128
 
     @classmethod
     def add_options(cls, add: Callable[..., Any]) -> None:
@@ -84,32 +73,14 @@ class ExtractStage(CommandStage):
         if endpoint is None:
             return ExtractiveStage(args.fraction, args.extract_encoder, device_of(args))
         prompt = Prompt.load("extract", args.extract_prompt)
-        return cls(endpoint, prompt, args.fraction, args.context_tokens, args.thinking_tokens)
+        return cls(endpoint, prompt, args.fraction, **room_of(args))
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        prompt: Prompt,
-        fraction: float = FRACTION,
-        context_tokens: int = CONTEXT_TOKENS,
-        thinking_tokens: int = 0,
-        attempts: int = 3,
-    ) -> None:
-        self.endpoint, self.prompt, self.fraction = endpoint, prompt, fraction
-        self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
-        self.workers, self.model_name = endpoint.concurrency, endpoint.model
-        self._room = room_tokens(prompt, SCHEMA, context_tokens, thinking_tokens + _ANSWER_TOKENS)
+    def __init__(self, endpoint: Endpoint, prompt: Prompt, fraction: float = FRACTION, **options: int) -> None:
+        super().__init__(endpoint, prompt, **options)
+        self.fraction = fraction
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "by": "endpoint",
-            **self.endpoint.settings(),
-            "prompt": self.prompt.hash,
-            "fraction": self.fraction,
-            "context_tokens": self.context_tokens,
-            "thinking_tokens": self.thinking_tokens,
-            "attempts": self.attempts,
-        }
+        return {**super().settings(), "fraction": self.fraction}
 
     def work(self, source: Source, before: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
         """{"frames": ascending frame numbers, at least 1}, of `before["caption"]["captions"]`.
@@ -156,75 +127,9 @@ class ExtractStage(CommandStage):
                 raise Unusable(f"it names {len(frames)} frames; choose about {count}, and at most {most}")
             return frames
 
-        question = self.prompt.filled(captions=document(lines), count=count)
-        most_tokens = self.thinking_tokens + _ANSWER_TOKENS + NUMBER_TOKENS * most
-        return ask(self.endpoint, ledger, question, SCHEMA, most_tokens, check, self.attempts)
+        return self.ask(lines, count, NUMBER_TOKENS * most, check, ledger)
 
 
 def _answer_tokens(share: float) -> int:
     """What a line takes of the answer, on average, if such a share of the lines is asked for."""
     return math.ceil(NUMBER_TOKENS * MOST_OF_COUNT * share)
-
-
-def room_tokens(prompt: Prompt, schema: Mapping[str, Any], context_tokens: int, answer_tokens: int) -> int:
-    """How many tokens of captions fit beside the prompt, the schema and the answer.
-
-    Raises:
-        V2XumError: if there is room for fewer than two captions.
-    """
-    others = tokens_of(prompt.text) + tokens_of(json.dumps(schema)) + answer_tokens + CORRECTION_TOKENS
-    if context_tokens - others < _LEAST_ROOM_TOKENS:
-        raise V2XumError(
-            f"a context of {context_tokens} tokens is too short for the {prompt.name} prompt: it needs "
-            f"{others + _LEAST_ROOM_TOKENS} (--context-tokens)"
-        )
-    return context_tokens - others
-
-
-def windows(lines: Lines, room: int, more_tokens: int = 0, most_lines: int | None = None) -> list[Lines]:
-    """Runs of lines that fit the room, together all of them and of about equal numbers.
-
-    Args:
-        room: in tokens; a line that is longer than all of it has a window to itself.
-        more_tokens: what a line takes beside itself.
-        most_lines: of a window.
-    """
-    parts = _filled(lines, room, more_tokens, most_lines or len(lines))
-    return _filled(lines, room, more_tokens, -(-len(lines) // len(parts)))  # else the last may be a line or two
-
-
-def _filled(lines: Lines, room: int, more_tokens: int, most_lines: int) -> list[Lines]:
-    parts: list[list[tuple[int, str]]] = []
-    left = 0
-    for line in lines:
-        need = _tokens(line) + more_tokens
-        if not parts or need > left or len(parts[-1]) == most_lines:
-            parts.append([])
-            left = room
-        parts[-1].append(line)
-        left -= need
-    return parts
-
-
-def fitted(lines: Lines, room: int, more_tokens: int = 0) -> Lines:
-    """The lines, with captions cut to the most bytes at which all fit the room, but not below 35 words.
-
-    Args:
-        room, more_tokens: as `windows`.
-    """
-    low, high = _LEAST_BYTES, CAPTION_BYTES
-    while low < high:
-        middle = (low + high + 1) // 2
-        if sum(_tokens(line) + more_tokens for line in _cut(lines, middle)) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return _cut(lines, low)
-
-
-def _cut(lines: Lines, most_bytes: int) -> Lines:
-    return [(frame, one_line(caption, most_bytes)) for frame, caption in lines]
-
-
-def _tokens(line: tuple[int, str]) -> int:
-    return tokens_of(document([line])) + 1  # the line's end

@@ -59,7 +59,7 @@ class LlavaCaptioner(Captioner):
             help="of the captioner's weights (%(default)s: bfloat16 on a GPU, else float32)")  # fmt: skip
 
     @classmethod
-    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> LlavaCaptioner:
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> LlavaCaptioner | None:
         name, path = args.captioner, Path(args.captioner).expanduser()
         if not name or (not path.is_dir() and (path.exists() or not _HUB_NAME.fullmatch(name))):
             raise V2XumError(f"expected 'shapes', a LLaVA-1.5 checkpoint's folder or its hub name, got {name!r}")

@@ -9,24 +9,22 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from ...core.citations import BRACKET
 from ...core.summary import canonical_text
-from ..endpoint.asking import Unusable, ask
+from ..endpoint.asking import Unusable
 from ..endpoint.budget import Budget
-from ..endpoint.endpoint import Endpoint
 from ..endpoint.options import endpoint_of
 from ..store.stage import Source
 from ..store.store import Ledger
+from .asking_stage import CAPTION_BYTES, AskingStage, Lines, room_of, windows
 from .command_stage import CommandStage
-from .extract import CAPTION_BYTES, CONTEXT_TOKENS, Lines, room_tokens, windows
-from .prompts import CONTROL, Prompt, document, one_line
+from .prompts import CONTROL, Prompt, one_line
 
 MOST_AT_ONCE = 40  # our choice: a mean video's sentences (30) are one question
 SENTENCE_CHARACTERS = 300  # our choice: more is not short; the longest of Instruct-V2Xum's example has 137
 SENTENCE_TOKENS = 100  # room for one in the answer, with its frame and JSON around it
-_ANSWER_TOKENS = 64  # the answer's own JSON, or a few words around it
 
 SCHEMA = {
     "type": "object",
@@ -49,23 +47,15 @@ SCHEMA = {
 _MARKS = re.compile(rf"{BRACKET.pattern}|<f\d|<video>|<image>")
 
 
-class RefineStage(CommandStage):
-    """Rewrites captions by a model; without an endpoint, and where no answer can be used, they stay as they are.
+class RefineStage(AskingStage):
+    """Rewrites captions by a model; after the most attempts for a run of captions the video's stay as they are."""
 
-    Args:
-        endpoint: or None.
-        prompt: named "refine".
-        context_tokens: what the model reads and writes at most.
-        thinking_tokens: what it may write before its answer.
-        attempts: answers that each run of captions gets before the video's captions are kept.
-
-    Raises:
-        V2XumError: if the context has no room for captions.
-    """
-
-    name: ClassVar[str] = "refine"
+    name = "refine"
     does = "short fluent sentences, one for each kept frame: an LLM behind an endpoint; without one, captions stay"
     recorded = ("no_refine",)
+    schema = SCHEMA
+    answer_tokens = 64
+    least_tokens = 2 * SENTENCE_TOKENS
 
     @classmethod
     def add_options(cls, add: Callable[..., Any]) -> None:
@@ -73,47 +63,17 @@ class RefineStage(CommandStage):
         add("--no-refine", action="store_true", help="keep the captions as they are, though there is an endpoint")
 
     @classmethod
-    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> RefineStage:
+    def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> CommandStage:
         endpoint = None if args.no_refine else endpoint_of(args, budget)
-        return cls(endpoint, Prompt.load("refine", args.refine_prompt), args.context_tokens, args.thinking_tokens)
-
-    def __init__(
-        self,
-        endpoint: Endpoint | None,
-        prompt: Prompt,
-        context_tokens: int = CONTEXT_TOKENS,
-        thinking_tokens: int = 0,
-        attempts: int = 3,
-    ) -> None:
-        self.endpoint, self.prompt = endpoint, None if endpoint is None else prompt
-        self.context_tokens, self.thinking_tokens, self.attempts = context_tokens, thinking_tokens, attempts
-        if endpoint is not None:
-            self.workers, self.model_name = endpoint.concurrency, endpoint.model
-            answer_tokens = thinking_tokens + _ANSWER_TOKENS + 2 * SENTENCE_TOKENS
-            self._room = room_tokens(prompt, SCHEMA, context_tokens, answer_tokens)
-
-    def settings(self) -> dict[str, Any]:
-        if self.endpoint is None:
-            return {"by": None}
-        return {
-            "by": "endpoint",
-            **self.endpoint.settings(),
-            "prompt": self.prompt.hash,
-            "context_tokens": self.context_tokens,
-            "thinking_tokens": self.thinking_tokens,
-            "attempts": self.attempts,
-        }
+        prompt = Prompt.load("refine", args.refine_prompt)
+        return UnrefinedStage() if endpoint is None else cls(endpoint, prompt, **room_of(args))
 
     def work(self, source: Source, before: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
         """{"sentences": one text for each frame of `before["filter"]["frames"]`, "refined": bool, "why": None or text}.
 
         `why` tells the reason that the captions were kept: each is then on one line, and otherwise as it was.
         """
-        captions = before["caption"]["captions"]
-        frames = before["filter"]["frames"]
-        kept = [one_line(captions[frame]) for frame in frames]
-        if self.endpoint is None:
-            return {"sentences": kept, "refined": False, "why": "no endpoint"}
+        frames, kept = before["filter"]["frames"], _kept(before)
         lines = [(frame, one_line(caption, CAPTION_BYTES)) for frame, caption in zip(frames, kept)]
         try:
             parts = windows(lines, self._room, SENTENCE_TOKENS, MOST_AT_ONCE)
@@ -124,13 +84,30 @@ class RefineStage(CommandStage):
 
     def _ask(self, lines: Lines, ledger: Ledger) -> list[str]:
         frames = [frame for frame, _ in lines]
-        question = self.prompt.filled(captions=document(lines), count=len(lines))
-        most_tokens = self.thinking_tokens + _ANSWER_TOKENS + SENTENCE_TOKENS * len(lines)
 
         def check(value: Any) -> list[str]:
             return checked_sentences(value["sentences"], frames)
 
-        return ask(self.endpoint, ledger, question, SCHEMA, most_tokens, check, self.attempts)
+        return self.ask(lines, len(lines), SENTENCE_TOKENS * len(lines), check, ledger)
+
+
+class UnrefinedStage(CommandStage):
+    """Leaves captions as they are, where there is no endpoint."""
+
+    name = RefineStage.name
+    recorded = RefineStage.recorded
+
+    def settings(self) -> dict[str, Any]:
+        return {"by": None}
+
+    def work(self, source: Source, before: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
+        """As `RefineStage`."""
+        return {"sentences": _kept(before), "refined": False, "why": "no endpoint"}
+
+
+def _kept(before: Mapping[str, Any]) -> list[str]:
+    captions = before["caption"]["captions"]
+    return [one_line(captions[frame]) for frame in before["filter"]["frames"]]
 
 
 def checked_sentences(sentences: list[dict[str, Any]], frames: list[int]) -> list[str]:

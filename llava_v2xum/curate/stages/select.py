@@ -54,7 +54,7 @@ class SelectStage(CommandStage):
 
     name = "select"
     does = "readable videos of the right length, without duplicates (and ugly ones, with --aesthetic-predictor)"
-    recorded = ("min_duration", "max_duration", "keep_duplicates")
+    recorded: tuple[str, ...] = ("min_duration", "max_duration", "keep_duplicates")
     only_selects = True
     reads_video = True
     needs = CPU
