@@ -7,10 +7,12 @@ import pytest
 from llava_v2xum.curate.card.facts import CardFacts
 from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.options import parse_arguments
+from llava_v2xum.curate.ray_run import _share
 from llava_v2xum.curate.stages import registry
 from llava_v2xum.curate.stages.command_stage import CommandStage
 from llava_v2xum.curate.stages.registry import STAGES, models_of, options_of, stages_of
-from llava_v2xum.curate.store.stage import Rejected, fingerprints
+from llava_v2xum.curate.store.stage import CPU, GPU, GPU_SHARE, WAITS, Rejected, fingerprints
+from llava_v2xum.infer.ray.cluster import Layout
 
 
 class Spoken(CommandStage):
@@ -98,3 +100,11 @@ def test_a_stage_needs_no_flags():
             return {}
 
     assert isinstance(Bare.from_arguments(parse_arguments(GIVEN), Budget()), Bare)
+
+
+def test_what_it_takes_of_a_cluster_is_its_own_to_say():
+    layout = Layout(actors=2, encoders=1, readers=4, gpus=1.0, threads=None)
+    assert [stage.needs for stage in STAGES] == [CPU, GPU, WAITS, GPU_SHARE, WAITS] and Spoken.needs == WAITS
+    assert _share(CPU, layout, 3) == (3, {"num_cpus": 1}) and _share(WAITS, layout, 3) == (1, {"num_cpus": 0})
+    assert _share(GPU, layout, 3) == (2, layout.resources_of_actors)
+    assert _share(GPU_SHARE, layout, 3) == (1, layout.resources_of_encoders)
