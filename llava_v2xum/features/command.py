@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES, Timeline
 from ..media.console import say
+from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.video import VideoError, find_videos
 from .encoder import FrameEncoder
@@ -20,7 +21,6 @@ from .extract import Extraction, FailureLog
 from .kinds import DEFAULT_SELECT_LAYER, DEFAULT_TOWER
 from .settings import encoder_of_checkpoint, encoder_of_tower
 from .store import FeatureFolder
-from .workers import WorkerError
 
 
 def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
@@ -155,7 +155,7 @@ def run_command(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where it stopped")
         return 130
-    except (V2XumError, OSError, ImportError, WorkerError) as error:  # the tower, the folder, or --strict's video
+    except (V2XumError, OSError, ImportError, HelperStartError) as error:  # the tower, the folder, or --strict's video
         say(f"error: {run.rank.name}{error}")
         return 1 if run.done else 2
     except torch.cuda.OutOfMemoryError as error:

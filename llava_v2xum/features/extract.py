@@ -19,12 +19,18 @@ from torch import Tensor
 
 from ..core.errors import V2XumError
 from ..core.timeline import Timeline
+from ..media.helper import Helper, HelperStartError
+from ..media.read_ahead import Line
+from ..media.reading import Request
+from ..media.video import Video, VideoError
 from .encoder import FrameEncoder
-from .sources import file_source
+from .sources import file_source, video_source
 from .store import DamagedFeatures, FeatureFolder
-from .workers import Failure, FrameReader, read_all
+from .video_features import read_pixels
 
 logger = logging.getLogger(__name__)
+
+FRAMES_AT_ONCE = 32  # bounds what padding and resizing hold beside the video's own frames
 
 
 @dataclass
@@ -72,7 +78,7 @@ class Extraction:
 
         Raises:
             OSError: if the folder cannot be written to.
-            WorkerError: if the decoding processes cannot start.
+            HelperStartError: if the decoding processes cannot start.
         """
         for path, features in encode_videos(self.encoder, self._read(videos)):
             source = self.sources.pop(path)
@@ -84,15 +90,46 @@ class Extraction:
                 self.on_done(path)
 
     def _read(self, videos: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
-        reader = FrameReader(self.timeline, self.encoder.tower.image_processor, self.encoder.aspect_ratio)
-        for path, made in read_all(reader, videos, self.workers):
-            if isinstance(made, Failure):
-                self.on_failure(path, made.reason)
-                continue
-            for warning in made.warnings:
-                self.on_warning(warning)
-            self.sources[path] = made.source
-            yield path, made.pixels
+        """The pixels of each video that can be read; at most one a worker waits to be taken."""
+
+        def read(path: Path, helper: Helper | None) -> tuple[Video, dict, np.ndarray]:
+            return read_whole(path, self.encoder, self.timeline, helper)
+
+        todo = list(videos)
+        with Line(todo, read, self.workers, ahead=max(self.workers, 1), window=len(todo) + 1) as line:
+            while (taken := line.take()) is not None:
+                ticket, made = taken
+                line.finish(ticket)
+                if isinstance(made, V2XumError):
+                    self.on_failure(ticket.path, str(made))
+                    continue
+                video, self.sources[ticket.path], pixels = made
+                for warning in video.warnings:
+                    self.on_warning(warning)
+                yield ticket.path, pixels
+
+
+def read_whole(
+    path: Path, encoder: FrameEncoder, timeline: Timeline, helper: Helper | None = None
+) -> tuple[Video, dict, np.ndarray]:
+    """A video without its frames, its `video_source`, and its frames as the tower takes them, uint8 [N, 3, h, w].
+
+    Args:
+        helper: the process that decodes and resizes; None does it in this one.
+
+    Raises:
+        VideoError: naming the file, if it cannot be read.
+        HelperStartError: if the process cannot start.
+    """
+    try:
+        request = Request(path, timeline, FRAMES_AT_ONCE, thumbnails=False)
+        video, parts = read_pixels(request, encoder, helper, convert=np.asarray)
+        return video, video_source(video), np.concatenate(parts)
+    except (V2XumError, HelperStartError):
+        raise
+    except Exception as error:  # whatever it is, it is this video's, and the reason is told with its name
+        logger.exception("%s: a fault in reading it", path)
+        raise VideoError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 def encode_videos(

@@ -7,8 +7,12 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import V2XumError
+
+if TYPE_CHECKING:
+    from ..media.video import Video
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +23,11 @@ def file_source(path: str | os.PathLike, total_frames: int | None = None, intact
     if intact is not None:
         source["intact"] = intact
     return source if total_frames is None else {"total_frames": total_frames, **source}
+
+
+def video_source(video: Video) -> dict:
+    """`file_source` of a video that has been read; it is intact if nothing was wrong with its file."""
+    return file_source(video.path, video.total_frames, not video.warnings)
 
 
 def same_source(found: dict, expected: dict) -> bool:

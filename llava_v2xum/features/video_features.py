@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ..media.helper import Helper
 from ..media.reading import Request, read, read_parts
 from ..media.video import Video
 from . import FeatureFolder, FrameEncoder, file_source, resize
+from .sources import video_source
 
 
 @dataclass
@@ -137,17 +139,13 @@ class VideoFeatures:
     def _save(self, video: Video, features: Tensor) -> Tensor:
         stored = features.float().cpu().numpy()
         with self._lock:
-            source = file_source(video.path, video.total_frames, not video.warnings)
-            self.folder.save(video.path.stem, stored, source)
+            self.folder.save(video.path.stem, stored, video_source(video))
         # taken in float16 also this first time, so that a second run answers the same
         return torch.from_numpy(stored.astype(np.float16))
 
     def _read(self, request: Request, helper: Helper | None) -> tuple[Video, list[Tensor]]:
         """The video, and its frames as uint8 [n, 3, h, w]."""
-        how = self.encoder.tower.image_processor, self.encoder.aspect_ratio
-        if self.resize_apart and helper is not None and request.part:
-            return read(request, self._pinned, helper, _resized_parts, how)
-        return read(request, lambda frames: self._pinned(resize(frames, *how)), helper)
+        return read_pixels(request, self.encoder, helper, self.resize_apart, self._pinned)
 
     def _pinned(self, pixels: np.ndarray | Tensor) -> Tensor:
         """Pixels where a GPU can fetch them while it works."""
@@ -165,6 +163,29 @@ class VideoFeatures:
         finally:
             with self._lock:
                 self.seconds[part] += time.perf_counter() - start
+
+
+def read_pixels(
+    request: Request,
+    encoder: FrameEncoder,
+    helper: Helper | None = None,
+    resize_apart: bool = True,
+    convert: Callable[[np.ndarray | Tensor], Any] = torch.as_tensor,
+) -> tuple[Video, list[Any]]:
+    """A video, and its frames as the tower takes them.
+
+    Args:
+        helper: the process that decodes; None decodes in this one.
+        resize_apart: whether the helper resizes too; it then loads torch.
+        convert: makes what is handed out of each part, uint8 [n, 3, h, w].
+
+    Raises:
+        VideoError, HelperStartError: as `reading.read`.
+    """
+    how = encoder.tower.image_processor, encoder.aspect_ratio
+    if resize_apart and helper is not None and request.part:
+        return read(request, convert, helper, _resized_parts, how)
+    return read(request, lambda frames: convert(resize(frames, *how)), helper)
 
 
 def _resized_parts(request: Request, image_processor, aspect_ratio: str | None) -> Iterator[Video | np.ndarray]:

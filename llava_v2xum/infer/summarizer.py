@@ -191,7 +191,12 @@ class Summarizer:
         ahead = threads + rows  # our choice: all rows may become free at once
         # our choice: one runaway answer does not hold up the others before they are as much shorter
         window = max(4 * rows, ahead + rows)
-        line = Line(map(Path, paths), lambda: _Reader(videos, threads > 0), threads, ahead, window)
+
+        def read(path: Path, helper: Helper | None) -> ReadVideo:
+            made = videos.read(path, helper)
+            return videos.encode(made) if helper is not None and videos.on_gpu else made  # there beside the decoder
+
+        line = Line(map(Path, paths), read, threads, ahead, window)
         try:
             yield from in_turn(line, run, job_of)
         finally:
@@ -232,19 +237,3 @@ class Summarizer:
 def seed_of(path: Path, seed: int) -> int:
     """The seed of a video's sampled answers: by its name, so that none depends on which videos are at work."""
     return zlib.crc32(f"{seed} {path.stem}".encode())
-
-
-class _Reader:
-    """What reads for one thread of a `Line`; on a GPU it encodes too, beside the decoder."""
-
-    def __init__(self, videos: VideoFeatures, isolated: bool) -> None:
-        self.videos = videos
-        self.helper = Helper() if isolated else None
-
-    def __call__(self, path: Path) -> ReadVideo:
-        made = self.videos.read(path, self.helper)
-        return self.videos.encode(made) if self.helper is not None and self.videos.on_gpu else made
-
-    def close(self) -> None:
-        if self.helper is not None:
-            self.helper.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import V2XumError
+from .helper import Helper
 
 _LEAVE_SECONDS = 10  # our choice: a reader that has lost its process is gone in far less
 
@@ -41,9 +42,9 @@ class Line(AbstractContextManager):
 
     Args:
         paths: asked for the next one when a video is begun, by the thread that reads it.
-        open_reader: makes what reads for one thread: called with a path, it returns what `take` hands out or raises
-            V2XumError; its `close()`, called from another thread, makes a call that is going on end soon.
-        threads: that read; 0 reads when a video is taken, by whom it is taken.
+        read: called with a path and the thread's `Helper`, which has a process for what may crash; it returns what
+            `take` hands out or raises V2XumError.
+        threads: that read; 0 reads when a video is taken, by whom it is taken, without a helper.
 
     Attributes:
         waited_seconds: how long `take` had to wait.
@@ -51,7 +52,7 @@ class Line(AbstractContextManager):
     """
 
     def __init__(
-        self, paths: Iterable[Path], open_reader: Callable[[], Any], threads: int, ahead: int, window: int
+        self, paths: Iterable[Path], read: Callable[[Path, Helper | None], Any], threads: int, ahead: int, window: int
     ) -> None:
         if min(ahead, window) < 1:
             raise V2XumError(f"ahead and window must be at least 1, got {ahead} and {window}")
@@ -59,16 +60,15 @@ class Line(AbstractContextManager):
         self.waited_seconds = 0.0
         self.most = 0
         self._paths = iter(paths)
+        self._read = read
         self._changed = threading.Condition()
         self._ready: list[tuple[Ticket, Any]] = []  # a heap: the oldest is taken first
         self._unfinished: set[int] = set()  # begun and not finished
         self._begun = self._reading = 0
         self._is_exhausted = self._is_closed = False
         self._error: BaseException | None = None
-        self._readers = [open_reader() for _ in range(max(threads, 1))]
-        self._threads = [
-            threading.Thread(target=self._read_on, args=(reader,), daemon=True) for reader in self._readers[:threads]
-        ]
+        self._helpers = [Helper() for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._read_on, args=(one,), daemon=True) for one in self._helpers]
         for thread in self._threads:
             thread.start()
 
@@ -85,7 +85,7 @@ class Line(AbstractContextManager):
             BaseException: what else a reader raised, or the source of the paths.
         """
         if not self._threads and not self._ready and (ticket := self._begin(wait=False)) is not None:
-            self._read(self._readers[0], ticket)
+            self._finish_reading(ticket, None)
         start = time.perf_counter()
         with self._changed:
             while wait and self._threads and not self._ready and self._error is None and self._may_come():
@@ -116,8 +116,8 @@ class Line(AbstractContextManager):
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        for reader in self._readers:
-            reader.close()
+        for helper in self._helpers:
+            helper.close()  # which ends what is read with it
         for thread in self._threads:
             thread.join(_LEAVE_SECONDS)
 
@@ -150,19 +150,19 @@ class Line(AbstractContextManager):
             self.most = max(self.most, len(self._unfinished))
             return ticket
 
-    def _read_on(self, reader: Callable[[Path], Any]) -> None:
+    def _read_on(self, helper: Helper) -> None:
         """A thread's life."""
         try:
             while (ticket := self._begin(wait=True)) is not None:
-                self._read(reader, ticket)
+                self._finish_reading(ticket, helper)
         except BaseException as error:  # raised again where videos are taken
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
-    def _read(self, reader: Callable[[Path], Any], ticket: Ticket) -> None:
+    def _finish_reading(self, ticket: Ticket, helper: Helper | None) -> None:
         try:
-            made = reader(ticket.path)
+            made = self._read(ticket.path, helper)
         except V2XumError as error:
             made = error
         with self._changed:

@@ -23,7 +23,7 @@ from llava_v2xum.features import FeatureFolder, FrameEncoder, normalize, resize
 from llava_v2xum.features.__main__ import main
 from llava_v2xum.features.extract import encode_videos
 from llava_v2xum.features.settings import encoder_of_checkpoint, encoder_of_tower
-from llava_v2xum.features.workers import Failure, ReadVideo, WorkerError, read_all
+from llava_v2xum.media.helper import Helper, HelperError
 from llava_v2xum.media.video import read_video
 from llava_v2xum.shapes import make_clip, write_clip
 
@@ -142,7 +142,7 @@ def test_done_videos_are_not_decoded_again(videos, tower, tmp_path, monkeypatch,
         read.append(path.stem)
         return read_video(path, timeline)
 
-    monkeypatch.setattr("llava_v2xum.features.workers.read_video", spy)
+    monkeypatch.setattr("llava_v2xum.media.reading.read_video", spy)
     assert run(videos, store, *arguments) == 0
     assert read == [victim.stem] and arrays(store) == before
     messages = capsys.readouterr().err
@@ -253,38 +253,30 @@ def test_a_tower_that_was_trained_along(tower, tmp_path):
     assert alone.description["tower_sample"] != encoder_of_tower(tower).description["tower_sample"]
 
 
-def crash_on_odd(path: Path) -> ReadVideo:
-    """A reader for `read_all`, in a process of its own."""
-    number = int(path.stem)
-    if number == 3:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if number == 5:
-        raise KeyError("five")
-    return ReadVideo(np.full((2, 3, 1, 1), number, np.uint8), {})
+def test_a_crash_of_the_decoder_costs_its_video_alone(videos, tower, tmp_path, monkeypatch):
+    paths, call = sorted(videos.iterdir()), Helper.call
+
+    def crashing(helper, function, request, *arguments):
+        if request.path == paths[1]:
+            raise HelperError("the process was ended (signal SIGSEGV)")
+        if request.path == paths[3]:
+            raise KeyError("three")
+        yield from call(helper, function, request, *arguments)
+
+    monkeypatch.setattr(Helper, "call", crashing)
+    store = tmp_path / "store"
+    assert run(videos, store, *flags(tower, "--workers", 2)) == 1
+    assert set(arrays(store)) == {f"{path.stem}.npy" for path in (paths[0], paths[2], paths[4])}
+    failed = [json.loads(line)["reason"] for line in (store / "failed.jsonl").read_text().splitlines()]
+    assert sorted(failed) == [
+        f"{paths[1]}: it could not be read: the process was ended (signal SIGSEGV)", f"{paths[3]}: KeyError: 'three'",
+    ]  # fmt: skip
 
 
-def test_a_crash_of_the_decoder_costs_its_video_alone():
-    paths = [Path(f"{number}.mp4") for number in range(8)]
-    made = dict(read_all(crash_on_odd, paths, workers=2))
-    assert sorted(made) == paths
-    failed = {path.stem: answer.reason for path, answer in made.items() if isinstance(answer, Failure)}
-    assert failed == {
-        "3": "3.mp4: the process that read it was ended (signal SIGSEGV)", "5": "5.mp4: KeyError: 'five'",
-    }  # fmt: skip
-    for path in paths:
-        assert path.stem in failed or (made[path].pixels == int(path.stem)).all()
-
-
-class CannotBeSent:
-    """Loading it ends the process that does."""
-
-    def __reduce__(self):
-        return os._exit, (7,)
-
-
-def test_workers_that_cannot_start_end_the_run():
-    with pytest.raises(WorkerError, match=r"could not start \(exit status 7\)"):
-        list(read_all(CannotBeSent(), [Path("a.mp4")], workers=1))
+def test_processes_that_cannot_start_end_the_run(videos, tower, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert run(videos, tmp_path / "store", *flags(tower, "--workers", 1)) == 2
+    assert "could not start (exit status 1)" in capsys.readouterr().err
 
 
 def test_killed_and_started_again_the_store_is_whole(videos, tower, tmp_path, capsys):

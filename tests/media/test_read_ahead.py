@@ -8,26 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import helper_calls
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.core.errors import V2XumError
+from llava_v2xum.media.helper import Helper
 from llava_v2xum.media.read_ahead import Line, Ticket, in_turn
 
 
-class Reader:
-    """Gives a video's number; `read` may do something else for some."""
-
-    def __init__(self, read: Callable[[int], object] = lambda number: number) -> None:
-        self.read = read
-        self.closed = threading.Event()
-
-    def __call__(self, path: Path) -> object:
-        return self.read(int(path.name))
-
-    def close(self) -> None:
-        self.closed.set()
+def reader(read: Callable[[int], object] = lambda number: number) -> Callable[[Path, object], object]:
+    """Reads a video's number, and gives what `read` makes of it."""
+    return lambda path, helper: read(int(path.name))
 
 
 class Rows:
@@ -87,7 +80,7 @@ def test_three_hundred_videos_and_few_in_flight(threads):
         assert ticket.number == made and str(ticket) == str(made)
         return ticket, made
 
-    line = Line(paths(300), lambda: Reader(read), threads, ahead=5, window=16)
+    line = Line(paths(300), reader(read), threads, ahead=5, window=16)
     with line:
         for turn, (ticket, outcome) in enumerate(in_turn(line, Rows(4, lambda number: 1 + number * 7 % 5), job_of)):
             held.discard(ticket.number)
@@ -112,7 +105,7 @@ def test_every_video_once_and_in_order_whatever_takes_long(videos, threads, ahea
             raise V2XumError(f"bad {number}")
         return number
 
-    line = Line(paths(len(videos)), lambda: Reader(read), threads, ahead, window)
+    line = Line(paths(len(videos)), reader(read), threads, ahead, window)
     made = outcomes(line, Rows(rows, lambda number: videos[number][0]))
     assert [number for number, _ in made] == list(range(len(videos)))
     assert sorted(begun) == list(range(len(videos)))
@@ -129,7 +122,7 @@ def test_a_runaway_answer_holds_up_only_what_is_beyond_the_window(threads):
         begun.append(number)
         return 400 if number == 0 else 1
 
-    with Line(paths(60), Reader, threads, ahead=3, window=10) as line:
+    with Line(paths(60), reader(), threads, ahead=3, window=10) as line:
         results = in_turn(line, Rows(2, passes), lambda ticket, made: (ticket, made))
         assert next(results)[0].number == 0
         assert max(begun) <= 9  # no more than ten were begun until the first was done
@@ -146,7 +139,7 @@ def test_rows_at_work_do_not_wait_for_a_slow_video():
             assert is_done.wait(60)
         return number
 
-    line = Line(paths(2), lambda: Reader(read), 1, 2, 4)
+    line = Line(paths(2), reader(read), 1, 2, 4)
     with line:
         results = in_turn(line, rows, lambda ticket, made: (ticket, made))
         assert next(results)[0].number == 0
@@ -159,7 +152,7 @@ def test_failures_alone_are_told_one_by_one():
     def read(number: int) -> int:
         raise V2XumError(str(number))
 
-    line = Line(map(lambda number: Path(str(number)), itertools.count()), lambda: Reader(read), 2, 3, 4)
+    line = Line(map(lambda number: Path(str(number)), itertools.count()), reader(read), 2, 3, 4)
     with line:
         for turn, (ticket, outcome) in enumerate(itertools.islice(in_turn(line, Rows(2), None), 50)):
             assert ticket.number == turn and str(outcome) == str(turn)
@@ -171,7 +164,7 @@ def test_what_a_job_is_refused_for_is_its_outcome():
             raise V2XumError("odd")
         return ticket, made
 
-    line = Line(paths(4), Reader, 1, 2, 4)
+    line = Line(paths(4), reader(), 1, 2, 4)
     with line:
         made = [outcome for _, outcome in in_turn(line, Rows(2), job_of)]
     assert made[::2] == [("answer", 0), ("answer", 2)] and {str(outcome) for outcome in made[1::2]} == {"odd"}
@@ -186,7 +179,7 @@ def test_other_errors_end_the_run(threads):
             raise RuntimeError("out of memory")
         return number
 
-    line = Line(paths(100), lambda: Reader(read), threads, 2, 4)
+    line = Line(paths(100), reader(read), threads, 2, 4)
     with pytest.raises(RuntimeError, match="out of memory"):
         outcomes(line, Rows(2))
     assert no_threads_left(before)
@@ -199,23 +192,23 @@ def test_errors_of_the_source_of_paths_end_the_run(threads):
         raise OSError("the list cannot be read")
 
     with pytest.raises(OSError, match="the list"):
-        outcomes(Line(source(), Reader, threads, 2, 4), Rows(2))
+        outcomes(Line(source(), reader(), threads, 2, 4), Rows(2))
 
 
-def test_leaving_ends_a_reader_that_hangs():
-    before, readers = threading.active_count(), []
+def test_leaving_ends_a_read_that_hangs(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(helper_calls.__file__).parent))
+    before, pids = threading.active_count(), []
 
-    def open_reader() -> Reader:
-        reader = Reader()
-        reader.read = lambda number: number if number == 0 else reader.closed.wait(60)
-        readers.append(reader)
-        return reader
+    def read(path: Path, helper: Helper) -> Path:
+        if path.name != "0":
+            pids.extend(helper.call(helper_calls.wait_long))
+        return path
 
-    with Line(paths(9), open_reader, 2, 3, 9) as line:
+    with Line(paths(9), read, 2, 3, 9) as line:
         results = in_turn(line, Rows(2), lambda ticket, made: (ticket, made))
         assert next(results)[0].number == 0
         results.close()
-    assert all(reader.closed.is_set() for reader in readers) and no_threads_left(before)
+    assert not pids and no_threads_left(before)
 
 
 def test_paths_are_looked_at_only_as_far_as_videos_are_begun():
@@ -226,16 +219,16 @@ def test_paths_are_looked_at_only_as_far_as_videos_are_begun():
             seen.append(number)
             yield Path(str(number))
 
-    with Line(source(), Reader, 2, 3, 8) as line:
+    with Line(source(), reader(), 2, 3, 8) as line:
         results = in_turn(line, Rows(2), lambda ticket, made: (ticket, made))
         assert [next(results)[0].number for _ in range(20)] == list(range(20))
     assert len(seen) <= 20 + 8
 
 
 def test_no_videos():
-    assert outcomes(Line([], Reader, 2, 1, 1), Rows(2)) == []
+    assert outcomes(Line([], reader(), 2, 1, 1), Rows(2)) == []
 
 
 def test_bounds_below_one_are_refused():
     with pytest.raises(ValueError, match="ahead and window must be at least 1"):
-        Line([], Reader, 1, 0, 4)
+        Line([], reader(), 1, 0, 4)

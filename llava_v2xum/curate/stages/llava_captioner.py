@@ -125,17 +125,16 @@ class LlavaCaptioner(Captioner):
             Failed: if the folder holds features of another video of that name, or these cannot be stored.
             Stop: as `caption`, and if the folder's features are of another kind or made by another tower.
         """
-        from ...features.workers import FrameReader
+        from ...features.extract import read_whole
 
         model = self._model()
         with self._lock:
             put = model.feature_folder(folder)
             if model.holds(put, path, video_id):
                 return
-        encoder = model.encoder
-        read = FrameReader(model.model.config.timeline, encoder.tower.image_processor, encoder.aspect_ratio)(path)
+        _, source, pixels = read_whole(path, model.encoder, model.model.config.timeline)
         with self._lock:
-            model.put_features(put, path, video_id, read)
+            model.put_features(put, path, video_id, source, pixels)
 
     def _model(self) -> _Loaded:
         with self._lock:
@@ -216,13 +215,13 @@ class _Loaded:
         except (V2XumError, OSError) as error:
             raise Failed(str(error)) from error
 
-    def put_features(self, put, path: Path, video_id: str, read) -> None:
+    def put_features(self, put, path: Path, video_id: str, source: dict, pixels) -> None:
         """Encode a video that was read, and store its features, float16 [N, C]."""
         from ...features.extract import encode_videos
 
-        ((_, features),) = encode_videos(self.encoder, [(path, read.pixels)])
+        ((_, features),) = encode_videos(self.encoder, [(path, pixels)])
         try:
-            put.save(video_id, features, read.source)
+            put.save(video_id, features, source)
         except V2XumError as error:
             raise Failed(str(error)) from error
 
