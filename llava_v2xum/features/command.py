@@ -59,7 +59,7 @@ def _device(name: str, rank: Rank) -> torch.device:
     return device
 
 
-class Run:
+class FeaturesRun:
     """One run of the command: what failed, and how it tells people."""
 
     def __init__(self, args: argparse.Namespace, rank: Rank) -> None:
@@ -146,7 +146,7 @@ def run_command(args: argparse.Namespace) -> int:
     Returns:
         The exit status: 0, 1 (some of several videos failed) or 2.
     """
-    run = Run(args, Rank.from_environment())
+    run = FeaturesRun(args, Rank.from_environment())
     try:
         run.log = FailureLog(args.out, run.rank.rank, run.rank.world_size)
         videos = run.find()

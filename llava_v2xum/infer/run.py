@@ -23,7 +23,7 @@ from .results import FILE_NAME, ResultFolder
 from .writing import Writers
 
 
-class Run:
+class InferRun:
     """One run of the command: what failed, and how it tells people."""
 
     def __init__(self, args: argparse.Namespace, rank: Rank = Rank()) -> None:  # noqa: B008 (frozen)
@@ -224,7 +224,7 @@ def run_command(args: argparse.Namespace) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     rank = Rank.from_environment()
-    run = Run(args, rank)
+    run = InferRun(args, rank)
     videos = run.find()
     try:
         if videos:

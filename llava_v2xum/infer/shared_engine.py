@@ -11,7 +11,7 @@ from dataclasses import replace
 from ..media.read_ahead import Ticket
 from .engine import Answer, Job
 
-Run = Callable[[Iterable[Job | None]], Iterable[tuple[Hashable, list[Answer]]]]
+RunJobs = Callable[[Iterable[Job | None]], Iterable[tuple[Hashable, list[Answer]]]]
 
 
 class SharedEngine:
@@ -21,7 +21,7 @@ class SharedEngine:
         run: `Engine.run`, or what takes jobs and gives answers as it does.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunJobs) -> None:
         self._run = run
         self._waiting: queue.SimpleQueue[tuple[Job, Future]] = queue.SimpleQueue()
         self._open: dict[Ticket, tuple[Job, Future]] = {}  # handed to the engine and not answered

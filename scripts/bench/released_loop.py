@@ -21,7 +21,7 @@ import torch
 from torch import LongTensor, Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from llava_v2xum.infer.decoding import cited_positions, digit_token_ids, importance_scores
+from llava_v2xum.infer.engine.answers import cited_positions, digit_token_ids, importance_scores
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ReleasedAnswer:
     """An answer, and what it took.
 
     Attributes:
-        text, token_ids, importance, finished: as `llava_v2xum.infer.decoding.Answer`.
+        text, token_ids, importance, finished: as `llava_v2xum.infer.engine.Answer`.
         passes: of the decoder, the one over the prompt included.
         prefill_seconds: up to the first token's logits, with the embeddings of prompts and frames.
         decode_seconds: for all other tokens.

@@ -73,7 +73,7 @@ from llava_v2xum.core.tasks import TASKS, query_for
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.dataset import build_input_ids
 from llava_v2xum.features import FeatureFolder
-from llava_v2xum.infer.decoding import generate_answers
+from llava_v2xum.infer.engine import generate_answers
 from llava_v2xum.model.checkpoint import load_pretrained
 from llava_v2xum.model.config import LlavaV2XumConfig
 from llava_v2xum.shapes import Clip, answer_of, event_visible, make_clip, truth_frames

@@ -65,7 +65,7 @@ def true_slices(clip: Clip, num_frames: int = GRID.num_frames) -> set[int]:
 
 
 def measure(answers: Sequence, clips: Sequence[Clip], task: str, num_frames: int) -> dict[str, float]:
-    """The figures of one task's answers (`decoding.Answer`), one for each clip.
+    """The figures of one task's answers (`engine.Answer`), one for each clip.
 
     Returns:
         f1_TASK where frames are asked for, exact_TASK where sentences are; with "video" also the correlations.

@@ -12,9 +12,8 @@ import torch
 import weights
 from greedy import LIMIT, VIDEOS, Drafts, assert_same, changes
 
-from llava_v2xum.infer.decoding import generate_answers
 from llava_v2xum.infer.drafting import drafter_for
-from llava_v2xum.infer.engine import Engine, Job
+from llava_v2xum.infer.engine import Engine, Job, generate_answers
 from llava_v2xum.infer.engine import cache as cache_module
 
 

@@ -26,7 +26,7 @@ from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.infer.engine import Job
 from llava_v2xum.infer.options import add_ray_options, settings_of
 from llava_v2xum.infer.ray.cluster import Layout, RaySettings, cluster
-from llava_v2xum.infer.ray.rows import Broken, Failed, Plan, Stage, StageError
+from llava_v2xum.infer.ray.rows import Broken, FailedVideo, Plan, RowStage, StageError
 from llava_v2xum.infer.ray.summarizer import RaySummarizer
 from llava_v2xum.infer.shared_engine import SharedEngine
 from llava_v2xum.media.video import VideoError
@@ -127,14 +127,14 @@ def test_an_address_where_nobody_listens_is_refused_at_once():
 # ------------------------------------------------------------------------------------------------- rows through a stage
 
 
-class Twice(Stage):
+class Twice(RowStage):
     name = "double"
 
     def work(self, path, state):
         return {1: lambda: 2, 2: lambda: Timeline(num_frames=0), 3: lambda: {}[path]}[state]()
 
 
-def through(stage: Stage, state: object) -> object:
+def through(stage: RowStage, state: object) -> object:
     row = stage({"path": "/v/a.mp4", "state": pickle.dumps(state)})
     assert row["path"] == "/v/a.mp4" and row[stage.name] >= 0
     return pickle.loads(row["state"])
@@ -147,7 +147,7 @@ def test_a_stage_turns_every_end_into_a_row():
     broken = through(stage, 3)
     assert isinstance(broken, Broken) and isinstance(broken.error, StageError)
     assert "KeyError" in str(broken.error) and "test_ray.py" in str(broken.error)
-    failed = Failed(VideoError("/v/a.mp4: empty"))
+    failed = FailedVideo(VideoError("/v/a.mp4: empty"))
     assert through(stage, failed).error.args == failed.error.args
     assert isinstance(through(stage, Broken(OSError("disk"))).error, OSError)
 
@@ -156,7 +156,7 @@ def test_errors_that_cannot_be_sent_keep_their_words():
     class Odd(V2XumError):  # a local class has no name to be found by
         pass
 
-    class Stumbles(Stage):
+    class Stumbles(RowStage):
         name = "stumble"
 
         def work(self, path, state):

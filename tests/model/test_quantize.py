@@ -13,7 +13,7 @@ import weights
 
 from llava_v2xum.core.tasks import query_for
 from llava_v2xum.data.dataset import build_input_ids
-from llava_v2xum.infer.decoding import generate_answers
+from llava_v2xum.infer.engine import generate_answers
 from llava_v2xum.model.checkpoint import load_pretrained
 from llava_v2xum.model.checkpoint.quantize import bits_of
 

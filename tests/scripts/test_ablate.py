@@ -11,7 +11,7 @@ from transformers import HfArgumentParser
 
 from llava_v2xum.core.timeline import Timeline, as_template
 from llava_v2xum.features import FrameFeature
-from llava_v2xum.infer.decoding import Answer
+from llava_v2xum.infer.engine import Answer
 from llava_v2xum.shapes import answer_of, make_clip, truth_frames
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "shapes"))

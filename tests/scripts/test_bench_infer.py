@@ -15,8 +15,7 @@ import weights
 
 from llava_v2xum.core.tasks import TASKS, query_for
 from llava_v2xum.data.dataset import build_input_ids
-from llava_v2xum.infer.decoding import generate_answers
-from llava_v2xum.infer.engine import Engine, Job
+from llava_v2xum.infer.engine import Engine, Job, generate_answers
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "bench"
 sys.path.insert(0, str(SCRIPTS))

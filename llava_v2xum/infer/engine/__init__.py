@@ -7,8 +7,9 @@ would have written: the answers are those of one token a pass, however good or b
 """
 
 from .answers import Answer
+from .generate import generate_answers
 from .loop import Engine
 from .stats import EngineStats
 from .work import Job
 
-__all__ = ["Answer", "Engine", "EngineStats", "Job"]
+__all__ = ["Answer", "Engine", "EngineStats", "Job", "generate_answers"]

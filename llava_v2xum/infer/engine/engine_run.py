@@ -19,7 +19,7 @@ from .work import Job, Row, Work, open_work
 PREFILL_POSITIONS = 8192  # of the prompts in one pass: bounds its activations, and is enough to fill a GPU
 
 
-class Run:
+class EngineRun:
     """Which row holds what, from the first job to the last.
 
     Args:

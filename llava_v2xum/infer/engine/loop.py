@@ -9,7 +9,7 @@ from ..drafting import Drafter
 from .answers import Answer, digit_token_ids
 from .cache import RowCache
 from .decoder import check_decoder
-from .engine_run import Run
+from .engine_run import EngineRun
 from .passes import PaddedPass, RaggedPass
 from .sampling import Sampler
 from .static import StaticPass, check_static
@@ -110,7 +110,7 @@ class Engine:
             V2XumError: naming the job, if it cannot be worked on. The jobs that were at work are lost; the engine can
                 be used again. What the iterator raises goes through in the same way.
         """
-        run = Run(self, iter(jobs))
+        run = EngineRun(self, iter(jobs))
         try:
             while True:
                 done = run.advance()

@@ -26,7 +26,7 @@ from .pipeline import Attempts, refusal
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedVideo:
     """The video cannot be summarized; the others can."""
 
     error: V2XumError
@@ -112,7 +112,7 @@ class Plan:
         return None if self.feature_folder is None else FeatureFolder(self.feature_folder, self.description, rank)
 
 
-class Stage:
+class RowStage:
     """A row in, a row out; subclasses say what becomes of a video in `work`."""
 
     name = ""  # what the stage does with a video: for messages, and the row's key of its seconds
@@ -131,12 +131,12 @@ class Stage:
     def __call__(self, row: dict) -> dict:
         """Do the work, unless an earlier stage failed."""
         path, state, start = row["path"], pickle.loads(row["state"]), time.perf_counter()
-        if not isinstance(state, (Failed, Broken)):
+        if not isinstance(state, (FailedVideo, Broken)):
             try:
                 self._begin(path)
                 state = self.work(Path(path), state)
             except V2XumError as error:
-                state = Failed(portable(error))
+                state = FailedVideo(portable(error))
             except Exception as error:
                 state = Broken(portable(error))
         return {**row, "state": pickle.dumps(state, protocol=5), self.name: time.perf_counter() - start}

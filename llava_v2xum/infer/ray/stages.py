@@ -25,10 +25,10 @@ from ..engine import Job
 from ..shared_engine import SharedEngine
 from ..summarizer import Summarizer, seed_of
 from ..video_summary import VideoSummary, record_of
-from .rows import Broken, Made, Plan, Stage, portable
+from .rows import Broken, Made, Plan, RowStage, portable
 
 
-class Read(Stage):
+class Read(RowStage):
     """Decodes and resizes a video, or takes its features from the folder; needs no tower."""
 
     name = "read"
@@ -46,7 +46,7 @@ def _folder_to_read(description: bytes, path: str | None) -> FeatureFolder | Non
     return None if path is None else FeatureFolder(path, pickle.loads(description))
 
 
-class Encode(Stage):
+class Encode(RowStage):
     """Runs the tower, which is loaded with the first video that needs it, and fills the feature folder."""
 
     name = "encode"
@@ -90,7 +90,7 @@ class Options:
     compile: bool = False
 
 
-class Generate(Stage):
+class Generate(RowStage):
     """Holds the model; threads may call it together, and their videos share the engine's rows.
 
     Args:

@@ -115,7 +115,7 @@ class RaySummarizer:
         self, todo: Sequence[Path], task: str, thumbnails: bool, **options
     ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | V2XumError]]:
         """Every video's path with its summary or with why there is none; see `summarize_many`."""
-        from .rows import Broken, Failed, Register
+        from .rows import Broken, FailedVideo, Register
         from .stages import Options
 
         options = Options(**options)
@@ -136,7 +136,7 @@ class RaySummarizer:
                 state = pickle.loads(row["state"])
                 if isinstance(state, Broken):
                     raise state.error
-                if isinstance(state, Failed):
+                if isinstance(state, FailedVideo):
                     yield waiting.pop(row["path"]), state.error
                     continue
                 self._stats[state.process] = state.stats

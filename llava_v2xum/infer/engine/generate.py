@@ -1,4 +1,4 @@
-"""Answers of a batch of videos, in one call.
+"""Answers of a batch of videos, in one call of the engine.
 
 Shapes: S prompt positions, T frames, C feature width.
 """
@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 from torch import LongTensor, Tensor
 
-from ..core.errors import V2XumError
-from .drafting import Drafter
-from .engine import Engine, Job
-from .engine.answers import Answer, cited_positions, digit_token_ids, importance_scores
-
-__all__ = ["Answer", "cited_positions", "digit_token_ids", "generate_answers", "importance_scores"]
+from ...core.errors import V2XumError
+from ..drafting import Drafter
+from .answers import Answer
+from .loop import Engine
+from .work import Job
 
 
 def generate_answers(

@@ -14,7 +14,8 @@ from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import query_for
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.dataset import build_input_ids
-from llava_v2xum.infer.decoding import cited_positions, digit_token_ids, generate_answers, importance_scores
+from llava_v2xum.infer.engine import generate_answers
+from llava_v2xum.infer.engine.answers import cited_positions, digit_token_ids, importance_scores
 
 
 @pytest.fixture(scope="module")
