@@ -12,6 +12,7 @@ from ..core.command_line import Parser, at_least, share
 from ..core.tasks import ALL, TASKS
 from ..media.output_files import FILE_NAMES
 from ..media.processes import MOST_WORKERS
+from .drafting import DEFAULT_DRAFTER, DRAFTERS
 from .ray.cluster import RaySettings
 from .results import FILE_NAME
 
@@ -70,7 +71,14 @@ def loading_of(args: argparse.Namespace) -> dict[str, Any]:
         "conversation": args.conv_mode,
         "feature_folder": args.features,
         "draft_table": args.draft_table,
+        "drafter": args.drafter,
     }
+
+
+def answering_of(args: argparse.Namespace) -> dict[str, Any]:
+    """How a Summarizer, of this process or by Ray, is to answer: `AnswerOptions`."""
+    same = ("batch_size", "max_new_tokens", "temperature", "seed", "max_draft", "compile")
+    return {**{name: getattr(args, name) for name in same}, "drafts": not args.no_drafts}
 
 
 def _add_model(group) -> None:
@@ -100,6 +108,8 @@ def _add_speed(group) -> None:
     add("--workers", type=at_least(0), help="processes that read videos, and half as many that draw; 0 does it all in "
         f"the main one (default: one for each core, at most {MOST_WORKERS})")  # fmt: skip
     add("--no-drafts", action="store_true", help="one token a pass, instead of checking several likely ones")
+    kinds = "; ".join(f"{name}: {kind.help}" for name, kind in DRAFTERS.items())
+    add("--drafter", choices=DRAFTERS, default=DEFAULT_DRAFTER, help=f"who guesses them (%(default)s). {kinds}")
     add("--max-draft", type=at_least(0), metavar="N", help="tokens that are checked at most (default: by the device)")
     add("--compile", action="store_true", help="compile the decoder's passes first, and on CUDA record them as graphs: "
         "for many videos and a large model; takes some seconds for each of a few shapes")  # fmt: skip

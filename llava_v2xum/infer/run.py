@@ -17,9 +17,11 @@ from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.render import format_for_people
 from ..media.video import VideoError, find_videos
-from .options import loading_of, parse_arguments
+from .options import answering_of, loading_of, parse_arguments, settings_of
 from .progress import Progress, format_stats
+from .protocols import VideoSummarizer
 from .results import FILE_NAME, ResultFolder
+from .video_summary import model_name
 from .writing import Writers
 
 
@@ -99,8 +101,6 @@ class InferRun:
         share = videos[self.rank.rank :: self.rank.world_size]
         if not share:
             return
-        from .summarizer import model_name
-
         todo = self.still_to_do(share, model_name(args.model_path))
         if not todo:
             return
@@ -116,17 +116,20 @@ class InferRun:
         if args.stats:
             say(f"{self.rank.name}{format_stats(summarizer.stats, summarizer.seconds)}")
 
-    def load(self):
-        """The Summarizer that the arguments ask for."""
-        if self.args.engine == "ray":
-            from .options import settings_of
-            from .ray.summarizer import RaySummarizer
+    def load(self) -> VideoSummarizer:
+        """What summarizes, as the arguments ask for it."""
+        summarizer = (self._load_ray if self.args.engine == "ray" else self._load_here)()
+        if summarizer.note and self.rank.rank == 0:
+            say(f"note: {summarizer.note}")
+        return summarizer
 
-            args = self.args
-            summarizer = RaySummarizer(settings_of(args), args.model_path, device=args.device, **loading_of(args))
-            if summarizer.note:
-                say(f"note: {summarizer.note}")
-            return summarizer
+    def _load_ray(self) -> VideoSummarizer:
+        from .ray.summarizer import RaySummarizer
+
+        args = self.args
+        return RaySummarizer(settings_of(args), args.model_path, device=args.device, **loading_of(args))
+
+    def _load_here(self) -> VideoSummarizer:
         from .summarizer import Summarizer
 
         args, device = self.args, self.rank.device(self.args.device)
@@ -136,14 +139,16 @@ class InferRun:
 
             if int(number) < torch.cuda.device_count():  # else loading says what is wrong
                 torch.cuda.set_device(device)  # else some allocations would open every rank's context on GPU 0 too
-        summarizer = Summarizer.from_pretrained(
-            args.model_path, device=device, rank=self.rank.rank, **loading_of(args)
-        )
-        if summarizer.note and self.rank.rank == 0:
-            say(f"note: {summarizer.note}")
-        return summarizer
+        return Summarizer.from_pretrained(args.model_path, device=device, rank=self.rank.rank, **loading_of(args))
 
-    def run(self, summarizer, todo: dict[Path, list[str]], workers: int, writers: Writers, progress: Progress) -> None:
+    def run(
+        self,
+        summarizer: VideoSummarizer,
+        todo: dict[Path, list[str]],
+        workers: int,
+        writers: Writers,
+        progress: Progress,
+    ) -> None:
         """Summarize the videos, and write each in its turn."""
         args = self.args
 
@@ -154,16 +159,10 @@ class InferRun:
         many = summarizer.summarize_many(
             todo,
             args.task,
-            batch_size=args.batch_size,
-            max_new_tokens=args.max_new_tokens,
-            temperature=args.temperature,
-            seed=args.seed,
             on_error=leave_out,
             workers=workers,
             thumbnails="sheet" in args.formats,
-            drafts=not args.no_drafts,
-            max_draft=args.max_draft,
-            compile=args.compile,
+            **answering_of(args),
         )
         with closing(many):  # after an error too the reading ends here, before anything is told
             for made in many:

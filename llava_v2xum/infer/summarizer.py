@@ -8,6 +8,9 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+from torch import LongTensor
 
 from ..core.errors import V2XumError
 from ..core.tasks import ALL, CONVERSATION, TASKS, query_for
@@ -17,17 +20,15 @@ from ..features.video_features import ReadVideo, VideoFeatures
 from ..media.helper import Helper
 from ..media.processes import Rank
 from ..media.read_ahead import Line, Ticket, in_turn
-from ..media.reading import thumbnails
 from ..media.video import Video
 from ..model.checkpoint import load_pretrained
 from ..shapes import DEMO_CHECKPOINT
-from .drafting import NgramTable, drafter_for
+from .answer_options import AnswerOptions
+from .drafting import DEFAULT_DRAFTER, UndraftableTokenizer, drafter_kind
 from .engine import Answer, Engine, EngineStats, Job
-from .video_summary import VideoSummary, model_name, record_of, versions
+from .video_summary import VideoSummary, model_name
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Summarizer", "VideoSummary", "model_name", "record_of", "thumbnails", "versions"]
 
 
 class Summarizer:
@@ -41,6 +42,7 @@ class Summarizer:
         draft_table: a file with what earlier answers taught about how answers go on, if it is there; it changes
             none, only how fast they come (`save_draft_table`).
         rank: this process's number among those that write to the feature folder at the same time.
+        drafter: who guesses how answers go on, a name in `drafting.DRAFTERS`.
 
     Attributes:
         stats: of the decoder, over all that was summarized so far.
@@ -58,6 +60,7 @@ class Summarizer:
         feature_folder: str | os.PathLike | None = None,
         draft_table: str | os.PathLike | None = None,
         rank: int = 0,
+        drafter: str = DEFAULT_DRAFTER,
     ) -> None:
         self.tokenizer = tokenizer
         self.model = model
@@ -67,11 +70,9 @@ class Summarizer:
         self.timeline = model.config.timeline
         self.note = getattr(model.config, "checkpoint_note", None)
         self.features = FeatureFolder(feature_folder, frame_encoder.description, rank) if feature_folder else None
-        is_there = draft_table is not None and Path(draft_table).exists()
-        learnt = NgramTable.load(draft_table, tokenizer, self.timeline) if is_there else None
         try:
-            self.drafter = drafter_for(tokenizer, self.timeline, learnt)
-        except V2XumError as error:  # it writes several digits as one token: the answers are right, a pass a token
+            self.drafter = drafter_kind(drafter).load(tokenizer, self.timeline, draft_table)
+        except UndraftableTokenizer as error:  # say, of several digits a token: the answers are right, a pass a token
             logger.warning("answers are not drafted: %s", error)
             self.drafter = None
         self.stats = EngineStats()
@@ -86,6 +87,7 @@ class Summarizer:
         feature_folder: str | os.PathLike | None = None,
         draft_table: str | os.PathLike | None = None,
         rank: int = 0,
+        drafter: str = DEFAULT_DRAFTER,
         **load_arguments,
     ) -> Summarizer:
         """Load a model (`load_pretrained` takes the other arguments).
@@ -94,17 +96,18 @@ class Summarizer:
             model_path: None is the demo checkpoint that ships with the package; it knows only rendered shapes.
         """
         loaded = load_pretrained(str(model_path or DEMO_CHECKPOINT), **load_arguments)
-        return cls(*loaded, model_name(model_path), conversation, feature_folder, draft_table, rank)
+        return cls(*loaded, model_name(model_path), conversation, feature_folder, draft_table, rank, drafter)
 
     def save_draft_table(self, path: str | os.PathLike) -> None:
         """Write what the answers so far have taught, for another Summarizer's `draft_table`.
 
         Raises:
-            V2XumError: if answers are not drafted, because the tokenizer does not write a digit a token.
+            V2XumError: if answers are not drafted, because the tokenizer does not write a digit a token, or nothing is
+                learnt from them.
         """
         if self.drafter is None:
             raise V2XumError(f"{path}: there is no draft table to save: answers of this tokenizer are not drafted")
-        self.drafter.table.save(path)
+        self.drafter.save(path)
 
     def summarize(
         self, path: str | os.PathLike, task: str = "both", **options
@@ -121,16 +124,10 @@ class Summarizer:
         paths: Iterable[str | os.PathLike],
         task: str = "both",
         *,
-        batch_size: int = 8,
-        max_new_tokens: int = 1024,
-        temperature: float = 0.0,
-        seed: int = 0,
         on_error: Callable[[Path, V2XumError], None] | None = None,
         workers: int | None = None,
         thumbnails: bool = True,
-        drafts: bool = True,
-        max_draft: int | None = None,
-        compile: bool = False,
+        **options: Any,
     ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
         """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
 
@@ -140,19 +137,13 @@ class Summarizer:
 
         Args:
             task: "video", "text" or "both"; or "all", for the three of each video at the price of little more than one.
-            batch_size: answers in the making at a time; of "all", each video has three.
-            max_new_tokens: where an answer is cut off (a problem is listed then).
-            temperature: 0 is greedy; above it answers are sampled.
-            seed: of the sampling; together with the video's name it decides the answer.
             on_error: called for a video that cannot be read or whose stored features are no good, which is then left
                 out; without it the error is raised.
             workers: processes that read, so that a file on which the decoder crashes costs that file alone; 0 reads in
                 this one, without a thread. None is one for each core, at most 16.
             thumbnails: whether summaries come with frames, for `save` to draw. Without, a video whose features are
                 stored need not be decoded.
-            drafts: check several likely tokens in one pass.
-            max_draft: how many at most; None leaves it to the engine.
-            compile: compile the decoder's passes first (greedy answers only); see `Engine`.
+            options: how to answer (`AnswerOptions`).
 
         Yields:
             The summary; of "all" a dict of the three by task, in the order of `tasks.TASKS`.
@@ -161,11 +152,8 @@ class Summarizer:
             V2XumError: if the task is none of these, a number is out of range, or the model cannot be compiled.
             VideoError, V2XumError: naming the file, if a video cannot be had and there is no `on_error`.
         """
-        if batch_size < 1:
-            raise V2XumError(f"batch_size must be at least 1, got {batch_size}")
-        tasks = TASKS if task == ALL else (task,)
-        prompts = tuple(build_input_ids(self.tokenizer, query_for(name), self.conversation) for name in tasks)
-        run = self.runner(batch_size, max_new_tokens, temperature, drafts, max_draft, compile)
+        how, tasks = AnswerOptions(**options), TASKS if task == ALL else (task,)
+        prompts, run = self.prompts(tasks), self.runner(how)
         videos = VideoFeatures(
             self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
         )
@@ -174,17 +162,18 @@ class Summarizer:
         def job_of(ticket: Ticket, made: ReadVideo) -> Job:
             made = videos.encode(made)
             kept[ticket] = made.video
-            return Job(ticket, prompts, made.features, seed_of(ticket.path, seed))
+            return Job(ticket, prompts, made.features, seed_of(ticket.path, how.seed))
 
-        for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, batch_size):
-            if isinstance(outcome, V2XumError):
-                if on_error is None:
-                    raise outcome
+        for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, how.batch_size):
+            if not isinstance(outcome, V2XumError):
+                video = kept.pop(ticket)
+                facts = self.timeline, self.name
+                made = {name: VideoSummary.of(video, name, answer, *facts) for name, answer in zip(tasks, outcome)}
+                yield made if task == ALL else made[task]
+            elif on_error is None:
+                raise outcome
+            else:
                 on_error(ticket.path, outcome)
-                continue
-            video = kept.pop(ticket)
-            made = {name: self._summary_of(video, name, answer) for name, answer in zip(tasks, outcome)}
-            yield made if task == ALL else made[task]
 
     def _in_turn(self, paths, videos: VideoFeatures, run, job_of, workers: int | None, rows: int):
         threads = Rank.from_environment().default_workers() if workers is None else workers
@@ -203,35 +192,28 @@ class Summarizer:
             line.close()
             self.seconds["wait"] += line.waited_seconds
 
-    def runner(
-        self,
-        batch_size: int = 8,
-        max_new_tokens: int = 1024,
-        temperature: float = 0.0,
-        drafts: bool = True,
-        max_draft: int | None = None,
-        compile: bool = False,
-    ) -> Callable[[Iterable[Job | None]], Iterator[tuple[Ticket, list[Answer]]]]:
-        """What takes jobs, whose keys are tickets, and gives answers as `Engine.run` does; see `summarize_many`.
+    def prompts(self, tasks: Iterable[str]) -> tuple[LongTensor, ...]:
+        """What is asked for each of the tasks: input ids int64 [S].
 
-        They are counted in `stats`.
+        Raises:
+            V2XumError: if one is no task.
         """
+        return tuple(build_input_ids(self.tokenizer, query_for(task), self.conversation) for task in tasks)
+
+    def runner(self, how: AnswerOptions) -> Callable[[Iterable[Job | None]], Iterator[tuple[Ticket, list[Answer]]]]:
+        """What takes jobs, whose keys are tickets, and gives answers as `Engine.run` does; they count in `stats`."""
         engine = Engine(
             self.model,
             self.tokenizer,
-            rows=batch_size,
-            max_new_tokens=max_new_tokens,
-            drafter=self.drafter if drafts else None,
-            max_draft=max_draft,
-            compile=compile,
-            temperature=temperature,
+            rows=how.batch_size,
+            max_new_tokens=how.max_new_tokens,
+            drafter=self.drafter if how.drafts else None,
+            max_draft=how.max_draft,
+            compile=how.compile,
+            temperature=how.temperature,
         )
         engine.stats = self.stats
         return engine.run
-
-    def _summary_of(self, video: Video, task: str, answer: Answer) -> VideoSummary:
-        summary, record = record_of(video, task, answer, self.timeline, self.name)
-        return VideoSummary(summary, record, video.frames, video.warnings)
 
 
 def seed_of(path: Path, seed: int) -> int:

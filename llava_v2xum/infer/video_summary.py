@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from ..core.timeline import Timeline
 from ..media.output_files import FILE_NAMES
 from ..media.render import make_record, write_outputs
 from ..media.video import Video
+
+if TYPE_CHECKING:
+    from .engine import Answer
 
 
 @dataclass(frozen=True)
@@ -34,36 +38,36 @@ class VideoSummary:
     thumbnails: np.ndarray
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, video: Video, task: str, answer: Answer, timeline: Timeline, model: str) -> VideoSummary:
+        """What an answer says about a video.
+
+        Args:
+            video: its frames become the thumbnails.
+            model: what the record calls the model.
+        """
+        summary = parse_answer(answer.text, timeline.num_frames, task, timeline.citations)
+        if not answer.finished:
+            problem = f"the answer was cut off after {len(answer.token_ids)} tokens (max_new_tokens)"
+            summary = replace(summary, problems=(*summary.problems, problem))
+        record = make_record(
+            summary,
+            video_id=video.path.stem,
+            video=video.path,
+            duration_seconds=video.duration_seconds,
+            fps=video.fps,
+            frame_seconds=video.frame_seconds.tolist(),
+            task=task,
+            answer=answer.text,
+            importance=None if answer.importance is None else answer.importance.tolist(),
+            model=model,
+            versions=_versions(),
+        )
+        return cls(summary, record, video.frames, video.warnings)
+
     def save(self, directory: str | os.PathLike, formats: Iterable[str] = tuple(FILE_NAMES)) -> list[Path]:
         """Write its files (`render.write_outputs`)."""
         return write_outputs(self.record, self.thumbnails, self.record["video"], directory, tuple(formats))
-
-
-def record_of(video: Video, task: str, answer, timeline: Timeline, model: str) -> tuple[Summary, dict]:
-    """The parsed answer about a video, and the record of it (`render.make_record`).
-
-    Args:
-        video: its frames are not looked at.
-        answer: an `engine.Answer`.
-        model: what the record calls the model.
-    """
-    summary = parse_answer(answer.text, timeline.num_frames, task, timeline.citations)
-    if not answer.finished:
-        problem = f"the answer was cut off after {len(answer.token_ids)} tokens (max_new_tokens)"
-        summary = replace(summary, problems=(*summary.problems, problem))
-    return summary, make_record(
-        summary,
-        video_id=video.path.stem,
-        video=video.path,
-        duration_seconds=video.duration_seconds,
-        fps=video.fps,
-        frame_seconds=video.frame_seconds.tolist(),
-        task=task,
-        answer=answer.text,
-        importance=None if answer.importance is None else answer.importance.tolist(),
-        model=model,
-        versions=versions(),
-    )
 
 
 def model_name(model_path: str | os.PathLike | None) -> str:
@@ -71,7 +75,7 @@ def model_name(model_path: str | os.PathLike | None) -> str:
     return "llava_v2xum shapes demo" if model_path is None else str(model_path)
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """The versions that an answer depends on."""
     import torch
 

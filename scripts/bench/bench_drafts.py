@@ -175,7 +175,7 @@ def replay(
             draft: list[int] = []
             if drafter is not None:
                 start = time.thread_time()
-                draft, chances = drafter.propose_with_chances(written, limit)
+                draft, chances = drafter.propose(written, limit)
                 if free is not None:
                     draft = draft[: worthwhile_lengths([chances], free)[0]]
                 tally.seconds += time.thread_time() - start

@@ -8,9 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.core.citations import BRACKETS
+from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.timeline import Timeline
-from llava_v2xum.infer.drafting import KINDS, AnswerDrafter, NgramTable, Vocabulary, drafter_for
-from llava_v2xum.infer.drafting import drafter as drafter_module
+from llava_v2xum.infer.drafting import (
+    DRAFTERS,
+    KINDS,
+    AnswerDrafter,
+    NgramTable,
+    UndraftableTokenizer,
+    Vocabulary,
+    answer_drafter,
+    drafter_for,
+    drafter_kind,
+)
 from llava_v2xum.infer.drafting.indexes import next_index
 from llava_v2xum.infer.drafting.ngrams import note
 from llava_v2xum.infer.drafting.reader import Reader
@@ -64,7 +74,7 @@ def go_on(text, limit=12, kinds=("indexes",), learnt=(), timeline=None, **option
     drafter = drafter_for(LETTERS, timeline or Timeline(), kinds=kinds, **options)
     for answer in learnt:
         drafter.learn([*encode(answer), EOS])
-    return LETTERS.decode(drafter.propose(encode(text), limit))
+    return LETTERS.decode(drafter.propose(encode(text), limit)[0])
 
 
 # the run of indexes
@@ -151,7 +161,7 @@ def test_every_cut_of_a_real_tokenizers_list(tokenizer, fast, tmp_path):
             written = 4 * (stop - start) - 2  # tokens of the list, at two digits and two of the separator
             assert {ids[-written], ids[-1]} <= digits
             for known in range(len(ids) - written + 2, len(ids)):
-                proposed = drafter.propose(ids[:known], len(ids) - known)
+                proposed = drafter.propose(ids[:known], len(ids) - known)[0]
                 assert proposed == ids[known:], (text, known)
 
 
@@ -226,7 +236,7 @@ def test_nothing_follows_the_end_of_sequence():
     for _ in range(5):
         drafter.learn([*encode("A man."), EOS])
         drafter.learn([*encode("A man."), EOS])
-    ids = drafter.propose(encode("A m"), 64)
+    ids = drafter.propose(encode("A m"), 64)[0]
     assert ids == [*encode("an."), EOS]
 
 
@@ -235,13 +245,13 @@ def test_chances_by_hand():
     drafter = drafter_for(LETTERS, Timeline(), kinds=("ngrams",), least_chance=0)
     for text in ("wab", "vab", "uab", "xac"):
         drafter.learn(encode(text))
-    ids, chances = drafter.propose_with_chances(encode("xa"), 1)
+    ids, chances = drafter.propose(encode("xa"), 1)
     assert LETTERS.decode(ids) == "c" and chances == [0.5]  # what is left cannot overtake it
-    ids, chances = drafter.propose_with_chances(encode("ya"), 1)
+    ids, chances = drafter.propose(encode("ya"), 1)
     assert LETTERS.decode(ids) == "b" and chances == [2.5 / 4]
     # In `adya` a was followed by d as well, which counts 3: b and d have 2.5 of 7 each. Three tokens gave 0.5 of 7 to
     # the empty context, where b has 3 of 12 and of the 3 * 4 of the answer's own.
-    ids, chances = drafter.propose_with_chances(encode("adya"), 1)
+    ids, chances = drafter.propose(encode("adya"), 1)
     assert LETTERS.decode(ids) == "b" and chances == [pytest.approx(2.5 / 7 + 1.5 / 7 * 2.5 / 24)]
 
 
@@ -302,11 +312,11 @@ def test_any_ids_are_answered(answer, learnt, limit, kinds):
     drafter = drafter_for(LETTERS, Timeline(), kinds=kinds, least_chance=0)
     for one in learnt:
         drafter.learn(one)
-    ids, chances = drafter.propose_with_chances(answer, limit)
+    ids, chances = drafter.propose(answer, limit)
     assert len(ids) == len(chances) <= max(limit, 0)
     assert EOS not in ids[:-1]
     assert all(1 >= first >= second > 0 for first, second in zip([1.0, *chances], chances))
-    assert drafter.propose(answer, limit) == ids == drafter.propose(tuple(answer), limit)
+    assert drafter.propose(answer, limit)[0] == ids == drafter.propose(tuple(answer), limit)[0]
     for token in ids:  # what was proposed is read as what was proposed
         answer.append(token)
     drafter.propose(answer, limit)
@@ -322,16 +332,16 @@ def test_growing_lists_rows_in_turn_and_copies_give_the_same():
     for place in range(40):
         for row, ids in zip(rows, texts):
             row += ids[place : place + 1]
-            expected = AnswerDrafter(drafter.vocabulary, drafter.table).propose(list(row), 20)
-            assert drafter.propose(row, 20) == expected
+            expected = AnswerDrafter(drafter.vocabulary, drafter.table).propose(list(row), 20)[0]
+            assert drafter.propose(row, 20)[0] == expected
 
 
 def test_an_answer_that_was_rewritten_is_read_anew():
     drafter = drafter_for(LETTERS, Timeline(), kinds=("indexes",))
     answer = encode("A man [42, 43")
-    assert LETTERS.decode(drafter.propose(answer, 4)) == ", 44"
+    assert LETTERS.decode(drafter.propose(answer, 4)[0]) == ", 44"
     answer[:] = encode("A man [07")
-    assert LETTERS.decode(drafter.propose(answer, 4)) == ", 08"
+    assert LETTERS.decode(drafter.propose(answer, 4)[0]) == ", 08"
 
 
 def test_the_same_is_learnt_from_the_same():
@@ -342,23 +352,23 @@ def test_the_same_is_learnt_from_the_same():
         return drafter
 
     for text in ("", "A", "A man runs [", "[05]A dog"):
-        assert learnt().propose_with_chances(encode(text), 30) == learnt().propose_with_chances(encode(text), 30)
+        assert learnt().propose(encode(text), 30) == learnt().propose(encode(text), 30)
 
 
 def test_only_so_many_answers_are_remembered(monkeypatch):
-    monkeypatch.setattr(drafter_module, "_KEPT_ANSWERS", 3)
+    monkeypatch.setattr(answer_drafter, "_KEPT_ANSWERS", 3)
     drafter = drafter_for(LETTERS, Timeline())
     answers = [encode(f"A man [{index:02d}") for index in range(10, 16)]
-    proposals = [drafter.propose(answer, 4) for answer in answers]
+    proposals = [drafter.propose(answer, 4)[0] for answer in answers]
     assert len(drafter._progress) == 3
-    assert [drafter.propose(answer, 4) for answer in answers] == proposals
+    assert [drafter.propose(answer, 4)[0] for answer in answers] == proposals
     drafter.learn(answers[-1])
     assert len(drafter._progress) == 2  # a finished answer is let go
 
 
 def test_a_proposal_ends_before_it_is_unlikely():
     drafters = [drafter_for(LETTERS, Timeline(), kinds=("indexes",), least_chance=least) for least in (0, 0.3, 0.9)]
-    long, short, none = (drafter.propose(encode("[10, 11"), 400) for drafter in drafters)
+    long, short, none = (drafter.propose(encode("[10, 11"), 400)[0] for drafter in drafters)
     assert len(long) == 4 * 88 and none == []
     assert short == long[: len(short)] and len(short) == 4 * 8  # (0.9 * 0.97)^8 = 0.34, and the ninth is below 0.3
 
@@ -381,3 +391,38 @@ def test_bad_requests():
             drafter_for(tokenizer, other, table, kinds)
     with pytest.raises(ValueError, match="max_contexts must be at least 1, got 0"):
         NgramTable(VOCABULARY, max_contexts=0)
+
+
+# what the command line has
+
+
+@pytest.mark.parametrize("name", DRAFTERS)
+def test_every_drafter_has_its_help_and_does_what_is_asked_of_one(name):
+    kind = drafter_kind(name)
+    assert kind.help
+    drafter = kind.load(LETTERS, Timeline(), None)
+    for _ in range(3):
+        drafter.learn([*encode(ANSWERS[0]), EOS])
+    ids, chances = drafter.propose(encode("A man runs [08, 09"), 12)
+    assert 0 < len(ids) <= 12 and (chances is None or len(chances) == len(ids))
+    with pytest.raises(UndraftableTokenizer):
+        kind.load(Letters(without="3"), Timeline(), None)
+
+
+def test_a_drafter_that_learns_goes_on_from_its_file_and_another_refuses_it(tmp_path):
+    path = tmp_path / "table.json"
+    drafter = drafter_kind("answers").load(LETTERS, Timeline(), path)  # is not there yet
+    for _ in range(3):
+        drafter.learn([*encode("A dog sleeps."), EOS])
+    drafter.save(path)
+    again = drafter_kind("answers").load(LETTERS, Timeline(), path)
+    assert LETTERS.decode(again.propose(encode("A d"), 64)[0]) == "og sleeps.</s>"
+    with pytest.raises(V2XumError, match=r"table\.json: a draft table is of no use where lists alone"):
+        drafter_kind("indexes").load(LETTERS, Timeline(), path)
+    with pytest.raises(V2XumError, match="no draft table to save"):
+        drafter_kind("indexes").load(LETTERS, Timeline(), None).save(path)
+
+
+def test_a_drafter_that_is_not_there_is_named():
+    with pytest.raises(V2XumError, match="drafter must be one of answers, indexes, phrases, got 'words'"):
+        drafter_kind("words")

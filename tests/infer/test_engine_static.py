@@ -263,6 +263,7 @@ def test_the_command_refuses_to_compile_quantized_weights(bits, capsys):
 
 @compiles
 def test_a_summarizer_compiles_where_it_is_told_to(monkeypatch, compilations):
+    from llava_v2xum.infer.answer_options import AnswerOptions
     from llava_v2xum.infer.summarizer import Summarizer
 
     monkeypatch.setattr(loop, "BACKEND", "counting")
@@ -270,7 +271,7 @@ def test_a_summarizer_compiles_where_it_is_told_to(monkeypatch, compilations):
     _, _, videos, prompts, truths = greedy.demo_world()
     for compile in (False, True):
         assert not compilations
-        run = summarizer.runner(batch_size=2, max_new_tokens=100, compile=compile)
+        run = summarizer.runner(AnswerOptions(batch_size=2, max_new_tokens=100, compile=compile))
         ((_, answers),) = run([Job("a", prompts, videos[0])])
         assert_same(answers, truths[0])
     assert compilations

@@ -21,9 +21,10 @@ from records import assert_same_records, records_in
 from llava_v2xum import Summarizer
 from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.tasks import TASKS
+from llava_v2xum.infer.drafting import DRAFTERS, DrafterKind, UndraftableTokenizer
 from llava_v2xum.infer.run import main
-from llava_v2xum.infer.summarizer import thumbnails
 from llava_v2xum.media.helper import Helper, HelperError
+from llava_v2xum.media.reading import thumbnails
 from llava_v2xum.media.render import FILE_NAMES
 from llava_v2xum.media.video import VideoError
 from llava_v2xum.shapes import DEMO_CHECKPOINT, make_clip, truth_record, write_clip
@@ -372,13 +373,11 @@ def test_a_gpu_writes_the_same_answers_in_float32(summarizer, clips):
 
 
 def test_a_tokenizer_that_cannot_be_drafted_for_answers_without_drafts(monkeypatch, caplog, tmp_path):
-    from llava_v2xum.infer import summarizer as infer
-
     def refuse(*_):
-        raise V2XumError("expected one token a digit in lists")
+        raise UndraftableTokenizer("expected one token a digit in lists")
 
-    monkeypatch.setattr(infer, "drafter_for", refuse)
-    summarizer = infer.Summarizer.from_pretrained()
+    monkeypatch.setitem(DRAFTERS, "answers", DrafterKind("none", refuse))
+    summarizer = Summarizer.from_pretrained()
     assert summarizer.drafter is None
     assert "answers are not drafted: expected one token a digit" in caplog.text
     with pytest.raises(ValueError, match="no draft table to save"):

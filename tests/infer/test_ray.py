@@ -169,7 +169,8 @@ def test_errors_that_cannot_be_sent_keep_their_words():
 def test_the_stages_by_themselves_answer_as_a_summarizer(tmp_path):
     """Sampled answers to all three tasks, with pictures; no Ray."""
     from llava_v2xum import Summarizer
-    from llava_v2xum.infer.ray.stages import STAGES, Options
+    from llava_v2xum.infer.answer_options import AnswerOptions
+    from llava_v2xum.infer.ray.stages import STAGES
     from llava_v2xum.infer.ray.summarizer import _plan
     from llava_v2xum.shapes import make_clip, write_clip
 
@@ -179,7 +180,7 @@ def test_the_stages_by_themselves_answer_as_a_summarizer(tmp_path):
     plan = _plan({"model_path": None, "device": "cpu"}, None)
     read, encode, generate = STAGES
     row = {"path": str(path), "state": pickle.dumps(None)}
-    for stage in (read(plan), encode(plan), generate(plan, "all", Options(**sampling))):
+    for stage in (read(plan), encode(plan), generate(plan, "all", AnswerOptions(**sampling))):
         row = stage(row)
     made = pickle.loads(row["state"]).summary
     expected = Summarizer.from_pretrained(device="cpu").summarize(path, "all", **sampling)

@@ -43,7 +43,7 @@ class Known:
     def __init__(self, proposals):
         self.proposals, self.learnt = proposals, []
 
-    def propose_with_chances(self, answer, limit):
+    def propose(self, answer, limit):
         draft = self.proposals.get(len(answer), [])[:limit]
         return draft, [0.5**place for place in range(len(draft))]
 

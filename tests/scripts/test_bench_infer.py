@@ -95,7 +95,7 @@ class Guesses:
     def propose(self, answer, limit):
         known = self.random.choice(self.answers)
         draft = known[len(answer) : len(answer) + limit]
-        return draft[: self.random.randrange(len(draft) + 1)] + [self.random.randrange(3, 300)]
+        return draft[: self.random.randrange(len(draft) + 1)] + [self.random.randrange(3, 300)], None
 
     def learn(self, answer):
         pass

@@ -29,7 +29,7 @@ class Drafts:
 
     def propose(self, answer, limit):
         coming = next((truth[len(answer) :] for truth in self.truths if truth[: len(answer)] == list(answer)), [])
-        return self.change(coming, limit)
+        return self.change(coming, limit), None
 
     def learn(self, answer):
         self.learnt.append(tuple(answer))

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...core.errors import V2XumError
 from ...core.timeline import Timeline
+from .protocols import UndraftableTokenizer
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,14 @@ class Vocabulary:
             tokenizer: a transformers tokenizer, slow or fast.
 
         Raises:
-            V2XumError: if a digit is not a token of its own, or indexes in lists are not written one way.
+            UndraftableTokenizer: if a digit is not a token of its own, or indexes in lists are not written one way.
         """
         ids = tokenizer.get_vocab()
         missing = [digit for digit in range(10) if str(digit) not in ids]
         if missing:
-            raise V2XumError(f"drafting indexes needs a token for every digit, the tokenizer has none for {missing}")
+            raise UndraftableTokenizer(
+                f"drafting indexes needs a token for every digit, the tokenizer has none for {missing}"
+            )
         digits = {ids[str(digit)]: digit for digit in range(10)}
         citations = timeline.citations
         cited = [tuple(ids[digit] for digit in citations.index(frame)) for frame in range(timeline.num_frames)]
@@ -101,10 +103,12 @@ def _separator(tokenizer, digits: dict[int, int], timeline: Timeline) -> tuple[i
         written = "".join(str(digits[ids[place]]) for place in places)
         between = [tuple(ids[a + 1 : b]) for a, b in itertools.pairwise(places) if b > a + 1]
         if written != "".join(cited) or len(between) != 2:
-            raise V2XumError(f"expected one token a digit in lists, the tokenizer reads {cited} as {ids}")
+            raise UndraftableTokenizer(f"expected one token a digit in lists, the tokenizer reads {cited} as {ids}")
         found.update(between)
     if len(found) != 1:
-        raise V2XumError(f"expected the same tokens between all indexes of a list, the tokenizer has {sorted(found)}")
+        raise UndraftableTokenizer(
+            f"expected the same tokens between all indexes of a list, the tokenizer has {sorted(found)}"
+        )
     return found.pop()
 
 

@@ -16,7 +16,7 @@ def worthwhile_lengths(chances: Sequence[Sequence[float]], free_positions: float
     what the pass gives for a position; that rises from round to round (Dinkelbach 1967, for ratios) and soon stays.
 
     Args:
-        chances: [n] of each row's proposal, none above the one before (`AnswerDrafter.propose_with_chances`).
+        chances: [n] of each row's proposal, none above the one before (`Drafter.propose`).
         free_positions: how many positions take as long to compute as the weights take to read.
 
     Returns:

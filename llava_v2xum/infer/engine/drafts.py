@@ -41,21 +41,13 @@ def draft(
 
     Ids outside the vocabulary end a draft. So does an end of sequence, which need not be fed: whether the model writes
     it is seen at the token before.
-
-    Args:
-        drafter: one that can say how likely its tokens are (`propose_with_chances`) is asked; of another, the row's
-            drafts so far tell.
     """
     if limit < 1:
         return [], []
-    if hasattr(drafter, "propose_with_chances"):
-        proposed, chances = drafter.propose_with_chances(answer, limit)
-    else:
-        proposed = drafter.propose(answer, limit)
-        chances = trust.chances(len(proposed))
+    proposed, chances = drafter.propose(answer, limit)
     ids = list(proposed[:limit])
     stop = next((place for place, token in enumerate(ids) if token == eos or not 0 <= token < vocabulary), len(ids))
-    return ids[:stop], list(chances[:stop])
+    return ids[:stop], trust.chances(stop) if chances is None else list(chances[:stop])
 
 
 def block_width(

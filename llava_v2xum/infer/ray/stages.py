@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +16,15 @@ from types import SimpleNamespace
 import torch
 
 from ...core.errors import V2XumError
-from ...core.tasks import ALL, TASKS, query_for
-from ...data.dataset import build_input_ids
+from ...core.tasks import ALL, TASKS
 from ...features import FeatureFolder, FrameEncoder
 from ...features.video_features import ReadVideo, VideoFeatures
 from ...shapes import DEMO_CHECKPOINT
+from ..answer_options import AnswerOptions
 from ..engine import Job
 from ..shared_engine import SharedEngine
 from ..summarizer import Summarizer, seed_of
-from ..video_summary import VideoSummary, record_of
+from ..video_summary import VideoSummary
 from .rows import Broken, Made, Plan, RowStage, portable
 
 
@@ -77,30 +77,17 @@ class Encode(RowStage):
         return plan.features(tower_of(**plan.model), plan.folder(rank))
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to answer: as the arguments of `Summarizer.summarize_many` of these names."""
-
-    batch_size: int = 8
-    max_new_tokens: int = 1024
-    temperature: float = 0.0
-    seed: int = 0
-    drafts: bool = True
-    max_draft: int | None = None
-    compile: bool = False
-
-
 class Generate(RowStage):
     """Holds the model; threads may call it together, and their videos share the engine's rows.
 
     Args:
         task: what is asked for; "all" is the three.
-        options: see `Options`.
+        how: how it is answered.
     """
 
     name = "summarize"
 
-    def __init__(self, plan: Plan, task: str, options: Options) -> None:
+    def __init__(self, plan: Plan, task: str, how: AnswerOptions) -> None:
         super().__init__(plan)
         self.task, self.tasks = task, TASKS if task == ALL else (task,)
         self.process = f"{platform.node()} {os.getpid()}"
@@ -108,9 +95,8 @@ class Generate(RowStage):
         try:
             set_threads(plan.threads)
             self.summarizer = Summarizer.from_pretrained(**plan.model)
-            self.seed = options.seed
-            settings = {name: value for name, value in asdict(options).items() if name != "seed"}
-            self.shared = SharedEngine(self.summarizer.runner(**settings))
+            self.seed = how.seed
+            self.shared = SharedEngine(self.summarizer.runner(how))
         except Exception as error:  # told with the first video: Ray would bury it in a report of its own
             self.error = error
 
@@ -118,12 +104,9 @@ class Generate(RowStage):
         if self.error is not None:
             return Broken(portable(self.error))
         mine = self.summarizer
-        prompts = tuple(build_input_ids(mine.tokenizer, query_for(task), mine.conversation) for task in self.tasks)
-        answers = self.shared.answers(Job(path, prompts, state.features, seed_of(path, self.seed)))
-        made = {}
-        for task, answer in zip(self.tasks, answers):
-            summary, record = record_of(state.video, task, answer, mine.timeline, self.plan.model_name)
-            made[task] = VideoSummary(summary, record, state.video.frames, state.video.warnings)
+        answers = self.shared.answers(Job(path, mine.prompts(self.tasks), state.features, seed_of(path, self.seed)))
+        facts = mine.timeline, self.plan.model_name
+        made = {task: VideoSummary.of(state.video, task, one, *facts) for task, one in zip(self.tasks, answers)}
         stats = replace(mine.stats, seconds=dict(mine.stats.seconds))  # another thread goes on counting
         return Made(made if self.task == ALL else made[self.task], self.process, stats)
 

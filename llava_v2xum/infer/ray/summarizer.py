@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import V2XumError
 from ...core.tasks import ALL, TASKS, query_for
 from ...media.processes import Rank
+from ..answer_options import AnswerOptions
 from .cluster import Layout, RaySettings, cluster, require_ray
 from .pipeline import LOST, rows_through
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ..engine import EngineStats
     from ..video_summary import VideoSummary
     from .rows import Plan
-    from .stages import Options
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RaySummarizer:
         Args:
             paths: each video once.
             workers: not used here; `RaySettings.readers` is.
-            options: how to answer (`stages.Options`); every process with the model has `batch_size` rows.
+            options: how to answer (`AnswerOptions`); every process with the model has `batch_size` rows.
 
         Raises:
             ConnectionError: if there is no cluster at the address.
@@ -116,9 +116,8 @@ class RaySummarizer:
     ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | V2XumError]]:
         """Every video's path with its summary or with why there is none; see `summarize_many`."""
         from .rows import Broken, FailedVideo, Register
-        from .stages import Options
 
-        options = Options(**options)
+        how = AnswerOptions(**options)
         for name in TASKS if task == ALL else (task,):
             query_for(name)  # refuses what is no task
         if not todo:
@@ -130,7 +129,7 @@ class RaySummarizer:
             model = {**self.plan.model, "device": layout.device}
             plan = replace(self.plan, register=register, model=model, threads=layout.threads, thumbnails=thumbnails)
             waiting = {str(path): path for path in todo}
-            for row in _rows(ray, layout, plan, task, options, list(waiting)):
+            for row in _rows(ray, layout, plan, task, how, list(waiting)):
                 for part in ("read", "encode"):
                     self.seconds[part] += row.get(part) or 0.0
                 state = pickle.loads(row["state"])
@@ -180,7 +179,7 @@ def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
     )
 
 
-def _rows(ray, layout: Layout, plan: Plan, task: str, options: Options, paths: list[str]) -> Iterator[dict]:
+def _rows(ray, layout: Layout, plan: Plan, task: str, how: AnswerOptions, paths: list[str]) -> Iterator[dict]:
     """The row of each video as it comes out of the last stage; one that Ray gives up does not come."""
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
@@ -200,11 +199,11 @@ def _rows(ray, layout: Layout, plan: Plan, task: str, options: Options, paths: l
             )
             .map(
                 generate,
-                fn_constructor_kwargs={"plan": plan, "task": task, "options": options},
+                fn_constructor_kwargs={"plan": plan, "task": task, "how": how},
                 compute=ActorPoolStrategy(
                     size=layout.actors,
-                    max_concurrent_calls_per_actor=options.batch_size + 2,  # one is at hand when a row becomes free
-                    max_tasks_in_flight_per_actor=options.batch_size + 4,
+                    max_concurrent_calls_per_actor=how.batch_size + 2,  # one is at hand when a row becomes free
+                    max_tasks_in_flight_per_actor=how.batch_size + 4,
                     enable_true_multi_threading=True,
                 ),
                 **layout.resources_of_actors,

@@ -1,14 +1,17 @@
-"""What a decoder asks of a drafter, and the drafter that reads lists of indexes and knows phrases."""
+"""The drafter that reads lists of indexes and knows phrases."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Protocol
+from functools import partial
+from pathlib import Path
 
 from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 from .indexes import Vocabulary
 from .ngrams import NgramTable, note
+from .protocols import DrafterKind
 from .reader import Reader
 
 KINDS = ("indexes", "ngrams")
@@ -17,26 +20,6 @@ LEAST_CHANCE = 0.01  # at 64 tokens, real answers: 0.3 % more passes than with 0
 _RULE_CHANCE = 0.97  # of successive indexes in real answers differ by one
 _GOING_ON_CHANCE = 0.9  # lists of real answers have ten indexes
 _KEPT_ANSWERS = 1024  # in the making; more than a batch has rows
-
-
-class Drafter(Protocol):
-    """Proposes how an answer may go on."""
-
-    def propose(self, answer: Sequence[int], limit: int) -> list[int]:
-        """Token ids that may come next.
-
-        Args:
-            answer: the ids of the answer so far, without the prompt; empty at its start.
-            limit: how many ids are wanted at most.
-
-        Returns:
-            at most `limit` ids, possibly none; the id of the end of sequence may be one, and is then the last.
-        """
-        ...
-
-    def learn(self, answer: Sequence[int]) -> None:
-        """Take in a finished answer, with the id of the end of sequence last where the model wrote it."""
-        ...
 
 
 def drafter_for(
@@ -56,8 +39,9 @@ def drafter_for(
         least_chance: a proposal ends before the token at which it is less likely than this to be right as a whole.
 
     Raises:
-        V2XumError: if a kind is none of these or there is none, the table is another tokenizer's, timeline's or kind's,
-            or the tokenizer does not write indexes digit by digit.
+        V2XumError: if a kind is none of these or there is none, or the table is another tokenizer's, timeline's or
+            kind's.
+        UndraftableTokenizer: if the tokenizer does not write indexes digit by digit.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
@@ -94,15 +78,8 @@ class AnswerDrafter:
         self.least_chance = least_chance
         self._progress: dict[int, _Progress] = {}
 
-    def propose(self, answer: Sequence[int], limit: int) -> list[int]:
-        """As in `Drafter`."""
-        return self.propose_with_chances(answer, limit)[0]
-
-    def propose_with_chances(self, answer: Sequence[int], limit: int) -> tuple[list[int], list[float]]:
-        """A proposal, and for each of its tokens the chance that it and all before it are right.
-
-        The sum of the first w chances is the number of tokens that a pass over w drafted ones is likely to save.
-        """
+    def propose(self, answer: Sequence[int], limit: int) -> tuple[list[int], list[float]]:
+        """As in `Drafter`, with chances: their sum over w tokens is what a pass over these is likely to save."""
         progress = self._follow(answer)
         reader, own = progress.reader.copy(), progress.own
         ids: list[int] = []
@@ -129,6 +106,12 @@ class AnswerDrafter:
         self._progress.pop(id(answer), None)
         if self.table is not None:
             self.table.learn(answer)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """As in `Drafter`: the table of n-grams."""
+        if self.table is None:
+            raise V2XumError(f"{path}: there is no draft table to save: lists go on by rule, which nothing teaches")
+        self.table.save(path)
 
     def _next(self, reader: Reader, own: dict) -> tuple[tuple[int, ...], int | None, float]:
         """The ids of a list that goes on by rule, or else the next token; and the chance, 0 where nothing is known."""
@@ -163,3 +146,18 @@ class _Progress:
         self.ids: list[int] = []
         self.reader = reader
         self.own: dict = {}
+
+
+def _load(
+    tokenizer, timeline: Timeline, path: str | os.PathLike[str] | None, kinds: Sequence[str]
+) -> AnswerDrafter:
+    """See `DrafterKind.load`."""
+    if path is not None and "ngrams" not in kinds:
+        raise V2XumError(f"{path}: a draft table is of no use where lists alone are drafted")
+    learnt = NgramTable.load(path, tokenizer, timeline) if path is not None and Path(path).exists() else None
+    return drafter_for(tokenizer, timeline, learnt, kinds)
+
+
+ANSWERS = DrafterKind("lists of indexes go on, and phrases come again", partial(_load, kinds=KINDS))
+INDEXES = DrafterKind("lists of indexes alone", partial(_load, kinds=("indexes",)))
+PHRASES = DrafterKind("phrases alone, indexes as any other words", partial(_load, kinds=("ngrams",)))
