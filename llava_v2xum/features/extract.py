@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.atomic import append_line
 from ..core.errors import V2XumError
 from ..core.timeline import Timeline
 from ..media.helper import Helper, HelperStartError
@@ -232,7 +232,4 @@ class FailureLog:
     def append(self, path: Path, reason: str) -> None:
         """Add a video; it is on disk when this returns."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.file, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"id": path.stem, "video": str(path), "reason": reason}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.file, json.dumps({"id": path.stem, "video": str(path), "reason": reason}))

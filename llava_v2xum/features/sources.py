@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.atomic import append_line, cut_torn_line
 from ..core.errors import V2XumError
 
 if TYPE_CHECKING:
@@ -76,25 +77,12 @@ class SourceLog:
     def append(self, video_id: str, source: dict) -> None:
         """Record a source; it is on disk when this returns."""
         record = {"id": video_id, "source": source, "saved": round(time.time(), 3)}
-        line = (json.dumps(record) + "\n").encode()
-        with open(self.file, "ab") as file:
-            if not self._is_whole:
-                self._cut_torn_line(file)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        if not self._is_whole and cut_torn_line(self.file):
+            logger.warning("%s: its last line was left half written; it is taken off", self.file)
+        self._is_whole = True
+        append_line(self.file, json.dumps(record))
         if self._known is not None:
             self._known[video_id] = record
-
-    def _cut_torn_line(self, file) -> None:
-        """Take off what a kill left half written at the end of the own file."""
-        with open(self.file, "rb") as reader:
-            data = reader.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            logger.warning("%s: its last line was left half written; it is taken off", self.file)
-            file.truncate(whole)
-        self._is_whole = True
 
     def _read(self) -> dict[str, dict]:
         """The records of all processes, the latest of each video."""

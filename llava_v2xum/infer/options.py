@@ -9,8 +9,9 @@ from typing import Any
 
 from .. import __version__
 from ..core.command_line import Parser, at_least, share
+from ..core.errors import V2XumError
 from ..core.tasks import ALL, TASKS
-from ..media.output_files import FILE_NAMES
+from ..media.formats import DEFAULT_FORMATS, FORMATS, check_formats
 from ..media.processes import MOST_WORKERS
 from .drafting import DEFAULT_DRAFTER, DRAFTERS
 from .ray.cluster import RaySettings
@@ -46,7 +47,8 @@ def build_parser() -> Parser:
     add("--task", choices=(*TASKS, ALL), default="both", help=f"key frames, text, or both (default); {ALL}: the three, "
         "each in a folder of its own")  # fmt: skip
     add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (summaries)")
-    add("--format", default=",".join(FILE_NAMES), help="files to write for each video, comma-separated (%(default)s)")
+    add("--format", default=",".join(DEFAULT_FORMATS), help="files to write for each video, comma-separated, of "
+        f"{', '.join(FORMATS)} (%(default)s)")  # fmt: skip
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already")
     add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")
@@ -147,9 +149,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(arguments)
     args.formats = [name.strip() for name in args.format.split(",") if name.strip()]
-    unknown = [name for name in args.formats if name not in FILE_NAMES]
-    if unknown:
-        parser.error(f"--format takes {', '.join(FILE_NAMES)}, got {', '.join(unknown)}")
+    try:
+        check_formats(args.formats, "--format takes")
+    except V2XumError as error:
+        parser.error(str(error))
     if args.temperature < 0:
         parser.error(f"--temperature must not be negative, got {args.temperature}")
     if args.load_8bit and args.load_4bit:

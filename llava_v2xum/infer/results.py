@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.atomic import replacing
+from ..core.atomic import append_line, cut_torn_line, replacing
 from ..core.errors import V2XumError
-from ..media.output_files import FILE_NAMES
+from ..media.formats import FORMATS
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +50,13 @@ class ResultFolder:
         self.merged = self.path / FILE_NAME
         self.file = self.merged if self.is_alone else self.path / f"summaries.rank{rank:02d}.jsonl"
         self.fresh = fresh
-        self._cut_torn_line()
+        if cut_torn_line(self.file):
+            logger.warning("%s: its last line was left half written; that video is done again", self.file)
         if self.is_alone:
             self.merge()
         records = [record for _, record in _read(self.merged)]
         records += [record for _, record in sorted(self._of_ranks(), key=lambda pair: pair[0])]
         self._last = {record["video_id"]: record for record in records}  # whose files a folder holds now
-
-    def _cut_torn_line(self) -> None:
-        """Take off what a kill left half written at the end of the own file; nobody else writes to it."""
-        if not self.file.exists():
-            return
-        data = self.file.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            logger.warning("%s: its last line was left half written; that video is done again", self.file)
-            with open(self.file, "r+b") as file:
-                file.truncate(whole)
 
     def _of_ranks(self) -> list[tuple[float, dict]]:
         """The records that wait in the ranks' files, each with when it was written."""
@@ -92,7 +82,7 @@ class ResultFolder:
         waiting = sorted(self._of_ranks(), key=lambda pair: (place.get(pair[1]["video"], len(place)), pair[0]))
         for _, record in waiting:
             if last.get(record["video_id"]) != record:  # else a merge that was killed has moved it already
-                kept.append(_line_of(record))
+                kept.append((json.dumps(record, ensure_ascii=False) + "\n").encode())
                 last[record["video_id"]] = record
         with replacing(self.merged) as part, open(part, "wb") as writer:
             writer.writelines(kept)
@@ -117,8 +107,8 @@ class ResultFolder:
             )
         if self.fresh or (last["task"], last["model"]) != (task, model):
             return False
-        wanted = [name for name in formats if name != "clip" or last["frames"]]  # nothing cited, no clip
-        return all((self.folder_of(video.stem) / FILE_NAMES[name]).exists() for name in wanted)
+        wanted = [FORMATS[name] for name in formats if FORMATS[name].is_of(last)]
+        return all((self.folder_of(video.stem) / form.file_name).exists() for form in wanted)
 
     def folder_of(self, video_id: str) -> Path:
         """Where that video's files go."""
@@ -126,16 +116,9 @@ class ResultFolder:
 
     def append(self, record: dict) -> None:
         """Add a record; it is on disk when this returns."""
-        line = _line_of(record if self.is_alone else {"saved": round(time.time(), 3), "record": record})
-        with open(self.file, "ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        kept = record if self.is_alone else {"saved": round(time.time(), 3), "record": record}
+        append_line(self.file, json.dumps(kept, ensure_ascii=False))
         self._last[record["video_id"]] = record
-
-
-def _line_of(value: dict) -> bytes:
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
 def _lines(file: Path) -> list[tuple[bytes, str]]:

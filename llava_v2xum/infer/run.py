@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core.errors import V2XumError
 from ..core.tasks import ALL
 from ..media.console import say
+from ..media.formats import FORMATS
 from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.render import format_for_people
@@ -161,7 +162,7 @@ class InferRun:
             args.task,
             on_error=leave_out,
             workers=workers,
-            thumbnails="sheet" in args.formats,
+            thumbnails=any(FORMATS[name].needs_frames for name in args.formats),
             **answering_of(args),
         )
         with closing(many):  # after an error too the reading ends here, before anything is told

@@ -14,8 +14,8 @@ from .. import __version__
 from ..core.answers import parse_answer
 from ..core.summary import Summary
 from ..core.timeline import Timeline
-from ..media.output_files import FILE_NAMES
-from ..media.render import make_record, write_outputs
+from ..media.formats import DEFAULT_FORMATS, write_files
+from ..media.render import make_record
 from ..media.video import Video
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class VideoSummary:
         )
         return cls(summary, record, video.frames, video.warnings)
 
-    def save(self, directory: str | os.PathLike, formats: Iterable[str] = tuple(FILE_NAMES)) -> list[Path]:
-        """Write its files (`render.write_outputs`)."""
-        return write_outputs(self.record, self.thumbnails, self.record["video"], directory, tuple(formats))
+    def save(self, directory: str | os.PathLike, formats: Iterable[str] = DEFAULT_FORMATS) -> list[Path]:
+        """Write its files (`formats.write_files`)."""
+        return write_files(self.record, self.thumbnails, directory, tuple(formats))
 
 
 def model_name(model_path: str | os.PathLike | None) -> str:

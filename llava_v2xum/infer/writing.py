@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import queue
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,22 +13,19 @@ from typing import Any
 import numpy as np
 
 from ..media.cut import ClipError
+from ..media.formats import FORMATS, write_files
 from ..media.helper import Helper, HelperError
-from ..media.output_files import FILE_NAMES
-from ..media.render import write_outputs
 from ..media.video import VideoError
 
-_DRAWN = {"sheet", "plot", "clip"}  # what costs more than sending it to another process
 
-
-def write_files(record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]) -> Iterator[str]:
-    """Write a summary's files (`render.write_outputs`); without the clip, where the source gives none.
+def write_or_warn(record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]) -> Iterator[str]:
+    """Write a summary's files (`formats.write_files`); without the clip, where the source gives none.
 
     Yields:
         Warnings.
     """
     try:
-        write_outputs(record, thumbnails, record["video"], folder, formats)
+        write_files(record, thumbnails, folder, formats)
     except (ClipError, VideoError) as error:  # frames could be read, but the clip cannot be cut from the source
         yield from _write_without_clip(record, thumbnails, folder, formats, str(error))
 
@@ -36,9 +33,8 @@ def write_files(record: dict, thumbnails: np.ndarray, folder: Path, formats: Seq
 def _write_without_clip(record: dict, thumbnails, folder: Path, formats: Sequence[str], reason: str) -> Iterator[str]:
     yield f"{reason}; the summary is kept without a clip"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE_NAMES["clip"]).unlink(missing_ok=True)  # of an earlier answer
-    others = [name for name in formats if name != "clip"]
-    write_outputs(record, thumbnails, record["video"], folder, others)
+    (folder / FORMATS["clip"].file_name).unlink(missing_ok=True)  # of an earlier answer
+    write_files(record, thumbnails, folder, [name for name in formats if name != "clip"])
 
 
 class Writers(AbstractContextManager):
@@ -52,8 +48,10 @@ class Writers(AbstractContextManager):
     def __init__(self, processes: int, most: int = 8) -> None:
         self.most = most
         self._threads = ThreadPoolExecutor(processes) if processes else None
-        self._own = threading.local()
-        self._helpers: list[Helper] = []
+        self._helpers = [Helper() for _ in range(processes)]
+        self._idle: queue.SimpleQueue[Helper] = queue.SimpleQueue()
+        for helper in self._helpers:
+            self._idle.put(helper)
         self._pending: deque[tuple[Any, Future]] = deque()
 
     def add(
@@ -67,13 +65,12 @@ class Writers(AbstractContextManager):
         Raises:
             OSError, ImportError, V2XumError: what writing raised, of this one or one before.
         """
-        if self._threads is None or not _DRAWN & set(formats):
-            done: Future = Future()
-            done.set_result(list(write_files(record, thumbnails, folder, formats)))
-            self._pending.append((key, done))
+        if self._threads is None or not any(FORMATS[name].is_drawn for name in formats):
+            call: Future = Future()
+            call.set_result(list(write_or_warn(record, thumbnails, folder, formats)))
         else:
             call = self._threads.submit(self._draw, record, thumbnails, folder, formats)
-            self._pending.append((key, call))
+        self._pending.append((key, call))
         yield from self._settled(self.most)
 
     def finish(self) -> Iterator[tuple[Any, list[str]]]:
@@ -86,18 +83,17 @@ class Writers(AbstractContextManager):
             yield key, call.result()
 
     def _draw(self, record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]) -> list[str]:
-        if not hasattr(self._own, "helper"):
-            self._own.helper = Helper()
-            self._helpers.append(self._own.helper)
-        helper = self._own.helper
+        helper = self._idle.get()
         try:
-            return list(helper.call(write_files, record, thumbnails, folder, formats))
+            return list(helper.call(write_or_warn, record, thumbnails, folder, formats))
         except HelperError as error:
             if "clip" not in formats:
                 raise OSError(f"{folder}: its files could not be drawn: {error}") from error
             # a decoder that crashes in the source's middle, which the frames that were read did not need
             reason = f"{record['video']}: {error}"
             return list(helper.call(_write_without_clip, record, thumbnails, folder, formats, reason))
+        finally:
+            self._idle.put(helper)
 
     def __exit__(self, *_) -> None:
         if self._threads is not None:

@@ -11,11 +11,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
 from .cut_streams import Pictures, Sound
 from .demux import opened
+from .file_format import FileFormat
 
 logger = logging.getLogger(__name__)
 
@@ -233,3 +235,14 @@ def _decoded(decode: Callable[[], list]) -> list[av.VideoFrame | av.AudioFrame]:
 def _listed(spans: Sequence[Span]) -> str:
     shown = ", ".join(f"{start:.2f}-{end:.2f}" for start, end in spans[:5])
     return shown + (", ..." if len(spans) > 5 else "")
+
+
+def _write_clip(record: dict, frames: np.ndarray, path: Path) -> None:
+    cut_clip(record["video"], clip_spans(record), path)
+
+
+def _is_cited(record: dict) -> bool:
+    return bool(record["frames"])
+
+
+CLIP = FileFormat("summary.mp4", _write_clip, is_of=_is_cited, is_drawn=True, by_default=True)

@@ -11,9 +11,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..core.atomic import replacing
 from ..core.citations import CitationGrammar
 from ..core.errors import V2XumError
 from .cut import frame_spans
+from .file_format import FileFormat
 
 MAX_PICTURES = 12  # for one sentence
 MAX_GROUPS = 30  # a runaway answer must not give a sheet that no viewer opens
@@ -271,3 +273,17 @@ def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             joined.append((start, end))
     return joined
+
+
+def _write_sheet(record: dict, frames: np.ndarray, path: Path) -> None:
+    with replacing(path) as part:
+        draw_sheet(record, frames).save(part, format="PNG")
+
+
+def _write_plot(record: dict, frames: np.ndarray, path: Path) -> None:
+    with replacing(path) as part:
+        draw_importance(record, part)
+
+
+SHEET = FileFormat("keyframes.png", _write_sheet, needs_frames=True, is_drawn=True, by_default=True)
+PLOT = FileFormat("importance.png", _write_plot, is_drawn=True, by_default=True)

@@ -1,11 +1,11 @@
-"""Summary -> files and figures: the record, its text for people, and the files of one video."""
+"""Summary -> the record of it, as JSON and as text for people."""
 
 from __future__ import annotations
 
 import json
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,9 @@ import numpy as np
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
 from ..core.summary import Summary
-from .cut import ClipError, clip_spans, cut_clip, frame_spans
-from .figures import draw_importance, draw_sheet, frame_ranges, groups_of, time_label
-from .output_files import FILE_NAMES
-
-__all__ = [
-    "FILE_NAMES",
-    "ClipError",
-    "clip_spans",
-    "cut_clip",
-    "draw_importance",
-    "draw_sheet",
-    "format_for_people",
-    "make_record",
-    "to_json",
-    "write_outputs",
-]
+from .cut import frame_spans
+from .figures import frame_ranges, groups_of, time_label
+from .file_format import FileFormat
 
 LINE_WIDTH = 100  # of the text for people
 
@@ -150,60 +137,6 @@ def _wrapped(text: str, label: str, indent: int) -> list[str]:
     )
 
 
-def write_outputs(
-    record: dict,
-    frames: np.ndarray,
-    source_path: str | Path,
-    directory: str | Path,
-    formats: Sequence[str] = tuple(FILE_NAMES),
-) -> list[Path]:
-    """Write the files of one summary, each put in place only when complete, summary.json last.
-
-    Where the answer cites nothing there is no clip, and one of an earlier run is removed.
-
-    Args:
-        record: from `make_record`.
-        frames: uint8 [N, H, W, 3], RGB, upright.
-        source_path: the video that the clip is cut from.
-        directory: made if it is missing.
-        formats: of "json", "sheet", "plot", "clip".
-
-    Returns:
-        The files written, in the order of FILE_NAMES.
-
-    Raises:
-        V2XumError: if a format is none of the four, or the frames do not fit the record.
-        ClipError, VideoError: if the clip cannot be cut; the pictures are written by then.
-        ImportError: if the plot is asked for and matplotlib is missing.
-    """
-    unknown = [name for name in formats if name not in FILE_NAMES]
-    if unknown:
-        raise V2XumError(f"formats must be of {', '.join(FILE_NAMES)}, got {', '.join(unknown)}")
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-
-    def write_clip(path: Path) -> None:
-        if cut_clip(source_path, clip_spans(record), path) is None:
-            path.unlink(missing_ok=True)
-
-    writers: dict[str, Callable[[Path], object]] = {
-        "sheet": lambda path: _atomically(
-            path, lambda part: draw_sheet(record, frames).save(part, format="PNG")
-        ),
-        "plot": lambda path: _atomically(path, lambda part: draw_importance(record, part)),
-        "clip": write_clip,
-        "json": lambda path: _atomically(
-            path, lambda part: part.write_text(to_json(record), encoding="utf-8")
-        ),
-    }
-    for name, write in writers.items():
-        if name in formats:
-            write(directory / FILE_NAMES[name])
-    return [
-        path for name in FILE_NAMES if name in formats and (path := directory / FILE_NAMES[name]).exists()
-    ]
-
-
 def to_json(record: dict) -> str:
     """The record as JSON that people can read too: one key a line, and one sentence a line."""
 
@@ -219,6 +152,9 @@ def to_json(record: dict) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _atomically(path: Path, write: Callable[[Path], object]) -> None:
+def _write_json(record: dict, frames: np.ndarray, path: Path) -> None:
     with replacing(path) as part:
-        write(part)
+        part.write_text(to_json(record), encoding="utf-8")
+
+
+JSON = FileFormat("summary.json", _write_json, by_default=True)

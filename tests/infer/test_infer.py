@@ -23,9 +23,9 @@ from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.infer.drafting import DRAFTERS, DrafterKind, UndraftableTokenizer
 from llava_v2xum.infer.run import main
+from llava_v2xum.media.formats import FORMATS
 from llava_v2xum.media.helper import Helper, HelperError
 from llava_v2xum.media.reading import thumbnails
-from llava_v2xum.media.render import FILE_NAMES
 from llava_v2xum.media.video import VideoError
 from llava_v2xum.shapes import DEMO_CHECKPOINT, make_clip, truth_record, write_clip
 
@@ -124,7 +124,7 @@ def test_the_command_writes_prints_and_goes_on(clips, tmp_path, capsys):
     for record in records:
         assert list(record) == RECORD_KEYS
         folder = out / record["video_id"]
-        assert sorted(path.name for path in folder.iterdir()) == sorted(FILE_NAMES.values())
+        assert sorted(path.name for path in folder.iterdir()) == sorted(form.file_name for form in FORMATS.values())
         assert json.loads((folder / "summary.json").read_text()) == record
     written = (out / "summaries.jsonl").read_bytes()
     assert run(*videos, "--output-dir", out) == 0

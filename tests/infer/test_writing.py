@@ -12,7 +12,7 @@ from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.infer import writing
 from llava_v2xum.infer.writing import Writers
 from llava_v2xum.media.helper import Helper, HelperError
-from llava_v2xum.media.render import FILE_NAMES, make_record
+from llava_v2xum.media.render import make_record
 
 DEMO = Path(llava_v2xum.__file__).parent / "shapes" / "clips" / "demo.mp4"
 FRAMES = np.zeros((100, 12, 16, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def test_all_are_told_in_order_when_their_files_are_there(tmp_path, processes):
 def test_where_no_clip_can_be_cut_the_rest_is_kept(tmp_path, processes):
     gone = tmp_path / "gone.mp4"
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / FILE_NAMES["clip"]).write_bytes(b"of an earlier answer")
+    (tmp_path / "a" / "summary.mp4").write_bytes(b"of an earlier answer")
     with Writers(processes) as writers:
         ((name, (warning,)),) = write_all(writers, tmp_path, [record("a", gone)], ["json", "clip"])
     assert "gone.mp4" in warning and "kept without a clip" in warning
@@ -58,7 +58,7 @@ def test_a_clip_that_its_process_dies_of_is_left_out(tmp_path, monkeypatch):
     call = Helper.call
 
     def crashing(helper, function, *arguments):
-        if function is writing.write_files:
+        if function is writing.write_or_warn:
             raise HelperError("the process was ended (signal SIGSEGV)")
         return call(helper, function, *arguments)
 

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from llava_v2xum.core.answers import parse_answer
-from llava_v2xum.media.cut import clip_spans, cut_clip, frame_spans, replacing
+from llava_v2xum.media.cut import ClipError, clip_spans, cut_clip, frame_spans, replacing
 from llava_v2xum.media.figures import draw_importance, draw_sheet, evenly_chosen, frame_ranges, time_label
-from llava_v2xum.media.render import FILE_NAMES, ClipError, format_for_people, make_record, to_json, write_outputs
+from llava_v2xum.media.file_format import FileFormat
+from llava_v2xum.media.formats import FORMATS, write_files
+from llava_v2xum.media.render import format_for_people, make_record, to_json
 from llava_v2xum.media.video import VideoError, read_video
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
@@ -360,20 +362,34 @@ def test_the_files_of_a_video(tmp_path):
     )
     folder = tmp_path / "out" / "source"
     record = record_of("A man sits [10, 11, 90].", **arguments)
-    paths = write_outputs(record, video.frames, source, folder)
-    assert [path.name for path in paths] == list(FILE_NAMES.values())
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILE_NAMES.values())
+    paths = write_files(record, video.frames, folder)
+    assert [path.name for path in paths] == [form.file_name for form in FORMATS.values() if form.by_default]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in paths)
     assert json.loads(paths[0].read_text(encoding="utf-8")) == record
     spans = clip_spans(record)
     check_browser_form(folder / "summary.mp4", sum(end - start for start, end in spans), sound=True)
     # A text summary has no clip, and the one of the run before must not stay beside it.
     record = record_of("A man sits.", task="text", **arguments)
-    assert [path.name for path in write_outputs(record, video.frames, source, folder, ("clip", "json"))] == [
-        "summary.json"
-    ]
+    assert [path.name for path in write_files(record, video.frames, folder, ("clip", "json"))] == ["summary.json"]
     assert not (folder / "summary.mp4").exists()
     with pytest.raises(ValueError, match="formats must be of json, sheet, plot, clip, got gif"):
-        write_outputs(record, video.frames, source, folder, ("gif",))
+        write_files(record, video.frames, folder, ("gif",))
+
+
+def test_a_further_form_is_written_where_it_is_asked_for(tmp_path, monkeypatch):
+    """In its place among the others; the record, which says that all are there, comes last."""
+    order = []
+
+    def write(record: dict, frames: np.ndarray, path: Path) -> None:
+        order.extend(other.name for other in tmp_path.iterdir())
+        path.write_text(record["text"])
+
+    monkeypatch.setitem(FORMATS, "words", FileFormat("words.txt", write, is_of=lambda record: record["text"] != "no"))
+    made = write_files(record_of("A man sits.", task="text"), np.empty((0, 1, 1, 3)), tmp_path, ["words", "json"])
+    assert [path.name for path in made] == ["summary.json", "words.txt"] and order == []
+    assert made[1].read_text() == "A man sits."
+    write_files(record_of("no", task="text"), None, tmp_path, ["words"])
+    assert not (tmp_path / "words.txt").exists()
 
 
 @pytest.mark.skipif(not VIDEOS.exists(), reason="../shared is not here")

@@ -94,11 +94,6 @@ class Reader:
         return len(self._digits) == self.vocabulary.width
 
     @property
-    def inside(self) -> bool:
-        """Whether a list is open."""
-        return self._inside
-
-    @property
     def after_index(self) -> bool:
         """Whether an index has just been written, so that its list ends or goes on."""
         return self._inside and self._complete and bool(self._indexes) and not self._between
