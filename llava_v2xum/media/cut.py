@@ -68,10 +68,7 @@ def clip_spans(record: dict) -> list[Span]:
         padding = max(PADDING_SECONDS, (MIN_SPAN_SECONDS - (end - start)) / 2)
         start, end = start - padding, end + padding
         # What the padding loses at one end of the video it gains at the other side of the frame.
-        start, end = (
-            max(min(start, duration - MIN_SPAN_SECONDS), 0.0),
-            min(max(end, MIN_SPAN_SECONDS), duration),
-        )
+        start, end = (max(min(start, duration - MIN_SPAN_SECONDS), 0.0), min(max(end, MIN_SPAN_SECONDS), duration))
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
@@ -107,9 +104,7 @@ def cut_clip(video_path: str | Path, spans: Sequence[Span], out_path: str | Path
             if not frames:
                 raise ClipError(f"{video_path}: no frame could be decoded in the seconds {_listed(spans)}")
     except (av.error.FFmpegError, OSError) as error:
-        raise ClipError(
-            f"{video_path}: the summary clip {out_path.name} could not be cut: {error}"
-        ) from error
+        raise ClipError(f"{video_path}: the summary clip {out_path.name} could not be cut: {error}") from error
     return out_path
 
 
@@ -117,17 +112,12 @@ class _Cutter:
     """Copies spans of one open source into one open output, both streams on the clip's own clock."""
 
     def __init__(
-        self,
-        source: av.container.InputContainer,
-        video: av.VideoStream,
-        output: av.container.OutputContainer,
+        self, source: av.container.InputContainer, video: av.VideoStream, output: av.container.OutputContainer
     ) -> None:
         self.source = source
         self.video = video
         self.video.thread_type = "AUTO"
-        self.audio = next(
-            (s for s in source.streams.audio if s.codec_context and s.codec_context.sample_rate), None
-        )
+        self.audio = next((s for s in source.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
         self.rate = self.video.average_rate or Fraction(25)
         self.origin = float((self.video.start_time or 0) * self.video.time_base)
         first = next((frame for _, _, frames in self._demuxed([video]) for frame in frames), None)

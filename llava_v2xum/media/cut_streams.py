@@ -21,11 +21,7 @@ class Pictures:
     """The clip's video stream: upright pictures of one even size."""
 
     def __init__(
-        self,
-        first: av.VideoFrame,
-        stream: av.VideoStream,
-        output: av.container.OutputContainer,
-        rate: Fraction,
+        self, first: av.VideoFrame, stream: av.VideoStream, output: av.container.OutputContainer, rate: Fraction
     ) -> None:
         self.output = output
         self.rate = rate
@@ -82,9 +78,7 @@ class Pictures:
         luma = self.turn(planes[:height])
         chroma = planes[height:].reshape(2, height // 2, width // 2)
         flat = np.concatenate([luma.ravel(), self.turn(chroma[0]).ravel(), self.turn(chroma[1]).ravel()])
-        turned = av.VideoFrame.from_ndarray(
-            flat.reshape(luma.shape[0] * 3 // 2, luma.shape[1]), format="yuv420p"
-        )
+        turned = av.VideoFrame.from_ndarray(flat.reshape(luma.shape[0] * 3 // 2, luma.shape[1]), format="yuv420p")
         for name in ("color_range", "colorspace"):
             setattr(turned, name, getattr(picture, name))
         return turned
@@ -150,9 +144,7 @@ class Sound:
 
     def _encode(self, samples: np.ndarray) -> None:
         if samples.shape[1]:
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(samples), format="fltp", layout=self.layout
-            )
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self.layout)
             frame.sample_rate, frame.pts, frame.time_base = self.rate, self.encoded, Fraction(1, self.rate)
             self.encoded += samples.shape[1]
             self.output.mux(self.stream.encode(frame))

@@ -198,10 +198,7 @@ def scan(path: Path) -> Packets:
 
 
 def decode(
-    path: Path,
-    ranges: list[tuple[int, int]] | None,
-    wanted: set[int] | None = None,
-    errors: list | None = None,
+    path: Path, ranges: list[tuple[int, int]] | None, wanted: set[int] | None = None, errors: list | None = None
 ) -> Iterator[av.VideoFrame]:
     """Decode the packet ranges, or the whole file (None), in presentation order.
 

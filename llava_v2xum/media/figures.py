@@ -96,9 +96,7 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
         V2XumError: if there are not N frames.
     """
     if len(frames) != record["num_frames"]:
-        raise V2XumError(
-            f"{record['video']}: expected {record['num_frames']} frames for the sheet, got {len(frames)}"
-        )
+        raise V2XumError(f"{record['video']}: expected {record['num_frames']} frames for the sheet, got {len(frames)}")
     columns, size = _grid(*frames.shape[1:3])
     strips = [_title(record)]
     if record["frames"]:
@@ -111,9 +109,7 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
     else:
         strips.append(_words("text summary", record["text"] or "(the answer is empty)"))
         shown = evenly_chosen(range(record["num_frames"]), MAX_PICTURES)
-        strips.append(
-            _words(f"the answer cites no frame; {len(shown)} evenly spaced frames of the video", "")
-        )
+        strips.append(_words(f"the answer cites no frame; {len(shown)} evenly spaced frames of the video", ""))
         strips += _pictures(record, frames, shown, columns, size)
     sheet = Image.new("RGB", (SHEET_WIDTH, sum(strip.height for strip in strips) + MARGIN), BACKGROUND)
     top = 0
@@ -151,9 +147,7 @@ def _lines(texts: Sequence[tuple[str, int, tuple[int, int, int]]], top: int) -> 
     for text, size, colour in texts:
         font = ImageFont.load_default(size)
         wrapped += [(line, font, size, colour) for line in _wrap(text, font, SHEET_WIDTH - 2 * MARGIN)]
-    strip = Image.new(
-        "RGB", (SHEET_WIDTH, top + sum(round(size * 1.35) for _, _, size, _ in wrapped)), BACKGROUND
-    )
+    strip = Image.new("RGB", (SHEET_WIDTH, top + sum(round(size * 1.35) for _, _, size, _ in wrapped)), BACKGROUND)
     draw = ImageDraw.Draw(strip)
     for line, font, size, colour in wrapped:
         draw.text((MARGIN, top), line, fill=colour, font=font)
@@ -194,13 +188,8 @@ def _pictures(
             second = record["frame_seconds"][index]
             stamp = f"{time_label(second)}.{int(second * 10 + 1e-6) % 10}"
             draw.text((left, GAP + size[1] + 3), stamp, fill=INK, font=font)
-            draw.text(
-                (left + size[0], GAP + size[1] + 3),
-                citations.write((index,)),
-                fill=FAINT,
-                font=font,
-                anchor="ra",
-            )
+            cited = (left + size[0], GAP + size[1] + 3)
+            draw.text(cited, citations.write((index,)), fill=FAINT, font=font, anchor="ra")
         strips.append(strip)
     if len(indices) > len(shown):
         strips.append(_lines([(f"+{len(indices) - len(shown)} more cited frames", 18, FAINT)], top=4))
@@ -228,9 +217,7 @@ def draw_importance(record: dict, path: str | Path | BinaryIO) -> None:
     duration, cited = record["duration_seconds"], set(record["frames"])
     spans = frame_spans(record["frame_seconds"], duration)
     for number, (start, end) in enumerate(_joined(spans[index] for index in sorted(cited))):
-        axes.axvspan(
-            start, end, color="#f6b26b", alpha=0.45, lw=0, label="cited frames" if not number else None
-        )
+        axes.axvspan(start, end, color="#f6b26b", alpha=0.45, lw=0, label="cited frames" if not number else None)
     importance = record["importance"]
     if importance is not None:
         # Indexes that repeat a frame (a video of fewer than N) share its place: their probabilities add up.
@@ -260,9 +247,7 @@ def _minutes(duration_seconds: float) -> object:
     from matplotlib.ticker import MultipleLocator
 
     steps = (15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
-    return MultipleLocator(
-        next((step for step in steps if duration_seconds / step <= 10), duration_seconds / 8)
-    )
+    return MultipleLocator(next((step for step in steps if duration_seconds / step <= 10), duration_seconds / 8))
 
 
 def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

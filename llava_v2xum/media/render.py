@@ -56,9 +56,7 @@ def make_record(
     if outside:
         raise V2XumError(f"{video}: frames must lie in 0..{len(seconds) - 1}, got {outside}")
     if importance is not None and len(importance) != len(seconds):
-        raise V2XumError(
-            f"{video}: expected {len(seconds)} importance scores, one a frame, got {len(importance)}"
-        )
+        raise V2XumError(f"{video}: expected {len(seconds)} importance scores, one a frame, got {len(importance)}")
     duration = _rounded(video, "duration_seconds", duration_seconds)
     return {
         "video_id": video_id,
@@ -72,9 +70,7 @@ def make_record(
         "sentences": _timed(summary, seconds, duration),
         "frames": list(summary.frames),
         "frame_seconds": seconds,
-        "importance": None
-        if importance is None
-        else [_rounded(video, "importance", score, 8) for score in importance],
+        "importance": None if importance is None else [_rounded(video, "importance", score, 8) for score in importance],
         "problems": list(summary.problems),
         "model": str(model),
         "versions": dict(versions),
@@ -129,11 +125,7 @@ def format_for_people(record: dict) -> str:
 
 def _wrapped(text: str, label: str, indent: int) -> list[str]:
     return textwrap.wrap(
-        text,
-        max(LINE_WIDTH, indent + 40),
-        initial_indent=label,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
+        text, max(LINE_WIDTH, indent + 40), initial_indent=label, subsequent_indent=" " * indent, break_on_hyphens=False
     )
 
 

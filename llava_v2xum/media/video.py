@@ -109,9 +109,7 @@ def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) ->
     seconds, fps, duration = _times(path, packets, frames)
     warnings += _shortfalls(path, packets, frames, fps, duration)
     warnings += _gaps(path, packets, seconds) + pictures.warnings
-    return Video(
-        path, pictures.frames, indices, seconds[indices], duration, fps, frames.total, tuple(warnings)
-    )
+    return Video(path, pictures.frames, indices, seconds[indices], duration, fps, frames.total, tuple(warnings))
 
 
 def probe_video(path: str | Path, timeline: Timeline = Timeline()) -> Video | None:  # noqa: B008 (frozen)
@@ -166,9 +164,7 @@ def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
             if entry.suffix.lower() in VIDEO_EXTENSIONS and not entry.name.startswith(".") and entry.is_file()
         ]
         if not videos:
-            raise VideoError(
-                f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_EXTENSIONS))})"
-            )
+            raise VideoError(f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_EXTENSIONS))})")
         found.update(dict.fromkeys(videos))
     return list(found)
 
@@ -200,9 +196,7 @@ def _check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty (0 bytes)")
 
 
-def _collect(
-    path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple[int, int]] | None
-) -> _Pictures | None:
+def _collect(path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple[int, int]] | None) -> _Pictures | None:
     """Decode the frames `indices`, upright; None where not all of them come out intact."""
     slots: dict[int, list[int]] = {}
     for slot, index in enumerate(indices.tolist()):
