@@ -404,9 +404,17 @@ def test_every_drafter_has_its_help_and_does_what_is_asked_of_one(name):
     for _ in range(3):
         drafter.learn([*encode(ANSWERS[0]), EOS])
     ids, chances = drafter.propose(encode("A man runs [08, 09"), 12)
-    assert 0 < len(ids) <= 12 and (chances is None or len(chances) == len(ids))
+    assert len(ids) <= 12 and (chances is None or len(chances) == len(ids))
+
+
+@pytest.mark.parametrize("name", ["answers", "indexes", "phrases"])
+def test_a_tokenizer_that_cannot_be_drafted_for_is_told_apart_from_a_bad_file(name, tmp_path):
     with pytest.raises(UndraftableTokenizer):
-        kind.load(Letters(without="3"), Timeline(), None)
+        drafter_kind(name).load(Letters(without="3"), Timeline(), None)
+    (tmp_path / "table.json").write_text("{}")
+    with pytest.raises(V2XumError, match=r"table\.json") as raised:
+        drafter_kind(name).load(LETTERS, Timeline(), tmp_path / "table.json")
+    assert not isinstance(raised.value, UndraftableTokenizer)
 
 
 def test_a_drafter_that_learns_goes_on_from_its_file_and_another_refuses_it(tmp_path):
@@ -424,5 +432,5 @@ def test_a_drafter_that_learns_goes_on_from_its_file_and_another_refuses_it(tmp_
 
 
 def test_a_drafter_that_is_not_there_is_named():
-    with pytest.raises(V2XumError, match="drafter must be one of answers, indexes, phrases, got 'words'"):
+    with pytest.raises(V2XumError, match=f"drafter must be one of {', '.join(DRAFTERS)}, got 'words'"):
         drafter_kind("words")
