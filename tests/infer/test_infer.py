@@ -124,7 +124,7 @@ def test_the_command_writes_prints_and_goes_on(clips, tmp_path, capsys):
     for record in records:
         assert list(record) == RECORD_KEYS
         folder = out / record["video_id"]
-        assert sorted(path.name for path in folder.iterdir()) == sorted(form.file_name for form in FORMATS.values())
+        assert sorted(path.name for path in folder.iterdir()) == sorted(form.file_name for form in FORMATS.values() if form.by_default)
         assert json.loads((folder / "summary.json").read_text()) == record
     written = (out / "summaries.jsonl").read_bytes()
     assert run(*videos, "--output-dir", out) == 0
@@ -205,7 +205,7 @@ def test_another_video_of_the_same_name_in_a_later_run(clips, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--format", "gif"], "--format takes json, sheet, plot, clip, got gif"),
+        (["--format", "gif"], f"--format takes {', '.join(FORMATS)}, got gif"),
         (["--task", "none"], "invalid choice: 'none'"),
         (["--workers", "-1"], "--workers must be at least 0"),
         (["--load-8bit", "--load-4bit"], "give one of them"),

@@ -372,7 +372,7 @@ def test_the_files_of_a_video(tmp_path):
     record = record_of("A man sits.", task="text", **arguments)
     assert [path.name for path in write_files(record, video.frames, folder, ("clip", "json"))] == ["summary.json"]
     assert not (folder / "summary.mp4").exists()
-    with pytest.raises(ValueError, match="formats must be of json, sheet, plot, clip, got gif"):
+    with pytest.raises(ValueError, match=f"formats must be of {', '.join(FORMATS)}, got gif"):
         write_files(record, video.frames, folder, ("gif",))
 
 
