@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -22,8 +23,11 @@ from llava_v2xum import Summarizer
 from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.infer.drafting import DRAFTERS, DrafterKind, UndraftableTokenizer
+from llava_v2xum.infer.options import loading_of, parse_arguments
+from llava_v2xum.infer.protocols import VideoSummarizer
+from llava_v2xum.infer.ray.summarizer import RaySummarizer
 from llava_v2xum.infer.run import main
-from llava_v2xum.media.formats import FORMATS
+from llava_v2xum.media.formats import DEFAULT_FORMATS, FORMATS
 from llava_v2xum.media.helper import Helper, HelperError
 from llava_v2xum.media.reading import thumbnails
 from llava_v2xum.media.video import VideoError
@@ -124,7 +128,7 @@ def test_the_command_writes_prints_and_goes_on(clips, tmp_path, capsys):
     for record in records:
         assert list(record) == RECORD_KEYS
         folder = out / record["video_id"]
-        assert sorted(path.name for path in folder.iterdir()) == sorted(form.file_name for form in FORMATS.values() if form.by_default)
+        assert {path.name for path in folder.iterdir()} == {FORMATS[name].file_name for name in DEFAULT_FORMATS}
         assert json.loads((folder / "summary.json").read_text()) == record
     written = (out / "summaries.jsonl").read_bytes()
     assert run(*videos, "--output-dir", out) == 0
@@ -382,3 +386,26 @@ def test_a_tokenizer_that_cannot_be_drafted_for_answers_without_drafts(monkeypat
     assert "answers are not drafted: expected one token a digit" in caplog.text
     with pytest.raises(ValueError, match="no draft table to save"):
         summarizer.save_draft_table(tmp_path / "table.json")
+
+
+@pytest.mark.parametrize("kind", [Summarizer, RaySummarizer])
+@pytest.mark.parametrize("name", ["summarize_many", "save_draft_table"])
+def test_what_the_command_asks_of_a_summarizer_each_has(kind, name):
+    def asked(owner) -> list[tuple]:
+        parameters = inspect.signature(getattr(owner, name)).parameters.values()
+        return [(one.name, one.kind, one.default) for one in parameters]
+
+    assert asked(kind) == asked(VideoSummarizer)
+
+
+def test_the_command_names_the_drafter():
+    for name in ("answers", "indexes"):
+        loading = loading_of(parse_arguments(["a.mp4", "--drafter", name]))
+        assert (Summarizer.from_pretrained(device="cpu", **loading).drafter.table is None) == (name == "indexes")
+    with pytest.raises(V2XumError, match="drafter must be one of"):
+        Summarizer.from_pretrained(device="cpu", drafter="words")
+
+
+def test_options_of_an_answer_are_looked_at_before_anything_is_read(summarizer, clips):
+    with pytest.raises(V2XumError, match="batch_size must be at least 1, got 0"):
+        summarizer.summarize(next(iter(clips)), batch_size=0)
