@@ -384,11 +384,11 @@ def test_a_further_form_is_written_where_it_is_asked_for(tmp_path, monkeypatch):
         order.extend(other.name for other in tmp_path.iterdir())
         path.write_text(record["text"])
 
-    monkeypatch.setitem(FORMATS, "words", FileFormat("words.txt", write, is_of=lambda record: record["text"] != "no"))
+    monkeypatch.setitem(FORMATS, "words", FileFormat("words.txt", write, is_of=lambda record: bool(record["text"])))
     made = write_files(record_of("A man sits.", task="text"), np.empty((0, 1, 1, 3)), tmp_path, ["words", "json"])
     assert [path.name for path in made] == ["summary.json", "words.txt"] and order == []
     assert made[1].read_text() == "A man sits."
-    write_files(record_of("no", task="text"), None, tmp_path, ["words"])
+    write_files(record_of("", task="text"), np.empty((0, 1, 1, 3)), tmp_path, ["words"])
     assert not (tmp_path / "words.txt").exists()
 
 
