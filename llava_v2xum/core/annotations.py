@@ -101,6 +101,17 @@ class Annotation:
         """A: how many annotators marked key spans or samples; 0 where nobody did. Those of keyshots are their own."""
         return max(self._annotator_counts())
 
+    @property
+    def known_duration(self) -> float:
+        """`duration_seconds`, which is there wherever spans are.
+
+        Raises:
+            V2XumError: if it is null.
+        """
+        if self.duration_seconds is None:
+            raise V2XumError(f"{self.video_id}: times are asked for, and duration_seconds is null")
+        return self.duration_seconds
+
     def to_record(self) -> dict[str, Any]:
         """The JSON object of the module's schema, with every key."""
         record = {name: getattr(self, name) for name in _names(type(self))}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 Number = TypeVar("Number", int, float)
 
@@ -23,18 +23,18 @@ class Parser(argparse.ArgumentParser):
         commands: the sub-commands, where there are any.
     """
 
-    def __init__(self, *args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs) -> None:
-        super().__init__(*args, formatter_class=formatter_class, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
         self.commands: argparse._SubParsersAction | None = None
 
-    def add_subparsers(self, **kwargs) -> argparse._SubParsersAction:
+    def add_subparsers(self, **kwargs: Any) -> argparse._SubParsersAction:
         """As argparse's; the sub-commands' parsers tell of their own unknown flags."""
         self.commands = super().add_subparsers(parser_class=_SubParser, **kwargs)
         return self.commands
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.commands is not None and not (sys.argv[1:] if args is None else args):
-            self.error(f"one of these is needed:\n{self._list_commands()}")
+            self.error(f"one of these is needed:\n{self._list_of(self.commands)}")
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -42,10 +42,10 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument (\S+): (?=must )", r"\1 ", message)  # of `in_range`: a sentence about the flag
         self.exit(2, f"error: {message}\n{self.prog} --help lists the flags\n")
 
-    def _list_commands(self) -> str:
+    def _list_of(self, commands: argparse._SubParsersAction) -> str:
         """What `--help` says of the sub-commands: a line or two for each."""
-        formatter = self.formatter_class(self.prog)
-        formatter.add_argument(self.commands)
+        formatter = self.formatter_class(prog=self.prog)
+        formatter.add_argument(commands)
         return formatter.format_help().rstrip()
 
 

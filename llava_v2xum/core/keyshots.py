@@ -121,7 +121,7 @@ def runs_of(mask: Iterable[Any]) -> Runs:
 def _checked_picks(picks: Any, n_frames: int) -> tuple[int, ...]:
     picks = tuple(as_list("picks", picks))
     if not picks or not all(is_frame(pick, n_frames) for pick in picks):
-        wrong = next((pick for pick in picks if not is_frame(pick, n_frames)), [])
+        wrong: Any = next((pick for pick in picks if not is_frame(pick, n_frames)), [])
         raise V2XumError(f"picks must be frame numbers in 0..{n_frames - 1}, got {wrong!r}")
     if any(later <= earlier for earlier, later in pairwise(picks)):
         raise V2XumError("picks must be ascending, each frame once")

@@ -146,7 +146,7 @@ class _Cutter:
         """Write the frames and the sound of [start, end) from clip_start on; return the number of frames."""
         held, written = None, 0
         for frame, second in self._decode(start, end):
-            if isinstance(frame, av.AudioFrame):
+            if self.sound and isinstance(frame, av.AudioFrame):
                 self.sound.write(frame, clip_start, second - start, end - start)
             elif second < start:
                 held = frame

@@ -61,8 +61,8 @@ class Pictures:
 
     def _encode_pending(self) -> None:
         if self.pending is not None:
-            picture, picture.pts = self.pending
-            picture.time_base = VIDEO_CLOCK
+            picture, pts = self.pending
+            picture.pts, picture.time_base = pts, VIDEO_CLOCK
             picture.pict_type = 0  # the source's key frames need not be the clip's
             self.output.mux(self.stream.encode(picture))
 
@@ -95,7 +95,8 @@ class Sound:
         self.channels = 1 if context.channels == 1 else 2
         self.stream = output.add_stream("aac", rate=self.rate, layout=self.layout, format="fltp")
         self.stream.bit_rate = 64_000 * self.channels
-        self.resampler, self.resampled_from = None, None
+        self.resampler: av.AudioResampler | None = None
+        self.resampled_from: tuple[str, str, int] | None = None
         self.pending = np.zeros((self.channels, 0), dtype=np.float32)
         self.position = 0  # samples taken so far
         self.encoded = 0  # of them, samples encoded
@@ -109,7 +110,7 @@ class Sound:
             length: of the span.
         """
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if source != self.resampled_from:
+        if self.resampler is None or source != self.resampled_from:
             self.resampler = av.AudioResampler(format="fltp", layout=self.layout, rate=self.rate)
             self.resampled_from = source
         first, end = round(clip_start * self.rate), round((clip_start + length) * self.rate)

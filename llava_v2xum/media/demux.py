@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Frames:
     names: list[int]  # time stamps, or places in the decoder's output where the stamps are of no use
     stamps: list[int] | None  # presentation times in units of the stream's time base
     intact: np.ndarray  # bool [frames]: decodes without damage
-    packets: list[int] | None = None  # the packet that holds each frame
+    packets: list[int] = field(default_factory=list)  # the packet that holds each; none where decoding named them
 
     @property
     def total(self) -> int:
@@ -62,28 +62,31 @@ class Packets:
     def frames(self) -> Frames | None:
         """The frames in presentation order, or None where the time stamps do not tell it."""
         shown = [packet for packet, is_shown in enumerate(self.shown) if is_shown]
-        stamps = [self.stamps[packet] for packet in shown]
+        stamps = [stamp for stamp in self.stamps if stamp is not None]
         decoding = [stamp for stamp in self.decoding_stamps if stamp is not None]
-        if not shown or not self.keys[0] or None in self.stamps or len(set(stamps)) < len(stamps):
+        if not shown or not self.keys[0] or len(stamps) < len(self.stamps):
+            return None
+        if len({stamps[packet] for packet in shown}) < len(shown):
             return None
         if any(later < earlier for earlier, later in pairwise(decoding)):
             return None
         if self.is_cut_off and decoding:
             # What was cut off is shown no earlier than it would have been decoded: up to this moment no frame
             # is missing, and the numbers are right.
-            shown = [packet for packet in shown if self.stamps[packet] <= decoding[-1] + self.durations[-1]]
-        shown.sort(key=self.stamps.__getitem__)
-        stamps = [self.stamps[packet] for packet in shown]
-        return Frames(stamps, stamps, np.ones(len(shown), dtype=bool), shown)
+            shown = [packet for packet in shown if stamps[packet] <= decoding[-1] + self.durations[-1]]
+        shown.sort(key=lambda packet: stamps[packet])
+        ordered = [stamps[packet] for packet in shown]
+        return Frames(ordered, ordered, np.ones(len(shown), dtype=bool), shown)
 
     def ranges_for(self, frames: Frames, indices: np.ndarray) -> list[tuple[int, int]]:
         """The packet ranges, both ends included, that must be decoded to show the frames `indices`."""
         keys = [packet for packet, is_key in enumerate(self.keys) if is_key]
+        stamps = [stamp for stamp in self.stamps if stamp is not None]  # all of them: else there would be no `frames`
         ranges: list[tuple[int, int]] = []
         for packet in sorted({frames.packets[index] for index in indices.tolist()}):
             place = bisect_right(keys, packet) - 1
             # A picture stored after a key frame and shown before it may refer to what lies before both.
-            while place > 0 and self.stamps[keys[place]] > self.stamps[packet]:
+            while place > 0 and stamps[keys[place]] > stamps[packet]:
                 place -= 1
             start = keys[place]
             while ranges and start <= ranges[-1][1] + 1:
@@ -209,8 +212,8 @@ def decode(
         context = stream.codec_context
         # Frame threads are faster, but report an error late and drop intact frames with the damaged one.
         context.thread_type = "SLICE" if ranges is None else "AUTO"
-        skips = wanted is not None and context.name in _SKIPS_EXACTLY
-        remaining = iter([(0, math.inf)] if ranges is None else ranges)
+        kept = wanted if context.name in _SKIPS_EXACTLY else None
+        remaining: Iterator[tuple[float, float]] = iter([(0, math.inf)] if ranges is None else ranges)
         start, end = next(remaining)
 
         def attempt(decode: Callable, *arguments: object) -> list[av.VideoFrame]:
@@ -229,8 +232,8 @@ def decode(
                 if start == math.inf:
                     return
             if place >= start:
-                if skips:
-                    context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                if kept is not None:
+                    context.skip_frame = "DEFAULT" if packet.pts in kept else "NONREF"
                 yield from attempt(packet.decode)
         yield from attempt(context.decode, None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -250,7 +250,7 @@ def _minutes(duration_seconds: float) -> object:
     return MultipleLocator(next((step for step in steps if duration_seconds / step <= 10), duration_seconds / 8))
 
 
-def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _joined(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     joined: list[tuple[float, float]] = []
     for start, end in spans:
         if joined and start <= joined[-1][1] + 1e-6:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Helper:
         self._lock = threading.Lock()
         self._closed = False
 
-    def call(self, function: Callable[..., Iterator], *arguments: Any) -> Iterator:
+    def call(self, function: Callable[..., Iterator], *arguments: Any) -> Generator[Any, None, None]:
         """What `function(*arguments)` yields over there, as it comes.
 
         Args:
@@ -51,11 +51,12 @@ class Helper:
             Exception: what the function raises.
         """
         process = self._started()
-        kind, value = _PART, None
+        kind: str = _PART
+        value: Any = None
         try:
             _send(process.stdin, (function, arguments))
             while kind == _PART:
-                kind, value = pickle.load(process.stdout)
+                kind, value = _receive(process.stdout)
                 if kind == _PART:
                     yield value
         except (EOFError, OSError, pickle.UnpicklingError) as error:
@@ -81,7 +82,7 @@ class Helper:
                 return process
             process = self._process = _start()
         try:
-            if pickle.load(process.stdout) == _READY:
+            if _receive(process.stdout) == _READY:
                 return process
         except (EOFError, OSError, pickle.UnpicklingError):
             pass  # told below
@@ -117,9 +118,13 @@ def _ending_of(process: subprocess.Popen) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
-def _send(stream, message: Any) -> None:
+def _send(stream: Any, message: Any) -> None:
     pickle.dump(message, stream, protocol=5)
     stream.flush()
+
+
+def _receive(stream: Any) -> Any:
+    return pickle.load(stream)
 
 
 def _serve() -> None:
@@ -129,11 +134,11 @@ def _serve() -> None:
     try:
         _send(replies, _READY)
         while True:
-            function, arguments = pickle.load(sys.stdin.buffer)
+            function, arguments = _receive(sys.stdin.buffer)
             try:
                 for part in function(*arguments):
                     _send(replies, (_PART, part))
-                message = _END, None
+                message: tuple[str, Any] = (_END, None)
             except BrokenPipeError:
                 raise
             except Exception as error:  # whatever it is, it is that call's

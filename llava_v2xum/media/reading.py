@@ -8,7 +8,7 @@ Shapes: N frames, H and W pixels, h and w those of a thumbnail, n frames of a pa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from .helper import Helper, HelperError
 from .video import Video, VideoError, probe_video, read_video
 
 logger = logging.getLogger(__name__)
+
+Parts = Generator[Video | np.ndarray, None, None]  # see `read_parts`
 
 THUMBNAIL_SIDE = 480  # pixels of the longer side: what a contact sheet can show, at a fraction of the memory
 
@@ -46,7 +48,7 @@ class Request:
     probe: bool = False
 
 
-def read_parts(request: Request) -> Iterator[Video | np.ndarray]:
+def read_parts(request: Request) -> Parts:
     """The video, with thumbnails or nothing for its frames; then its frames, uint8 [n, H, W, 3] a part.
 
     Raises:
@@ -73,7 +75,7 @@ def read(
     request: Request,
     convert: Callable[[np.ndarray], Any],
     helper: Helper | None = None,
-    parts_of: Callable[..., Iterator] = read_parts,
+    parts_of: Callable[..., Parts] = read_parts,
     arguments: tuple = (),
 ) -> tuple[Video, list[Any]]:
     """The video and its frames, each part as `convert` makes it; one part at a time is held at full size.

@@ -93,7 +93,7 @@ def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) ->
         indices = choose(_times(path, packets, frames)[0])
         pictures = _collect(path, frames, indices, packets.ranges_for(frames, indices))
     warnings = []
-    if pictures is None:
+    if frames is None or pictures is None:
         frames = _decode_all(path, frames)
         _check_count(path, frames, packets)
         indices, replaced = _nearest_intact(choose(_times(path, packets, frames)[0][: frames.total]), frames.intact)
@@ -201,9 +201,10 @@ def _collect(path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple
     slots: dict[int, list[int]] = {}
     for slot, index in enumerate(indices.tolist()):
         slots.setdefault(frames.names[index], []).append(slot)
-    by_stamp = frames.packets is not None
+    by_stamp = bool(frames.packets)
     wanted = set(slots) if ranges is not None else None
-    pictures, turn, warnings = None, None, []
+    pictures, turn = None, None
+    warnings: list[str] = []
     # PyAV 19's own one lives as long as its thread, and in a forked process waits for threads that are not there
     convert = VideoReformatter()
     for place, frame in enumerate(decode(path, ranges, wanted)):
@@ -214,7 +215,7 @@ def _collect(path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple
             if ranges is not None:
                 return None
             continue
-        if pictures is None:
+        if turn is None:
             width, height = frame.width, frame.height
             turn, odd = orientation(frame)
             warnings = [f"{path}: {odd}; the frames are taken as stored"] if odd else []

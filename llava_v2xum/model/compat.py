@@ -8,9 +8,10 @@ import importlib.util
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 
-def mend_calls(model_class: type) -> None:
+def mend_calls(model_class: type[Any]) -> None:
     """Let a model class of LLaVA's be called, and call upwards, as the installed transformers has it.
 
     5.24 renamed `past_key_values` to `cache` in every model's forward and in generation, and 5.40 takes the old name
@@ -20,10 +21,10 @@ def mend_calls(model_class: type) -> None:
     Args:
         model_class: such as `LlavaLlamaForCausalLM`, with transformers' class as its first base.
     """
-    base, *others = model_class.__bases__
+    base: type[Any] = model_class.__bases__[0]
     above = inspect.signature(base.forward).parameters
     if "cache" in above:
-        model_class.__bases__ = (_class_below(base), *others)
+        model_class.__bases__ = (_class_below(base), *model_class.__bases__[1:])
         model_class.forward = _renamed(model_class.forward)
         model_class.prepare_inputs_for_generation = _renamed(model_class.prepare_inputs_for_generation)
     elif "cache_position" in above and "cache_position" not in inspect.signature(model_class.forward).parameters:
@@ -31,7 +32,7 @@ def mend_calls(model_class: type) -> None:
             model_class.forward = _without_cache_position(model_class.forward)
 
 
-def _class_below(base: type) -> type:
+def _class_below(base: type[Any]) -> type:
     """A class between LLaVA's and transformers', which takes the calls that LLaVA's makes upwards."""
 
     class Below(base):

@@ -50,7 +50,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     def __init__(self, config: LlavaV2XumConfig) -> None:
         config.timeline, config.feature  # noqa: B018  (bad ones must fail here, not at the first video)
         super().__init__(config)
-        self._table: tuple[list | None, Tensor | None] = (None, None)  # see `_prompt_table`
+        self._table: tuple[list, Tensor] | None = None  # see `_prompt_table`
         if config.frame_feature == CLIP_EMBEDDING:
             self.model.vision_tower = embedding_tower(config.frame_tower)
             self.model.mm_projector = build_vision_projector(config)
@@ -196,12 +196,10 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         ids, device = self.config.temporal_prompt_ids, self.get_input_embeddings().weight.device
         if ids is None:
             raise V2XumError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
-        made_of, table = self._table
-        if made_of is not ids or table.device != device:
+        if self._table is None or self._table[0] is not ids or self._table[1].device != device:
             with torch.inference_mode(False):  # it stays: one that was made there could not be used in training
-                table = torch.tensor(ids, dtype=torch.long, device=device)
-            self._table = ids, table
-        return table
+                self._table = ids, torch.tensor(ids, dtype=torch.long, device=device)
+        return self._table[1]
 
     def embed_media(
         self, media: Sequence[Tensor], frame_indices: Sequence[Tensor | None] | None = None

@@ -179,7 +179,7 @@ def make_clip(seed: int, index: int) -> Clip:
         fps=fps,
         total_frames=total_frames,
         events=tuple(events),
-        tint=tuple(int(level) for level in tint),
+        tint=(int(tint[0]), int(tint[1]), int(tint[2])),
         contrast=contrast,
         noise_sigma=noise_sigma,
         drift_start=tuple(drift[0]),

@@ -25,7 +25,7 @@ from ..features import CLIP_EMBEDDING
 from ..features.checkpoint_files import CONFIG, read_json_object, read_tensors
 from ..features.clip_tower import load_clip_tower
 from ..features.settings import DEFAULT_TOWER
-from ..features.upstream import HfArgumentParser, llava_train, llava_trainer, set_seed
+from ..features.upstream import HfArgumentParser, Trainer, llava_train, llava_trainer, set_seed
 from ..model.compat import (
     gathered,
     join_processes,
@@ -53,14 +53,19 @@ class _ModelMaker:
     """Stands for the model and trainer classes in LLaVA's `train()`; keeps what it made of them.
 
     Args:
-        asked: the model's arguments.
+        asked: the arguments of training.
+
+    Attributes:
+        model: LLaVA makes it first, so that all else finds it.
+        trainer: what LLaVA's `train()` trains with; None until it has got that far.
     """
 
-    def __init__(self, asked: ModelArguments) -> None:
+    model: LlavaV2XumForCausalLM
+
+    def __init__(self, asked: argparse.Namespace) -> None:
         self.asked = asked
-        self.model: LlavaV2XumForCausalLM | None = None
         self.tokenizer = None
-        self.trainer = None
+        self.trainer: Trainer | None = None
 
     def from_pretrained(self, name: str, **kwargs) -> LlavaV2XumForCausalLM:
         join_processes()
@@ -132,11 +137,11 @@ def _load_projector(projector, file: Path) -> None:
 
 
 @contextlib.contextmanager
-def video_type(asked: ModelArguments) -> Iterator[_ModelMaker]:
+def video_type(asked: argparse.Namespace) -> Iterator[_ModelMaker]:
     """While it is open, `llava.train.train.train()` trains the video type; afterwards LLaVA is as before.
 
     Args:
-        asked: the model's arguments, as they are known before LLaVA reads them.
+        asked: the arguments of training, as they are known before LLaVA reads them.
     """
     register()
     maker = _ModelMaker(asked)
@@ -265,7 +270,8 @@ def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:
 
 def _finish(maker: _ModelMaker) -> None:
     """Put the finished model in place."""
-    folder = maker.trainer.finished_folder
+    if maker.trainer is None:
+        raise RuntimeError("LLaVA's train() made no trainer")
     if maker.trainer.args.process_index == 0:
-        keep_sentencepiece_model(maker.tokenizer, str(folder))
+        keep_sentencepiece_model(maker.tokenizer, str(maker.trainer.finished_folder))
     maker.trainer.publish()

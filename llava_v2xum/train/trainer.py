@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 
 from ..core.errors import V2XumError
 from ..features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
-from ..features.upstream import TrainerCallback, llava_train
+from ..features.upstream import Trainer, TrainerCallback, llava_train
 from ..model.compat import mended_trainer, samples_in_whole_steps
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def check_resumable(
     """
     by_deepspeed = (checkpoint / "latest").is_file()
     if not by_deepspeed and not (checkpoint / OPTIMIZER).is_file():
-        found = "a model alone (--save_only_model)"
+        found: str | None = "a model alone (--save_only_model)"
     elif by_deepspeed != deepspeed:
         found = "a run " + ("under DeepSpeed" if by_deepspeed else "without DeepSpeed")
     else:
@@ -104,7 +104,7 @@ class _TellEpoch(TrainerCallback):
 
     def __init__(self, order: SeededOrder) -> None:
         self.order = order
-        self.next_epoch: int | None = None
+        self.next_epoch = 0
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.next_epoch = int(state.epoch or 0)  # of a run that is taken up: the epoch in which it was
@@ -114,7 +114,7 @@ class _TellEpoch(TrainerCallback):
         self.next_epoch += 1
 
 
-class _WholeCheckpoints:
+class _WholeCheckpoints(Trainer):
     """What stands above LLaVA's trainer: see `make_trainer_class`."""
 
     finished_folder: Path | None = None  # where the finished model is written before it is published
@@ -271,7 +271,14 @@ class _WholeCheckpoints:
         self.args.output_dir = str(self.finished_folder)
 
     def publish(self) -> None:
-        """Move the finished model into the output folder, its configs last: without them nothing loads the folder."""
+        """Move the finished model into the output folder, its configs last: without them nothing loads the folder.
+
+        Raises:
+            RuntimeError: before `save_state`: there is no finished model.
+        """
+        finished = self.finished_folder
+        if finished is None:
+            raise RuntimeError("save_state comes before publish")
         self.accelerator.wait_for_everyone()
         self.args.output_dir = str(self.run_folder)
         if self.args.process_index == 0:
@@ -279,7 +286,7 @@ class _WholeCheckpoints:
             for pattern in (*configs, *_WEIGHTS):
                 for older in self.run_folder.glob(pattern):
                     older.unlink()
-            written = {file.name: file for file in self.finished_folder.iterdir()}
+            written = {file.name: file for file in finished.iterdir()}
             last = [name for name in configs if name in written]
             for name in [*(written.keys() - set(configs)), *last]:
                 os.replace(written[name], self.run_folder / name)

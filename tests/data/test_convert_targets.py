@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from llava_v2xum.core.annotations import AnnotatedSentence, Annotation
 from llava_v2xum.core.answers import parse_answer
+from llava_v2xum.core.errors import V2XumError
+from llava_v2xum.core.keyshots import Keyshots
 from llava_v2xum.core.summary import Sentence
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.core.timeline import Timeline
@@ -59,6 +61,15 @@ def test_an_unknown_rule_and_a_missing_annotator():
         targets_of(THREE, "mediod")
     with pytest.raises(ValueError, match="annotator 3 is asked for, and the video has 0 to 2"):
         targets_of(THREE, 3)
+
+
+def test_samples_without_a_duration_are_no_spans():
+    keyshots = Keyshots(30, (0, 15), mean_scores=(0.5, 1.0))
+    annotation = Annotation("v", None, "x", selections=((1, 0),), keyshots=keyshots)
+    with pytest.raises(V2XumError, match="v: times are asked for, and duration_seconds is null"):
+        targets_of(annotation)
+    with pytest.raises(V2XumError, match="no VIDEO answer: the annotation marks no part of the video"):
+        entries_of(Annotation("v", None, "x", keyshots=keyshots), AnswerSettings(tasks=("video",)))
 
 
 def test_a_tie_goes_to_the_first_and_an_empty_selection_never_wins():

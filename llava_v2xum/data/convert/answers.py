@@ -109,12 +109,10 @@ def summary_for(annotation: Annotation, task: str, target: Target, timeline: Tim
     Raises:
         NoAnswer: if the annotation has no text, or no key spans, and the task asks for them.
     """
-    duration = annotation.duration_seconds
     if task == "video":
-        frames = frames_of(target.video_spans, duration, timeline)
-        if not frames:
+        if not target.video_spans:
             raise NoAnswer("the annotation marks no part of the video")
-        return Summary((Sentence("", frames),))
+        return Summary((Sentence("", frames_of(target.video_spans, annotation.known_duration, timeline)),))
     if not annotation.sentences and annotation.text is None:
         raise NoAnswer("the annotation has no text")
     if task == "text":
@@ -125,7 +123,7 @@ def summary_for(annotation: Annotation, task: str, target: Target, timeline: Tim
         raise NoAnswer("no sentence of the annotation has a part of the video marked")
     return Summary(
         tuple(
-            Sentence(one.text, frames_of(spans, duration, timeline))
+            Sentence(one.text, frames_of(spans, annotation.known_duration, timeline))
             for one, spans in zip(annotation.sentences, target.sentence_spans, strict=True)
         )
     )

@@ -129,16 +129,17 @@ def _rule(value: str) -> str | int:
 
 def settings_from(args: argparse.Namespace) -> Settings:
     """The arguments as settings; a wrong one ends the program with a usage error."""
+    parser: argparse.ArgumentParser = args.parser
     tasks = tuple(dict.fromkeys(task.strip() for task in args.tasks.split(",") if task.strip()))
     if not tasks or set(tasks) - set(TASKS):
-        args.parser.error(f"--tasks takes {', '.join(TASKS)}, got {args.tasks!r}")
+        parser.error(f"--tasks takes {', '.join(TASKS)}, got {args.tasks!r}")
     try:
         timeline = Timeline(args.num_frames, as_template(args.temporal_prompt_template))
         answers = AnswerSettings(tasks, args.form, args.annotators, timeline)
         video_ids = None if args.videos is None else _names_in(args.videos)
         return Settings(answers, args.tolerance_seconds, args.strict, video_ids)
     except V2XumError as error:
-        args.parser.error(str(error))
+        parser.error(str(error))
 
 
 def _names_in(folder: Path) -> frozenset[str]:

@@ -198,4 +198,4 @@ def _accepted(
 
 def _file_names(annotation: Annotation) -> set[str | None]:
     """What the video's file may be called."""
-    return {annotation.video_id, annotation.keyshots and annotation.keyshots.video_name}
+    return {annotation.video_id, None if annotation.keyshots is None else annotation.keyshots.video_name}

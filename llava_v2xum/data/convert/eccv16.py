@@ -94,7 +94,7 @@ def _keyshots(group: Any) -> tuple[Keyshots, int]:
     if missing:
         raise V2XumError(f"missing: {', '.join(missing)}")
     n_frames = as_integer("n_frames", content["n_frames"])
-    picks = as_integers("picks", content["picks"], 1)
+    picks = tuple(as_integers("picks", content["picks"], 1))
     if "features" in group and len(group["features"]) != len(picks):
         raise V2XumError(f"features must have {len(picks)} rows, one a pick, got {len(group['features'])}")
     segments, cut = _segments(content, n_frames)
@@ -105,7 +105,7 @@ def _keyshots(group: Any) -> tuple[Keyshots, int]:
     return Keyshots(n_frames, picks, segments, summaries, None, scores, name), cut + fitted
 
 
-def _segments(content: dict[str, Any], n_frames: int) -> tuple[list[list[int]] | None, int]:
+def _segments(content: dict[str, Any], n_frames: int) -> tuple[Runs | None, int]:
     if "change_points" not in content:
         return None, 0
     points = as_integers("change_points", content["change_points"], 2)
@@ -116,15 +116,15 @@ def _segments(content: dict[str, Any], n_frames: int) -> tuple[list[list[int]] |
         expected = [end - start + 1 for start, end in points]
         if lengths != expected:
             raise V2XumError(f"n_frame_per_seg and change_points do not agree: {shown(lengths)} and {shown(expected)}")
-    inside = [[start, min(end, n_frames - 1)] for start, end in points]
-    return inside, int(inside != points)
+    inside = tuple((start, min(end, n_frames - 1)) for start, end in points)
+    return inside, int(any(end >= n_frames for _, end in points))
 
 
-def _user_summaries(content: dict[str, Any], n_frames: int) -> tuple[list[Runs], int]:
+def _user_summaries(content: dict[str, Any], n_frames: int) -> tuple[tuple[Runs, ...], int]:
     if "user_summary" not in content:
-        return [], 0
+        return (), 0
     rows = as_numbers("user_summary", content["user_summary"], 2)
-    runs = [runs_of(row[:n_frames]) for row in rows]  # what is not there is not selected: padding adds no run
+    runs = tuple(runs_of(row[:n_frames]) for row in rows)  # what is not there is not selected: padding adds no run
     return runs, int(rows.shape[1] != n_frames)
 
 

@@ -175,7 +175,7 @@ def _annotation(video_id: str, video: _Video) -> Annotation:
         video.sampled_frames,
         (key_spans,) if key_spans else (),
         joined if both and text and joined != " ".join(one for one, _ in both) else None,
-        None if video.selection is None else [video.selection],
+        None if video.selection is None else (tuple(video.selection),),
     )
 
 

@@ -66,7 +66,7 @@ def _annotation(video_id: str, content: dict[str, Any]) -> Annotation:
         if len(mean) != n_frames:
             raise V2XumError(f"gt_score must have nFrames = {n_frames} scores, got {len(mean)}")
         mean = mean[list(picks)].tolist()
-    keyshots = Keyshots(n_frames, picks, user_summaries=[runs_of(row) for row in selected.T], mean_scores=mean)
+    keyshots = Keyshots(n_frames, picks, user_summaries=tuple(map(runs_of, selected.T)), mean_scores=mean)
     return Annotation(video_id, as_duration("video_duration", content["video_duration"]), NAME, keyshots=keyshots)
 
 

@@ -150,7 +150,7 @@ def _spans_of_the_whole(annotation: Annotation) -> tuple[Spans, ...]:
     """
     if annotation.key_spans or any(one.key_spans for one in annotation.sentences):
         return annotation.key_spans
-    return tuple(_runs(row, annotation.duration_seconds) for row in annotation.selections or ())
+    return tuple(_runs(row, annotation.known_duration) for row in annotation.selections or ())
 
 
 def _runs(row: tuple[int, ...], duration_seconds: float) -> Spans:
@@ -178,7 +178,7 @@ def _merged(spans: Iterable[tuple[float, float]]) -> Spans:
 
 def _touched_seconds(annotation: Annotation) -> np.ndarray:
     """bool [A, T]: the seconds [k, k + 1) that an annotator's key spans touch."""
-    touched = np.zeros((annotation.annotators, math.floor(annotation.duration_seconds) + 1), dtype=bool)
+    touched = np.zeros((annotation.annotators, math.floor(annotation.known_duration) + 1), dtype=bool)
     for person, row in enumerate(touched):
         for start, end in _choice_of(annotation, person).video_spans:
             row[math.floor(start) : math.floor(end) + 1] = True

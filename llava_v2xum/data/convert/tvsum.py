@@ -134,9 +134,9 @@ def _annotation(
 ) -> Annotation:
     """Of scores [A, F] and their published mean [F]."""
     n_frames = scores.shape[1]
-    picks = list(picks_of(n_frames))
-    mean_scores = None if mean is None else mean[picks].tolist()
-    keyshots = Keyshots(n_frames, picks, scores=scores[:, picks].tolist(), mean_scores=mean_scores)
+    picks = picks_of(n_frames)
+    mean_scores = None if mean is None else mean[list(picks)].tolist()
+    keyshots = Keyshots(n_frames, picks, scores=scores[:, list(picks)].tolist(), mean_scores=mean_scores)
     return Annotation(video_id, duration_seconds, NAME, keyshots=keyshots)
 
 
