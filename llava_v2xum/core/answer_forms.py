@@ -92,8 +92,9 @@ def _read_after(text: str, lists: Sequence[FrameList]) -> list[Sentence]:
             sentences.append(Sentence(last.text, last.frames + item.frames))
         else:
             prose = trimmed(chunk[start:])
-            closed = not prose or ends_in_stop(prose) or stop is None
-            sentences.append(Sentence(prose if closed else prose + stop[1], item.frames))  # `Is it he [03]?`
+            if stop is not None and prose and not ends_in_stop(prose):
+                prose += stop[1]  # `Is it he [03]?`
+            sentences.append(Sentence(prose, item.frames))
         position = stop.end() if stop else item.end
         open_sentence = stop is None
     return sentences + [Sentence(piece) for piece in split_prose(text[position:])]

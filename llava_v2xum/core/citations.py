@@ -130,16 +130,16 @@ class CitationGrammar:
 
     def _open_run(self, content: str) -> str:
         """The indexes behind an open bracket, or nothing if it opens on prose such as `[05-09` or `[music`."""
-        run = re.match(rf"[0-9{self._mark}\s]*", content)[0]
-        behind = content[len(run) :]
+        behind = re.sub(rf"^[0-9{self._mark}\s]*", "", content)
+        run = content[: len(content) - len(behind)]
         if not re.search("[0-9]", run) or (behind and run[-1].isdigit() and behind[0] not in ".!?"):
             return ""
         return run
 
     def _without_cut_off_index(self, run: str, problems: list[str]) -> str:
         """Drop the last index where the answer was cut off inside it: what is left of it is not an index."""
-        last = re.search("[0-9]*$", run)
-        if not 0 < len(last[0]) < self.digits:
+        last = re.search("[0-9]+$", run)
+        if last is None or len(last[0]) >= self.digits:
             return run
         problems.append(f"a cut-off index: {last[0]!r} at the end of the answer")
         return run[: last.start()]

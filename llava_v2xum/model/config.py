@@ -5,6 +5,7 @@ Shapes: N frames of a video, k ids of a temporal prompt, m visual tokens of a fr
 
 from __future__ import annotations
 
+from ..core.errors import V2XumError
 from ..core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
 from ..features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, describe
 from ..features.upstream import LlavaConfig
@@ -27,7 +28,8 @@ class LlavaV2XumConfig(LlavaConfig):
     model_type = "llava_v2xum"
     temporal_prompt_template = DEFAULT_TEMPLATE
     num_frames = DEFAULT_NUM_FRAMES
-    temporal_prompt_ids = None
+    # its type stands in a comment: transformers 5 makes a field of whatever is annotated
+    temporal_prompt_ids = None  # type: list[list[int]] | None
     temporal_prompts = True
     frame_feature = PATCH_MEAN
     frame_tokens = 1
@@ -50,7 +52,13 @@ class LlavaV2XumConfig(LlavaConfig):
 
     @property
     def frame_positions(self) -> int:
-        """k + m, the positions that one frame takes in the decoder; known once the timeline is bound."""
+        """k + m, the positions that one frame takes in the decoder; known once the timeline is bound.
+
+        Raises:
+            V2XumError: before that.
+        """
+        if self.temporal_prompt_ids is None:
+            raise V2XumError("the model has no temporal prompts yet: call model.bind_timeline(tokenizer) first")
         return len(self.temporal_prompt_ids[0]) + self.frame_tokens
 
     def prompt_ids(self, tokenizer) -> list[list[int]]:

@@ -7,7 +7,9 @@ import torch
 import weights
 from llava.constants import IMAGE_TOKEN_INDEX
 
+from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.timeline import Timeline
+from llava_v2xum.model.config import LlavaV2XumConfig
 
 IDS = torch.tensor([[1, 5, IMAGE_TOKEN_INDEX, 6]])
 
@@ -32,6 +34,11 @@ def features(num_frames: int = 10, width: int = weights.CHANNELS) -> torch.Tenso
 def test_bad_configs_fail_at_once(settings, said):
     with pytest.raises(ValueError, match=said):
         weights.video_model(**settings)
+
+
+def test_a_config_without_a_timeline_does_not_know_how_long_a_frame_is():
+    with pytest.raises(V2XumError, match=r"no temporal prompts yet: call model.bind_timeline"):
+        _ = LlavaV2XumConfig().frame_positions
 
 
 def test_prompts_of_unequal_length_are_refused(model):
