@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from .errors import V2XumError
 
@@ -41,7 +41,7 @@ def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, Any]]:
             yield number, where, value
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value from JSON is a finite number; true and false are none."""
     if type(value) is int:
         return abs(value) < 2**53  # larger ones are no measurements, and float() refuses the largest

@@ -42,7 +42,7 @@ class FirstLook:
         """Of JSON lines the first, where it is an object; else empty."""
         return self.content if self.ending == ".jsonl" and isinstance(self.content, dict) else {}
 
-    def is_json(self, kind: type, *keys: str) -> bool:
+    def is_json(self, kind: type[Any], *keys: str) -> bool:
         """Whether it is a JSON list, or object, that is not empty, and whose first entry is an object with the keys."""
         if self.ending != ".json" or not isinstance(self.content, kind) or not self.content:
             return False

@@ -30,7 +30,8 @@ class ClipScoring:
         from ..models.clip_models import load_clip
 
         check_device(settings.clip_device, "metrics")
-
+        if settings.clip is None or settings.videos is None:
+            raise V2XumError("CLIP's metrics need a model and the videos")
         self.videos = videos_by_id(settings.videos)
         self.model = load_clip(settings.clip, settings.clip_weights, settings.clip_device)
         self.cache = settings.clip_cache or out / CLIP_CACHE

@@ -61,9 +61,12 @@ def run(args: argparse.Namespace) -> int:
     names = [system_name(path) for path in (args.a, args.b)]
     if names[0] == names[1]:
         names = [str(path) for path in (args.a, args.b)]
+    a_measures, b_measures = (one.rows["system"] for one in scored)
     comparison = compare_rows(
-        *(one.rows["system"] for one in scored),
-        *names,
+        a_measures,
+        b_measures,
+        names[0],
+        names[1],
         resamples=settings.resamples,
         permutations=args.permutations,
         seed=settings.seed,

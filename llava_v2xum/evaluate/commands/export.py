@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ..formats.format import ANNOTATIONS, AUTO
 from ..formats.format_registry import EXPORTS, PREDICTION_FORMATS
@@ -36,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from ..formats.references import load_references
 
     chosen = EXPORTS[args.format]
+    if chosen.write is None:
+        raise BadOption(f"{args.format}: is only read")
     try:
         (out_folder if chosen.writes_folder else out_file)(str(args.out))
     except argparse.ArgumentTypeError as error:
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and args.out.resolve() == args.source.resolve():
         raise BadOption(f"--out: {args.out} is the source; give another")
     if chosen.made_of == ANNOTATIONS:
-        source = load_references(args.source).annotations
+        source: Iterable[Any] = load_references(args.source).annotations
     else:
         source = load_predictions(args.source, args.prediction_format, args.num_frames, args.clock).values()
     written = chosen.write(args.out, source)

@@ -78,7 +78,7 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
     Args:
         dataset: a key of `DATA_SETS`; None for a command that takes any.
     """
-    known = DATA_SETS.get(dataset)
+    known = None if dataset is None else DATA_SETS[dataset]
     form = "the data set's published file" if known is None else known.annotations
     formats = ANNOTATION_FORMATS if known is None else (ANNOTATIONS, *known.formats)
     add = parser.add_argument

@@ -51,10 +51,11 @@ def run(args: argparse.Namespace) -> int:
     """Score, write, and tell the means; returns the exit status."""
     if not args.grammar and not args.plausibility:
         args.parser.error("name a scorer with --grammar or --plausibility")
-    texts = [None if path is None else texts_of(path) for path in (args.before, args.after)]
+    before = texts_of(args.before)
+    after = None if args.after is None else texts_of(args.after)
     scorers = [parse_scorer(spec, "grammar", args.device) for spec in args.grammar]
     scorers += [parse_scorer(spec, "plausibility", args.device) for spec in args.plausibility]
-    report = quality_rows(*texts, scorers, args.unit)
+    report = quality_rows(before, after, scorers, args.unit)
     for one in report.to_record()["scores"]:
         means = {when: one[when]["mean"] for when in ("before", "after") if when in one}
         figures = [f"{when} {'-' if mean is None else f'{mean:.3f}'}" for when, mean in means.items()]
@@ -74,8 +75,9 @@ def texts_of(path: Path) -> dict[str, str]:
     Raises:
         V2XumError, OSError: naming the file, if it is no such file, or has no text at all.
     """
-    found = holds(path) if path.exists() else None
-    if found is not None and found[0] == ANNOTATIONS:
+    kind = holds(path) if path.exists() else None
+    texts: dict[str, str | None]
+    if kind is not None and kind[0] == ANNOTATIONS:
         texts = {one.video_id: annotated_text(one) for one in load_references(path).annotations}
     else:
         texts = {name: predicted_text(one) for name, one in load_predictions(path).items()}

@@ -184,7 +184,7 @@ def _samples_behind_the_end(one: Annotation) -> bool:
     if one.keyshots is not None:
         return False
     samples = len(one.selections[0]) if one.selections else one.sampled_frames or 0
-    return samples > one.duration_seconds + 2
+    return samples > one.known_duration + 2
 
 
 def _with_change_points(annotations: Sequence[Annotation], source: Path) -> tuple[list[Annotation], int]:

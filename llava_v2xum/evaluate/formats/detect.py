@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...core.arrays import open_hdf5
 from ...core.checks import json_lines
-from ...core.data_sets import HDF5, FirstLook
+from ...core.data_sets import HDF5, FileKind, FirstLook
 from ...core.errors import V2XumError
 from ...core.readers import SourceError, described, load_json
 from .format import ANNOTATIONS, PREDICTIONS
 from .format_registry import ANNOTATION_FORMATS, PREDICTION_FORMATS
 
 Found = tuple[str, str]  # PREDICTIONS or ANNOTATIONS, and the format
-_KINDS = {PREDICTIONS: PREDICTION_FORMATS, ANNOTATIONS: ANNOTATION_FORMATS}
+_KINDS: dict[str, Mapping[str, FileKind]] = {PREDICTIONS: PREDICTION_FORMATS, ANNOTATIONS: ANNOTATION_FORMATS}
 
 
 def holds(path: Path) -> Found | None:

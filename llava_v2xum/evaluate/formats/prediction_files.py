@@ -38,10 +38,11 @@ def load_predictions(
         raise V2XumError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
     if name == AUTO:
         name = format_of(path, PREDICTIONS)
-    if name not in PREDICTION_FORMATS:
+    read = PREDICTION_FORMATS[name].read if name in PREDICTION_FORMATS else None
+    if read is None:
         raise V2XumError(f"format must be one of {', '.join(PREDICTION_FORMATS)}, got {name!r}")
     try:
-        predictions = PREDICTION_FORMATS[name].read(path, num_frames)
+        predictions = read(path, num_frames)
     except SourceError as error:
         raise V2XumError(str(error)) from error
     return predictions if clock is None else {key: replace(one, clock=clock) for key, one in predictions.items()}

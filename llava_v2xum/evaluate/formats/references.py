@@ -137,8 +137,11 @@ def _with_importance(one: Annotation, given: Sequence[Annotation], source: Path)
     if one.keyshots is None or number is None or int(number[1]) > len(given):
         raise V2XumError(f"{source}: has the videos video_1 to video_{len(given)}, got {one.video_id!r}")
     same = given[int(number[1]) - 1]
-    if same.keyshots.picks != one.keyshots.picks:
-        ours, theirs = (f"{len(k.picks)} samples of {k.n_frames} frames" for k in (one.keyshots, same.keyshots))
+    if same.keyshots is None or same.keyshots.picks != one.keyshots.picks:
+        ours, theirs = (
+            "no samples" if shots is None else f"{len(shots.picks)} samples of {shots.n_frames} frames"
+            for shots in (one.keyshots, same.keyshots)
+        )
         raise V2XumError(f"{source}: {same.video_id!r} has {theirs}, and {one.video_id!r}, which must be the same "
             f"video by its number, has {ours}")  # fmt: skip
     name = one.keyshots.video_name or same.video_id
@@ -161,9 +164,10 @@ def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> l
     wanted = set(video_ids)
     renamed = []
     for one in annotations:
-        file_name = one.keyshots and one.keyshots.video_name
-        by_name = file_name in wanted and one.video_id not in wanted
-        renamed.append(replace(one, video_id=file_name) if by_name else one)
+        file_name = None if one.keyshots is None else one.keyshots.video_name
+        if file_name is not None and file_name in wanted and one.video_id not in wanted:
+            one = replace(one, video_id=file_name)
+        renamed.append(one)
     known: set[str] = set()
     for one in renamed:
         if one.video_id in known:

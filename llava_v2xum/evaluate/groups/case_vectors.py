@@ -64,7 +64,7 @@ def samples_of(annotation: Annotation) -> tuple[np.ndarray, list[Moment]]:
         picks = list(annotation.keyshots.picks)
         return np.asarray(annotation.keyshots.user_summary(), dtype=bool)[:, picks], [Frame(pick) for pick in picks]
     people = annotator_masks(annotation)
-    times = second_times(people.shape[1], annotation.duration_seconds)
+    times = second_times(people.shape[1], annotation.known_duration)
     return people, [Second(float(time)) for time in times]
 
 

@@ -58,7 +58,7 @@ def reference_text(annotation: Annotation, rule: str = "plain") -> str | None:
         return None
     if rule == "plain":
         return annotation.text if annotation.text is not None else " ".join(text.strip() for text in sentences)
-    joined = "".join(sentences) if sentences else annotation.text
+    joined = "".join(sentences) or annotation.text or ""
     return re.sub(r"\s{2,}", " ", _DROPPED.sub(" ", joined.lower())).rstrip("\n").strip(" ")
 
 
@@ -169,7 +169,10 @@ def _among_all(measure: Measure, there: np.ndarray) -> Measure:
 
 
 def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Told:
-    references = [[one for one in case.annotation.sentences if one.segment is not None] for case in cases]
+    references = [
+        [Event(*one.segment, one.text) for one in case.annotation.sentences if one.segment is not None]
+        for case in cases
+    ]
     if not any(references):
         return [], ("no annotation has sentences with seconds: dense captions are not scored",)
     sentences = [_sentences(case.prediction) for case in cases]
@@ -180,7 +183,7 @@ def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Told:
         return [], ("no prediction has sentences with seconds or frames: dense captions are not scored",)
     measures, notes = dense_measures(
         [[Event(*(span or _NOWHERE), one.text) for one, span in zip(*some)] for some in zip(sentences, spans)],
-        [[Event(*one.segment, one.text) for one in some] for some in references],
+        references,
         tokenizer=tokenizer,
         meteor=meteor,
     )
@@ -205,11 +208,11 @@ def _span(sentence: PredictedSentence, case: Case) -> Span | None:
     Returns:
         None where it has neither seconds nor frames.
     """
-    if sentence.start_seconds is not None:
+    if sentence.start_seconds is not None and sentence.end_seconds is not None:
         return sentence.start_seconds, sentence.end_seconds
-    duration = case.annotation.duration_seconds
-    if not sentence.frames or duration is None:
+    duration, prediction = case.annotation.duration_seconds, case.prediction
+    if not sentence.frames or duration is None or prediction is None:
         return None
-    step = duration / case.prediction.num_frames if case.prediction.clock == "prompts" else 1.0
+    step = duration / prediction.num_frames if prediction.clock == "prompts" else 1.0
     first, last = sentence.frames[0], sentence.frames[-1]  # ascending
     return min(first * step, duration), min((last + 1) * step, duration)

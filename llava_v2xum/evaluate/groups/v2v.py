@@ -129,7 +129,7 @@ def annotator_masks(annotation: Annotation) -> np.ndarray:
     """
     if annotation.selections is not None:
         return np.array(annotation.selections, dtype=bool)
-    samples = annotation.sampled_frames or math.ceil(annotation.duration_seconds)
+    samples = annotation.sampled_frames or math.ceil(annotation.known_duration)
     spans = [target.video_spans for target in targets_of(annotation, "all")]
     if not any(spans):
         return np.zeros((annotation.annotators, samples), dtype=bool)
@@ -240,6 +240,7 @@ def system_at_samples(
     if prediction.clock == "samples":
         return found
     try:
-        return tuple(None if one is None else at_samples(one, times, duration) for one in found)
+        importance, mask = (None if one is None else at_samples(one, times, duration) for one in found)
     except V2XumError as error:
         raise V2XumError(f"video {prediction.video_id!r}: {error}") from error
+    return importance, mask

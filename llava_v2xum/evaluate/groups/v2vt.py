@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class _Rows:
                 rows["system"].append(Measure(name, self.values["system"][name], notes=self._system_notes(family)))
             for row in ROWS[1:] if baselines else ():
                 values = self.values[row][name]
-                notes = (f"mean over {seeds} seeds",) if row == "random" else ()
+                notes: tuple[str, ...] = (f"mean over {seeds} seeds",) if row == "random" else ()
                 if not np.isnan(values).all():
                     notes += (_GIVEN_TEXT,) if family.reads else ()
                     rows.setdefault(row, []).append(Measure(name, values, notes=notes))
@@ -155,7 +155,7 @@ class _Rows:
         return tuple(notes)
 
 
-def _has_frames(prediction: Prediction | None) -> bool:
+def _has_frames(prediction: Prediction | None) -> TypeGuard[Prediction]:
     return prediction is not None and (prediction.frames is not None or prediction.importance is not None)
 
 

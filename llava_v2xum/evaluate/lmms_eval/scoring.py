@@ -17,6 +17,7 @@ from ...core.errors import V2XumError
 from ...core.timeline import DEFAULT_NUM_FRAMES
 from ..formats.cases import Case
 from ..formats.predictions import Prediction
+from ..metrics.measures import Measure
 from .documents import KEYSHOT_SETS, annotation_file
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def _figures(answers: tuple[Answer, ...]) -> dict[str, float]:
         if answer.video_id not in annotations:
             raise V2XumError(f"{annotation_file(data_set)} has no video {answer.video_id!r}, which was answered about")
         cases.append(Case(annotations[answer.video_id], prediction_of(answer.video_id, answer.text, task)))
-    measures, notes = [], ()
+    measures: list[Measure] = []
+    notes: tuple[str, ...] = ()
     if data_set in KEYSHOT_SETS:
         measures += keyshot_rows(cases, seeds=0)["system"]
     elif task != "text":

@@ -122,7 +122,8 @@ def paired(
     _check_pair(measure_a, measure_b)
     there = np.isfinite(measure_a.values)
     if not there.any():
-        return Paired(measure_a.name, *[math.nan] * 6, videos=0)
+        a = b = difference = low = high = p = math.nan
+        return Paired(measure_a.name, a, b, difference, low, high, p, videos=0)
     figure, rows_a, rows_b = _pooled(measure_a, measure_b, there)
     videos = len(rows_a)
     draw = np.random.default_rng(seed)
@@ -175,7 +176,7 @@ def _check_pair(a: Measure, b: Measure) -> None:
         raise V2XumError(f"{a.name}: expected the same videos, got {len(a.values)} and {len(b.values)}")
     if (a.statistics is None) != (b.statistics is None):
         raise V2XumError(f"{a.name}: one system's figure is a mean over videos, the other's is made of statistics")
-    if a.statistics is not None and a.statistics.shape != b.statistics.shape:
+    if a.statistics is not None and b.statistics is not None and a.statistics.shape != b.statistics.shape:
         raise V2XumError(f"{a.name}: expected statistics of one shape, got {a.statistics.shape}, {b.statistics.shape}")
     apart = np.flatnonzero(np.isfinite(a.values) != np.isfinite(b.values))
     if len(apart):
@@ -186,7 +187,7 @@ def _pooled(
     a: Measure, b: Measure, there: np.ndarray
 ) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, np.ndarray]:
     """What makes the figure out of sums, and the rows [V, K] to be summed: a mean is a sum and how many there are."""
-    if a.statistics is not None:
+    if a.combine is not None:
         return a.combine, np.asarray(a.statistics, float), np.asarray(b.statistics, float)
     ones = np.ones(there.sum())
     rows_a, rows_b = (np.stack([measure.values[there], ones], axis=1) for measure in (a, b))

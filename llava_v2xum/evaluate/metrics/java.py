@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
@@ -119,7 +120,7 @@ def jar_beside(module: str, name: str) -> Path:
         MissingExtra: if pycocoevalcap is not installed.
         JavaError: if this installation of it lacks the file.
     """
-    path = Path(require(module, "metrics").__file__).parent / name
+    path = Path(inspect.getfile(require(module, "metrics"))).parent / name
     if not path.is_file():
         raise JavaError(f'{path} is missing: pip install --force-reinstall "pycocoevalcap==1.2" brings it')
     return path.resolve()

@@ -65,7 +65,7 @@ class Measure:
         Returns:
             float [B]; NaN where no video that counts has a value.
         """
-        if self.statistics is not None:
+        if self.statistics is not None and self.combine is not None:
             return self.combine(counts @ self.statistics)
         there = np.isfinite(self.values)
         weights = counts @ there

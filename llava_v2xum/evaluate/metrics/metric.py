@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 ABSENT = "-"  # a cell that has no figure
 
@@ -95,5 +95,5 @@ class Family:
     metrics: tuple[Metric, ...]
 
 
-def _is_there(value: float | None) -> bool:
+def _is_there(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)

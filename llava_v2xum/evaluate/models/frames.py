@@ -27,9 +27,9 @@ FIRST_FRAMES = 16  # read before the picture's size is known
 
 
 class Prompt(NamedTuple):
-    """The frame of temporal prompt `index` of `num_frames`."""
+    """The frame of temporal prompt `place` of `num_frames`."""
 
-    index: int
+    place: int
     num_frames: int
 
 
@@ -78,7 +78,7 @@ def read_moments(
     """
     from ...media.video import read_frames  # here, because it loads the decoder
 
-    order: np.ndarray | None = None
+    order = np.empty(0, dtype=np.int64)  # known once the first reading has told the frames' times
 
     def choose(seconds: np.ndarray) -> np.ndarray:
         nonlocal order
@@ -86,11 +86,12 @@ def read_moments(
             numbers = frame_numbers(moments, seconds)
         except V2XumError as error:
             raise V2XumError(f"{path}: {error}") from error
-        if order is None:
+        if not len(order):
             order = np.argsort(numbers, kind="stable")
         return numbers[order[done : done + count]]
 
-    done, count, told = 0, FIRST_FRAMES, set()
+    told: set[str] = set()
+    done, count = 0, FIRST_FRAMES
     while done < len(moments):
         video = read_frames(path, choose)
         for warning in video.warnings:
@@ -108,7 +109,7 @@ def _frame_number(moment: Moment, seconds: np.ndarray) -> int:
         if not 0 <= moment.second < np.inf:
             raise V2XumError(f"expected a second that is not negative, got {moment.second}")
         return int(nearest(np.array([moment.second]), seconds)[0])
-    place, count = (moment.index, moment.num_frames) if isinstance(moment, Prompt) else (moment.number, total)
+    place, count = (moment.place, moment.num_frames) if isinstance(moment, Prompt) else (moment.number, total)
     if not 0 <= place < count:
         raise V2XumError(f"expected an index in 0..{count - 1}, got {place}")
     return int(_sampled(count, total)[place]) if isinstance(moment, Prompt) else place

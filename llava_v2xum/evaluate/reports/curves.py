@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ..formats.cases import Case
+from ..formats.predictions import Prediction
 from ..groups.v2v import annotator_masks, system_at_samples
 from ..metric_registry import metric_of
 from ..metrics.clocks import second_times
@@ -42,18 +43,18 @@ def draw_figures(report: Report, cases: Sequence[Case], folder: Path) -> list[Pa
 
 def _curves(report: Report, cases: Sequence[Case], key: str) -> list[VideoCurve]:
     values = np.array(report.per_video[key]) * (1 if metric_of(key).higher_is_better else -1)
-    predicted = [number for number, case in enumerate(cases) if case.prediction is not None]
+    predicted = {number: case.prediction for number, case in enumerate(cases) if case.prediction is not None}
     ranked = sorted((number for number in predicted if np.isfinite(values[number])), key=lambda number: -values[number])
     ends = ranked[:SHOWN] + ranked[SHOWN:][-SHOWN:]
-    return [_curve(report, cases[number], number, key) for number in ends]
+    return [_curve(report, number, cases[number].annotation, predicted[number], key) for number in ends]
 
 
-def _curve(report: Report, case: Case, number: int, key: str) -> VideoCurve:
-    people, times, duration = _samples(case.annotation)
-    importance, selected = system_at_samples(case.prediction, times, duration)
+def _curve(report: Report, number: int, annotation: Annotation, prediction: Prediction, key: str) -> VideoCurve:
+    people, times, duration = _samples(annotation)
+    importance, selected = system_at_samples(prediction, times, duration)
     shown = [one for one in dict.fromkeys((key, "f1", "keyshot_f1_avg")) if one in report.per_video]
     label = ", ".join(f"{metric_of(one).heading} {metric_of(one).text(report.per_video[one][number])}" for one in shown)
-    return VideoCurve(case.annotation.video_id, people, importance, selected, label)
+    return VideoCurve(annotation.video_id, people, importance, selected, label)
 
 
 def _samples(annotation: Annotation) -> tuple[np.ndarray, np.ndarray, float]:
@@ -61,7 +62,7 @@ def _samples(annotation: Annotation) -> tuple[np.ndarray, np.ndarray, float]:
     keyshots = annotation.keyshots
     if keyshots is None:
         people = annotator_masks(annotation)
-        return people, second_times(people.shape[1], annotation.duration_seconds), annotation.duration_seconds
+        return people, second_times(people.shape[1], annotation.known_duration), annotation.known_duration
     times = np.array(keyshots.picks)
     if len(keyshots.user_summaries):
         people = keyshots.user_summary()[:, times]

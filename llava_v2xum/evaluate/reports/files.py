@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def as_json(record: Any) -> str:
     return json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
-def write_texts(folder: str | Path, texts: Mapping[str, str]) -> list[Path]:
+def write_texts(folder: str | os.PathLike[str], texts: Mapping[str, str]) -> list[Path]:
     """Write text files into a folder, which is made if it is missing; returns their paths.
 
     Raises:

@@ -172,7 +172,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
             facts=record["facts"],
             rows={
                 row: {
-                    key: Score(*(_number(s[part]) for part in ("value", "low", "high")), tuple(s["notes"]))
+                    key: Score(_number(s["value"]), _number(s["low"]), _number(s["high"]), tuple(s["notes"]))
                     for key, s in scores.items()
                 }
                 for row, scores in record["rows"].items()
