@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.say(f"stopped.\n{_KEPT}")
         return STOPPED
     except (V2XumError, OSError, ImportError) as error:
-        if getattr(error, "errno", None) in _DISK:
+        if isinstance(error, OSError) and error.errno in _DISK:
             progress.say(f"stopped: {args.out}: {error.strerror}\n{_KEPT}")
             return STOPPED
         progress.say(f"error: {error}")

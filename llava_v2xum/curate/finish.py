@@ -104,7 +104,8 @@ def _write(folder: Path, sources: Sequence[Source], curated: Curated, making: Ma
 
 def _entries(curated: Curated, making: Making) -> tuple[dict[str, Callable[[], list[dict]]], list[RejectedVideo]]:
     """What makes each video's entries, so that they need not all be in memory; and the videos that have none."""
-    makers, out = {}, []
+    makers: dict[str, Callable[[], list[dict]]] = {}
+    out: list[RejectedVideo] = []
     for video_id, found in curated.finished.items():
 
         def make(video_id: str = video_id, found: Mapping[str, Any] = found) -> list[dict]:

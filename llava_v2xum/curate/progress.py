@@ -67,7 +67,7 @@ class _Count:
         self.done = self.known = 0
         self.begun: float | None = None
         self.told: float | None = None
-        self.bar = None
+        self.bar: tqdm | None = None
 
     def add(self, outcome: Outcome, before: float) -> None:
         """Count a video; `before` is when another one was counted last, and this stage may have begun its first."""
@@ -96,7 +96,7 @@ class _Count:
 
     def _pace(self, now: float) -> str:
         made = self.done - self.known
-        if not made:
+        if not made or self.begun is None:
             return f"{self.known} of them stored before"
         rate = made / max(now - self.begun, 1e-3)
         return f"{_rounded(60 * rate)} a minute, about {_span((self.total - self.done) / rate)} left"

@@ -20,8 +20,8 @@ from ..infer.ray.cluster import Layout, RaySettings, cluster, require_ray
 from ..infer.ray.pipeline import LOST, Attempts, refusal, rows_through
 from .endpoint.budget import Budget
 from .store.stage import CPU, GPU, GPU_SHARE, Stop
-from .store.store import Cost, Store
-from .store.work import DONE, LATER, Job, Outcome, Step, perform
+from .store.store import WHOLE, Cost, Store
+from .store.work import DONE, LATER, Job, Outcome, Outcomes, Step, perform
 
 
 class Keeper(Attempts):
@@ -60,11 +60,11 @@ class RemoteStore:
 
     halted = False  # the end of the run ends the workers
 
-    def get(self, *place: str) -> Any:
-        return _asked(self._keeper.get, *place)
+    def get(self, stage: str, fingerprint: str, item: str, part: str = WHOLE) -> Any:
+        return _asked(self._keeper.get, stage, fingerprint, item, part)
 
-    def put(self, *row: Any) -> None:
-        _asked(self._keeper.put, *row)
+    def put(self, stage: str, fingerprint: str, item: str, part: str, value: Any, cost: Cost) -> None:
+        _asked(self._keeper.put, stage, fingerprint, item, part, value, cost)
 
 
 def _asked(method, *values: Any) -> Any:
@@ -141,7 +141,7 @@ class RayEngine:
         self.ray = require_ray()
         self.settings, self.device, self.budget = settings, device, budget or Budget()
 
-    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
+    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Outcomes:
         if not jobs:
             return
         with cluster(self.ray, self.settings) as resources:

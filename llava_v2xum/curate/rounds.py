@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,7 +18,21 @@ from .data_set.entries import RejectedVideo
 from .progress import Progress
 from .store.stage import Source, Stage, Stop
 from .store.store import REJECTED, Cost, Store
-from .store.work import DONE, END, LATER, OUT, Found, Job, Outcome, Step, first_job, perform, steps_of, stored_outcome
+from .store.work import (
+    DONE,
+    END,
+    LATER,
+    OUT,
+    Found,
+    Job,
+    Outcome,
+    Outcomes,
+    Step,
+    first_job,
+    perform,
+    steps_of,
+    stored_outcome,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +62,7 @@ class Curated:
 class Engine(Protocol):
     """What gets stages done."""
 
-    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
+    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Outcomes:
         """Take each video through the steps, as long as it is DONE by each.
 
         Args:
@@ -61,10 +76,10 @@ class Engine(Protocol):
 class LocalEngine:
     """This process: stage after stage, each with as many threads as it asks for."""
 
-    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Iterator[tuple[int, Job, Outcome]]:
+    def run(self, steps: Sequence[Step], jobs: Sequence[Job], store: Store) -> Outcomes:
         for number, step in enumerate(steps):
             passed = []
-            for job, outcome in _threaded(lambda job, step=step: perform(step, job, store), jobs, step.stage.workers):
+            for job, outcome in _threaded(partial(perform, step, store=store), jobs, step.stage.workers):
                 yield number, job, outcome
                 if outcome.status == DONE:
                     passed.append(job.after(step))
@@ -73,15 +88,15 @@ class LocalEngine:
 
 def _threaded(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
     """Jobs with their outcomes as they come; what has begun when the caller stops is still ended and stored."""
-    waiting, running = iter(jobs), {}  # Future -> Job
+    running: dict[Future[Outcome], Job] = {}
+    waiting = iter(jobs)
     with ThreadPoolExecutor(workers, thread_name_prefix="curate") as pool:
         while True:
             for job in islice(waiting, workers - len(running)):
                 running[pool.submit(work, job)] = job
             if not running:
                 return
-            done: set[Future] = wait(running, return_when=FIRST_COMPLETED).done
-            for future in done:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
 
 

@@ -23,11 +23,11 @@ def find_sources(paths: Iterable[str | os.PathLike[str]], lists: Iterable[str | 
         V2XumError: naming the file and the line, if a path names no video, or two files have the same id.
         OSError: if a list cannot be read.
     """
-    named = [("", path) for path in paths] + [place for file in lists for place in _lines(Path(file))]
+    named = [("", Path(path)) for path in paths] + [place for file in lists for place in _lines(Path(file))]
     found: dict[Path, None] = {}
     for where, path in named:
         try:
-            videos = [path] if where and not Path(path).is_dir() else find_videos([path])
+            videos = [path] if where and not path.is_dir() else find_videos([path])
         except VideoError as error:
             raise V2XumError(f"{where}{error}") from error
         found.update(dict.fromkeys(Path(os.path.abspath(video)) for video in videos))
@@ -41,14 +41,14 @@ def find_sources(paths: Iterable[str | os.PathLike[str]], lists: Iterable[str | 
     return [Source(video_id, by_id[video_id]) for video_id in sorted(by_id)]
 
 
-def _lines(file: Path) -> list[tuple[str, str]]:
+def _lines(file: Path) -> list[tuple[str, Path]]:
     """Each path with where it stands, for messages."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise V2XumError(f"{file}: expected a list of paths in UTF-8 ({error})") from error
-    kept = [(f"{file}:{number}: ", line.strip()) for number, line in enumerate(lines, 1)]
-    kept = [(where, line) for where, line in kept if line and not line.startswith("#")]
+    named = [(f"{file}:{number}: ", line.strip()) for number, line in enumerate(lines, 1)]
+    kept = [(where, Path(line)) for where, line in named if line and not line.startswith("#")]
     if not kept:
         raise V2XumError(f"{file}: expected one path a line, got none")
     return kept

@@ -100,13 +100,13 @@ def entries_of(
         raise Rejected("id", str(error)) from error
     texts = sentences_of(video_id, results)
     frames, samples = results["filter"]["frames"], results["select"]["sampled_frames"]
-    meta = {
+    meta: dict[str, Any] = {
         "duration": float(results["select"]["duration"]),
         "sampled_frames": samples,
         "token": {frame_token(place): float(frame) for place, frame in enumerate(frames)},
     }
     chosen = set(frames)
-    entries = []
+    entries: list[dict[str, Any]] = []
     for task in tasks:
         turns = [
             {"from": "human", "value": query_for(task, separator="\n")},

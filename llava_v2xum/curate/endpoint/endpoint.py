@@ -115,9 +115,11 @@ class Endpoint:
             if self._refusal is not None:
                 raise Stop(self._refusal)
             calls, started = 0, time.monotonic()
+            answers, answer = self._answers(messages, schema, max_tokens), None
             try:
-                for outcome in self._answers(messages, schema, max_tokens):
-                    calls, answer = calls + 1, outcome
+                while not isinstance(answer, Completion):
+                    answer = next(answers)
+                    calls += 1
             except NoResult as error:
                 error.cost = Cost(calls, seconds=time.monotonic() - started)
                 if isinstance(error, Stop):

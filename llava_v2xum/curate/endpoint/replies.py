@@ -70,7 +70,7 @@ def read_completion(body: bytes) -> Completion:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
+    if not isinstance(choice, dict) or not isinstance(message, dict):
         raise V2XumError(f"the body is no chat completion: {shown(body.decode(errors='replace'))}")
     # half a surrogate pair is no character
     text = _THOUGHTS.sub("", _text_of(message.get("content")).encode(errors="replace").decode()).strip()

@@ -106,7 +106,7 @@ def room_tokens(prompt: Prompt, schema: Mapping[str, Any], context_tokens: int, 
     return context_tokens - others
 
 
-def windows(lines: Lines, room: int, more_tokens: int = 0, most_lines: int | None = None) -> list[Lines]:
+def windows(lines: Lines, room: int, more_tokens: int = 0, most_lines: int | None = None) -> Sequence[Lines]:
     """Runs of lines that fit the room, together all of them and of about equal numbers.
 
     Args:
@@ -118,7 +118,7 @@ def windows(lines: Lines, room: int, more_tokens: int = 0, most_lines: int | Non
     return _filled(lines, room, more_tokens, -(-len(lines) // len(parts)))  # else the last may be a line or two
 
 
-def _filled(lines: Lines, room: int, more_tokens: int, most_lines: int) -> list[Lines]:
+def _filled(lines: Lines, room: int, more_tokens: int, most_lines: int) -> Sequence[Lines]:
     parts: list[list[tuple[int, str]]] = []
     left = 0
     for line in lines:

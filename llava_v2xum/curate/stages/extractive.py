@@ -60,7 +60,8 @@ def choose(likeness: np.ndarray, same: np.ndarray, count: int) -> list[int]:
     seconds = np.arange(total)
     # the centroid is the mean vector c, so cos(v_i, c) is the mean of row i over |c|, and |c|^2 the mean of all
     relevance = likeness.mean(axis=1) / np.sqrt(max(likeness.mean(), 1e-12))
-    redundancy, left, chosen = np.zeros(total), np.ones(total, bool), []
+    redundancy, left = np.zeros(total), np.ones(total, bool)
+    chosen: list[int] = []
     while len(chosen) < count and left.any():
         scores = np.round(BALANCE * relevance - (1 - BALANCE) * redundancy, _DECIMALS)
         taken = int(np.argmax(np.where(left, scores, -np.inf)))

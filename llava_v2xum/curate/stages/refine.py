@@ -118,7 +118,7 @@ def checked_sentences(sentences: list[dict[str, Any]], frames: list[int]) -> lis
     """
     if len(sentences) != len(frames):
         raise Unusable(f"it has {len(sentences)} sentences; {len(frames)} are needed, one for each line")
-    texts = []
+    texts: list[str] = []
     for sentence, frame in zip(sentences, frames):
         if sentence["frame"] != frame:
             raise Unusable(f"sentence {len(texts) + 1} must be of frame {frame}, and names another")

@@ -174,7 +174,7 @@ class SelectStage(CommandStage):
         return video, video.frames[places[: len(signed)]], video.frames[places[len(signed) :]]
 
     def _judge(self, frames: np.ndarray) -> float | None:
-        if self._scorer is None:
+        if self._scorer is None or self.aesthetic is None:
             return None
         try:
             score = self._scorer.score(frames)

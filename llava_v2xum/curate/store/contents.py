@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .stage import Failed
-from .store import Cost, Ledger
+from .store import Cost, Ledger, Results
 
 
 def digest_of(path: Path) -> str:
@@ -37,7 +37,7 @@ class FileLedger(Ledger):
         path: of the file.
     """
 
-    def __init__(self, store: Any, stage: str, fingerprint: str, item: str, path: Path) -> None:
+    def __init__(self, store: Results, stage: str, fingerprint: str, item: str, path: Path) -> None:
         super().__init__(store, stage, fingerprint, item)
         self._path, self._stamp = path, _stamp(path)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...core.errors import V2XumError
 
@@ -65,6 +65,17 @@ class Cost:
 
 
 _SUMS = ", ".join(f"coalesce(sum({name}), 0)" for name in Cost.__dataclass_fields__)
+
+
+class Results(Protocol):
+    """What work on a video needs of a `Store`: one itself, or what stands for it in another process."""
+
+    @property
+    def halted(self) -> bool: ...
+
+    def get(self, stage: str, fingerprint: str, item: str, part: str = WHOLE) -> Any: ...
+
+    def put(self, stage: str, fingerprint: str, item: str, part: str, value: Any, cost: Cost) -> None: ...
 
 
 class Store:
@@ -175,12 +186,11 @@ class Store:
 class Ledger:
     """One stage's view of the store for one video.
 
-    Args:
-        store: a `Store`, or what stands for it in another process.
+    Attributes:
         spent: what was stored through this ledger, whole results not counted.
     """
 
-    def __init__(self, store: Store, stage: str, fingerprint: str, item: str) -> None:
+    def __init__(self, store: Results, stage: str, fingerprint: str, item: str) -> None:
         self._store, self._place = store, (stage, fingerprint, item)
         self.spent = Cost()
 

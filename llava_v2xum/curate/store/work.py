@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .contents import FileLedger, digest_of
 from .stage import Failed, Rejected, Source, Stage, Stop, fingerprints
-from .store import FAILED, REJECTED, WHOLE, Cost, Halted, Ledger, Store, StoreError
+from .store import FAILED, REJECTED, WHOLE, Cost, Halted, Ledger, Results, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,13 @@ class Outcome:
     known: bool = False
 
 
+Outcomes = Generator[tuple[int, Job, Outcome], None, None]  # of numbered steps: see `rounds.Engine`
+
+
 class Found(Mapping[str, Any]):
     """The results of a video by stage, read from the store when they are asked for."""
 
-    def __init__(self, store: Store, places: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, store: Results, places: Sequence[tuple[str, str, str]]) -> None:
         self._store, self._places = store, {stage: (fingerprint, item) for stage, fingerprint, item in places}
 
     def __getitem__(self, stage: str) -> Any:
@@ -98,7 +101,7 @@ def first_job(source: Source) -> Job:
     return Job(source, f"{source.path}|{found.st_size}|{found.st_mtime_ns}")
 
 
-def stored_outcome(step: Step, job: Job, store: Store) -> Outcome | None:
+def stored_outcome(step: Step, job: Job, store: Results) -> Outcome | None:
     """What the stage has found before, or None."""
     if store.get(step.name, step.fingerprint, job.item, WHOLE) is not None:
         return Outcome(DONE, known=True)
@@ -106,7 +109,7 @@ def stored_outcome(step: Step, job: Job, store: Store) -> Outcome | None:
     return None if out is None else Outcome(OUT, **out, known=True)
 
 
-def perform(step: Step, job: Job, store: Store) -> Outcome:
+def perform(step: Step, job: Job, store: Results) -> Outcome:
     """Do the stage's work on the video, unless it is stored, and store what it comes to."""
     try:
         known = stored_outcome(step, job, store)
@@ -115,7 +118,7 @@ def perform(step: Step, job: Job, store: Store) -> Outcome:
         return Outcome(END, type(error).__name__, str(error) or "the memory does not suffice")
 
 
-def _worked(step: Step, job: Job, store: Store) -> Outcome:
+def _worked(step: Step, job: Job, store: Results) -> Outcome:
     """Do the stage's work, and store what it comes to."""
     place, start = (step.name, step.fingerprint, job.item), time.perf_counter()
     ledger = FileLedger(store, *place, job.source.path) if step.stage.reads_video else Ledger(store, *place)
@@ -136,15 +139,14 @@ def _worked(step: Step, job: Job, store: Store) -> Outcome:
     return outcome
 
 
-def _found(step: Step, job: Job, store: Store, ledger: Ledger) -> tuple[str, Any]:
+def _found(step: Step, job: Job, store: Results, ledger: Ledger) -> tuple[str, Any]:
     """What is to be stored as which part."""
-    reads = isinstance(ledger, FileLedger)
-    if reads and job.before and digest_of(job.source.path) != job.item:
+    if isinstance(ledger, FileLedger) and job.before and digest_of(job.source.path) != job.item:
         raise Failed("the file changed since it was selected: the next run takes it as it is then")
     try:
         found = WHOLE, step.stage.work(job.source, Found(store, job.before), ledger)
     except Rejected as error:
         found = REJECTED, {"kind": error.kind, "reason": str(error)}
-    if reads:
+    if isinstance(ledger, FileLedger):
         ledger.check()
     return found
