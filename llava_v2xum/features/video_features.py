@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..core.timeline import Timeline
 from ..media.helper import Helper
-from ..media.reading import Request, read, read_parts
+from ..media.reading import Parts, Request, read, read_parts
 from ..media.video import Video
 from . import FeatureFolder, FrameEncoder, file_source, resize
 from .sources import video_source
@@ -97,9 +97,11 @@ class VideoFeatures:
             probe = known is not None and bool(known.get("intact")) and not self.thumbnails
             request = Request(path, self.timeline, part, self.thumbnails, probe)
             video, pixels = self._read(request, helper)
-            if probe and video.total_frames != known["total_frames"]:
+            if known is not None and probe and video.total_frames != known["total_frames"]:
                 video, pixels = self._read(Request(path, self.timeline, part, self.thumbnails), helper)
-            features = None if known is None else self._load(path, file_source(path, video.total_frames))
+            features = None
+            if self.folder is not None and known is not None:
+                features = self._load(self.folder, path, file_source(path, video.total_frames))
         return ReadVideo(video, pixels, features)
 
     def encode(self, made: ReadVideo) -> ReadVideo:
@@ -113,7 +115,7 @@ class VideoFeatures:
         with self._tower_lock, self._timed("encode"):
             features = torch.cat([self.encoder.encode(part) for part in made.pixels])
             if self.folder is not None:
-                features = self._save(made.video, features)
+                features = self._save(self.folder, made.video, features)
         made.pixels, made.features = [], features
         return made
 
@@ -131,15 +133,15 @@ class VideoFeatures:
                 return None
             return self.folder.sources.get(path.stem) or {}
 
-    def _load(self, path: Path, source: dict) -> Tensor:
+    def _load(self, folder: FeatureFolder, path: Path, source: dict) -> Tensor:
         with self._lock:
-            stored = self.folder.load(path.stem, self.shape, source)
+            stored = folder.load(path.stem, self.shape, source)
         return torch.from_numpy(stored.astype(np.float16))
 
-    def _save(self, video: Video, features: Tensor) -> Tensor:
+    def _save(self, folder: FeatureFolder, video: Video, features: Tensor) -> Tensor:
         stored = features.float().cpu().numpy()
         with self._lock:
-            self.folder.save(video.path.stem, stored, video_source(video))
+            folder.save(video.path.stem, stored, video_source(video))
         # taken in float16 also this first time, so that a second run answers the same
         return torch.from_numpy(stored.astype(np.float16))
 
@@ -188,7 +190,7 @@ def read_pixels(
     return read(request, lambda frames: convert(resize(frames, *how)), helper)
 
 
-def _resized_parts(request: Request, image_processor, aspect_ratio: str | None) -> Iterator[Video | np.ndarray]:
+def _resized_parts(request: Request, image_processor, aspect_ratio: str | None) -> Parts:
     """`read_parts` with the parts as the tower takes them, uint8 [n, 3, h, w]; runs in a helper."""
     torch.set_num_threads(1)  # the helpers share the cores
     for part in read_parts(request):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,9 @@ from ..core.errors import V2XumError
 if TYPE_CHECKING:
     from .engine import EngineStats
     from .video_summary import VideoSummary
+
+
+Summaries = Generator["VideoSummary | dict[str, VideoSummary]", None, None]  # of each video, or of each by task
 
 
 class VideoSummarizer(Protocol):
@@ -24,7 +27,9 @@ class VideoSummarizer(Protocol):
     """
 
     note: str | None
-    seconds: Mapping[str, float]
+
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
 
     @property
     def stats(self) -> EngineStats: ...
@@ -38,7 +43,7 @@ class VideoSummarizer(Protocol):
         workers: int | None = None,
         thumbnails: bool = True,
         **options: Any,
-    ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
+    ) -> Summaries:
         """The summary of every video that has one; see `Summarizer.summarize_many`."""
         ...
 

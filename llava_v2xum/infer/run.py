@@ -167,7 +167,7 @@ class InferRun:
         )
         with closing(many):  # after an error too the reading ends here, before anything is told
             for made in many:
-                summaries = made if args.task == ALL else {args.task: made}
+                summaries = made if isinstance(made, dict) else {args.task: made}
                 path = Path(next(iter(summaries.values())).record["video"])
                 for warning in next(iter(summaries.values())).warnings:
                     say(f"warning: {warning}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from pathlib import Path
 
 from ..media.read_ahead import Ticket
 from .engine import Answer, Job
 
-RunJobs = Callable[[Iterable[Job | None]], Iterable[tuple[Hashable, list[Answer]]]]
+RunJobs = Callable[[Iterable[Job[Ticket] | None]], Iterable[tuple[Ticket, list[Answer]]]]
 
 
 class SharedEngine:
@@ -23,12 +23,12 @@ class SharedEngine:
 
     def __init__(self, run: RunJobs) -> None:
         self._run = run
-        self._waiting: queue.SimpleQueue[tuple[Job, Future]] = queue.SimpleQueue()
-        self._open: dict[Ticket, tuple[Job, Future]] = {}  # handed to the engine and not answered
+        self._waiting: queue.SimpleQueue[tuple[Job[Path], Future]] = queue.SimpleQueue()
+        self._open: dict[Ticket, tuple[Job[Ticket], Future]] = {}  # handed to the engine and not answered
         self._count = 0
         threading.Thread(target=self._serve, name="engine", daemon=True).start()
 
-    def answers(self, job: Job) -> list[Answer]:
+    def answers(self, job: Job[Path]) -> list[Answer]:
         """The answers to the job's prompts.
 
         Args:
@@ -41,7 +41,7 @@ class SharedEngine:
         self._waiting.put((job, future))
         return future.result()
 
-    def _jobs(self) -> Iterator[Job | None]:
+    def _jobs(self) -> Iterator[Job[Ticket] | None]:
         """Never ends. Waits only while the engine has nothing to do, so that no answer waits for the next video."""
         while True:
             try:
@@ -51,8 +51,9 @@ class SharedEngine:
                 continue
             ticket = Ticket(self._count, job.key)
             self._count += 1
-            self._open[ticket] = replace(job, key=ticket), future
-            yield self._open[ticket][0]
+            numbered = Job(ticket, job.prompts, job.video, job.seed)
+            self._open[ticket] = numbered, future
+            yield numbered
 
     def _serve(self) -> None:
         while True:

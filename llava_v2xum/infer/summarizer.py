@@ -24,8 +24,9 @@ from ..media.video import Video
 from ..model.checkpoint import load_pretrained
 from ..shapes import DEMO_CHECKPOINT
 from .answer_options import AnswerOptions
-from .drafting import DEFAULT_DRAFTER, UndraftableTokenizer, drafter_kind
+from .drafting import DEFAULT_DRAFTER, Drafter, UndraftableTokenizer, drafter_kind
 from .engine import Answer, Engine, EngineStats, Job
+from .protocols import Summaries
 from .video_summary import VideoSummary, model_name
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Summarizer:
         self.note = getattr(model.config, "checkpoint_note", None)
         self.features = FeatureFolder(feature_folder, frame_encoder.description, rank) if feature_folder else None
         try:
-            self.drafter = drafter_kind(drafter).load(tokenizer, self.timeline, draft_table)
+            self.drafter: Drafter | None = drafter_kind(drafter).load(tokenizer, self.timeline, draft_table)
         except UndraftableTokenizer as error:  # say, of several digits a token: the answers are right, a pass a token
             logger.warning("answers are not drafted: %s", error)
             self.drafter = None
@@ -128,7 +129,7 @@ class Summarizer:
         workers: int | None = None,
         thumbnails: bool = True,
         **options: Any,
-    ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
+    ) -> Summaries:
         """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
 
         No answer depends on its neighbours or on drafts: exactly so in float32; in 16 bits a batch may round otherwise
@@ -159,7 +160,7 @@ class Summarizer:
         )
         kept: dict[Ticket, Video] = {}
 
-        def job_of(ticket: Ticket, made: ReadVideo) -> Job:
+        def job_of(ticket: Ticket, made: ReadVideo) -> Job[Ticket]:
             made = videos.encode(made)
             kept[ticket] = made.video
             return Job(ticket, prompts, made.features, seed_of(ticket.path, how.seed))
@@ -200,7 +201,9 @@ class Summarizer:
         """
         return tuple(build_input_ids(self.tokenizer, query_for(task), self.conversation) for task in tasks)
 
-    def runner(self, how: AnswerOptions) -> Callable[[Iterable[Job | None]], Iterator[tuple[Ticket, list[Answer]]]]:
+    def runner(
+        self, how: AnswerOptions
+    ) -> Callable[[Iterable[Job[Ticket] | None]], Iterator[tuple[Ticket, list[Answer]]]]:
         """What takes jobs, whose keys are tickets, and gives answers as `Engine.run` does; they count in `stats`."""
         engine = Engine(
             self.model,

@@ -5,6 +5,7 @@ A further form is a file of its own, with a `FileFormat` in it, and a line here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ DEFAULT_FORMATS = tuple(name for name, form in FORMATS.items() if form.by_defaul
 
 
 def write_files(
-    record: dict, frames: np.ndarray, directory: str | Path, formats: Sequence[str] = DEFAULT_FORMATS
+    record: dict, frames: np.ndarray, directory: str | os.PathLike[str], formats: Sequence[str] = DEFAULT_FORMATS
 ) -> list[Path]:
     """Write the files of one summary, each put in place only when complete, summary.json last.
 

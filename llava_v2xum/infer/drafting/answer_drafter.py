@@ -86,19 +86,18 @@ class AnswerDrafter:
         chances: list[float] = []
         chance = 1.0
         while len(ids) < limit:
-            ruled, token, likely = self._next(reader, own)
+            tokens, by_rule, likely = self._next(reader, own)
             chance *= likely
             if not likely or chance < self.least_chance:
                 break
-            tokens = ruled or (token,)
             ids += tokens
             chances += [chance] * len(tokens)
-            if ruled:
+            if by_rule:
                 reader.go_on()
-            elif token == self.vocabulary.eos:
+            elif tokens[0] == self.vocabulary.eos:
                 break
             else:
-                reader.read(token)
+                reader.read(tokens[0])
         return ids[:limit], chances[:limit]
 
     def learn(self, answer: Sequence[int]) -> None:
@@ -113,15 +112,15 @@ class AnswerDrafter:
             raise V2XumError(f"{path}: there is no draft table to save: lists go on by rule, which nothing teaches")
         self.table.save(path)
 
-    def _next(self, reader: Reader, own: dict) -> tuple[tuple[int, ...], int | None, float]:
-        """The ids of a list that goes on by rule, or else the next token; and the chance, 0 where nothing is known."""
+    def _next(self, reader: Reader, own: dict) -> tuple[tuple[int, ...], bool, float]:
+        """The ids of a list that goes on by rule, or else the next token; which; the chance, 0 where none is known."""
         ruled = reader.rule()
         if ruled and not reader.after_index:
-            return ruled, None, _RULE_CHANCE
+            return ruled, True, _RULE_CHANCE
         token, likely = (None, 0.0) if self.table is None else self.table.guess(reader.contexts(), own)
         if ruled and token in (None, ruled[0]):
-            return ruled, None, (_GOING_ON_CHANCE if token is None else likely) * _RULE_CHANCE
-        return (), token, likely
+            return ruled, True, (_GOING_ON_CHANCE if token is None else likely) * _RULE_CHANCE
+        return () if token is None else (token,), False, likely
 
     def _follow(self, answer: Sequence[int]) -> _Progress:
         """What is known of an answer, brought up to its last token."""

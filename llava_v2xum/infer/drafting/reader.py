@@ -119,6 +119,8 @@ class Reader:
     def go_on(self) -> None:
         """Go on by all of `rule`, which must not be empty."""
         following = next_index(self._indexes, len(self.vocabulary.cited))
+        if following is None:
+            raise ValueError("no list goes on here")
         self._indexes.append(following)
         self._digits, self._between = list(self.vocabulary.cited[following]), []
 

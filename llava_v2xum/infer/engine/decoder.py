@@ -47,7 +47,7 @@ def check_decoder(model) -> None:
             Llama's own, so that it may do more than its modules say, or a row's rotary positions depend on the others.
     """
     adapter = getattr(model, "active_peft_config", None)
-    if getattr(adapter, "is_prompt_learning", False):
+    if adapter is not None and getattr(adapter, "is_prompt_learning", False):
         raise V2XumError(
             f"peft's {adapter.peft_type.value} gives the decoder learnt positions beside its weights, which would be "
             "left out: load the base model, or a checkpoint with LoRA, which can be merged"

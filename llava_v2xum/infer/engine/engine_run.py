@@ -5,7 +5,8 @@ Shapes: L positions that a row has to read, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Generic
 
 import torch
 from torch import Tensor
@@ -14,12 +15,12 @@ from .answers import Answer, answer_of
 from .cache import RowCache
 from .decoder import Segment, run_segments
 from .drafts import draft
-from .work import Job, Row, Work, open_work
+from .work import Job, Key, Row, Work, open_work
 
 PREFILL_POSITIONS = 8192  # of the prompts in one pass: bounds its activations, and is enough to fill a GPU
 
 
-class EngineRun:
+class EngineRun(Generic[Key]):
     """Which row holds what, from the first job to the last.
 
     Args:
@@ -27,18 +28,18 @@ class EngineRun:
         source: jobs; None among them says that none is at hand yet.
     """
 
-    def __init__(self, engine, source: Iterator[Job | None]) -> None:
+    def __init__(self, engine, source: Iterator[Job[Key] | None]) -> None:
         self.engine, self.stats = engine, engine.stats
-        self.source: Iterator[Job | None] | None = source
+        self.source: Iterator[Job[Key] | None] | None = source
         self.llama = engine.model.get_model()
         self.cache = RowCache(engine.rows)
         self.passes = engine.passes_over(self.cache)
-        self.rows: list[Row | None] = [None] * engine.rows
+        self.rows: list[Row[Key] | None] = [None] * engine.rows
 
-    def advance(self) -> list[tuple[Hashable, list[Answer]]] | None:
+    def advance(self) -> list[tuple[Key, list[Answer]]] | None:
         """Take new jobs, then read their prompts, or else check a draft for every row; None when all is done."""
         new = self._take()
-        unread = [slot for slot, row in enumerate(self.rows) if row is not None and not row.ids]
+        unread = {slot: row for slot, row in self._live().items() if not row.ids}
         if unread:
             with self.stats.timed("prefill"):
                 self._prefill(new, unread)
@@ -48,7 +49,11 @@ class EngineRun:
             return None
         return self._finish()
 
-    def _take(self) -> list[Work]:
+    def _live(self) -> dict[int, Row[Key]]:
+        """The rows that hold an answer in the making, by their slots."""
+        return {slot: row for slot, row in enumerate(self.rows) if row is not None}
+
+    def _take(self) -> list[Work[Key]]:
         """Jobs into free rows. A job with more prompts than there are rows lets the others wait."""
         new = []
         while self.source is not None and None in self.rows:
@@ -68,22 +73,24 @@ class EngineRun:
         return new
 
     @torch.inference_mode()
-    def _prefill(self, new: Sequence[Work], unread: Sequence[int]) -> None:
+    def _prefill(self, new: Sequence[Work[Key]], unread: dict[int, Row[Key]]) -> None:
         """Read the prompts of rows that have no token yet: first what a job's prompts share, once, then the rest."""
-        longest = max(self.rows[slot].prompt_positions for slot in unread)
+        longest = max(row.prompt_positions for row in unread.values())
         self.passes.make_room(longest + self.engine.max_new_tokens)
-        shared = [(work, [slot for slot in unread if self.rows[slot].work is work]) for work in new if len(work.prefix)]
+        shared = [
+            (work, [slot for slot, row in unread.items() if row.work is work]) for work in new if len(work.prefix)
+        ]
         self._read({slots[0]: work.prefix for work, slots in shared})
         for work, slots in shared:
             self.cache.copy(slots[0], slots[1:])
             for slot in slots:
-                self.rows[slot].length = len(work.prefix)
-        self._first_tokens({slot: self.rows[slot].work.rests[self.rows[slot].number] for slot in unread})
+                unread[slot].length = len(work.prefix)
+        self._first_tokens({slot: row.work.rests[row.number] for slot, row in unread.items()})
 
     def _first_tokens(self, rests: dict[int, Tensor]) -> None:
         """Read the embeddings [L, D] that rows still have to read, up to the first token of their answer."""
-        read = self._read(rests)
-        rows = [self.rows[slot] for slot in read]
+        read, live = self._read(rests), self._live()
+        rows = [live[slot] for slot in read]
         chosen, digits = self.passes.choose_first(torch.stack(list(read.values())), rows)
         for slot, row, token, logits in zip(read, rows, chosen, digits):
             row.length += len(rests[slot])
@@ -92,9 +99,10 @@ class EngineRun:
     def _read(self, embeds: dict[int, Tensor]) -> dict[int, Tensor]:
         """Pass embeddings [L, D] of rows through the decoder; the last hidden state [D] of each row."""
         last: dict[int, Tensor] = {}
+        live = self._live()
         for slots in _batches(embeds):
             lengths = [len(embeds[slot]) for slot in slots]
-            segments = [Segment(slot, self.rows[slot].length, length) for slot, length in zip(slots, lengths)]
+            segments = [Segment(slot, live[slot].length, length) for slot, length in zip(slots, lengths)]
             read = torch.cat([embeds[slot] for slot in slots])
             last.update(zip(slots, run_segments(self.llama, read, segments, self.cache, ends_only=True)))
             self.stats.prefill_passes += 1
@@ -106,8 +114,8 @@ class EngineRun:
         """One pass: every row's last token and its draft; as much of the draft is kept as the model confirms."""
         if self.passes.in_front:
             self._close_ranks()
-        slots = [slot for slot, row in enumerate(self.rows) if row is not None]
-        live = [self.rows[slot] for slot in slots]
+        at_work = self._live()
+        slots, live = list(at_work), list(at_work.values())
         with self.stats.timed("draft"):
             drafts = self._drafts(live)
         with self.stats.timed("decode"):
@@ -148,7 +156,7 @@ class EngineRun:
         row.digits.append(digits[:count])
         self.stats.new_tokens += count
 
-    def _finish(self) -> list[tuple[Hashable, list[Answer]]]:
+    def _finish(self) -> list[tuple[Key, list[Answer]]]:
         """Answers of the rows that have ended, their places to prompts that wait; returns the jobs that are done."""
         engine, done = self.engine, []
         for slot, row in enumerate(self.rows):
@@ -174,7 +182,7 @@ class EngineRun:
         for slot in range(len(self.rows)):
             if self.rows[slot] is not None:
                 continue
-            last = max((other for other, row in enumerate(self.rows) if row is not None), default=-1)
+            last = max(self._live(), default=-1)
             if last < slot:
                 return
             self.cache.copy(last, [slot])

@@ -41,8 +41,14 @@ def generate_answers(
     """
     if len(prompts) != len(videos):
         raise V2XumError(f"expected a video for each prompt, got {len(prompts)} prompts and {len(videos)} videos")
-    settings = {"max_new_tokens": max_new_tokens, "drafter": drafter, "temperature": temperature}
-    engine = Engine(model, tokenizer, rows=max(len(prompts), 1), **settings)
+    engine = Engine(
+        model,
+        tokenizer,
+        rows=max(len(prompts), 1),
+        max_new_tokens=max_new_tokens,
+        drafter=drafter,
+        temperature=temperature,
+    )
     jobs = (Job(number, (prompt,), video, seed) for number, (prompt, video) in enumerate(zip(prompts, videos)))
     answers = dict(engine.run(jobs))
     return [answers[number][0] for number in range(len(prompts))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ...core.errors import V2XumError
 from ..drafting import Drafter
@@ -14,7 +14,7 @@ from .passes import PaddedPass, RaggedPass
 from .sampling import Sampler
 from .static import StaticPass, check_static
 from .stats import EngineStats
-from .work import Job
+from .work import Job, Key
 
 MAX_DRAFT = {"cpu": 32, "gpu": 64}  # tokens; of these as many are checked as pay
 # Positions that take as long as reading the weights once. CPU: measured with 12 layers of width 768 on one core; GPU:
@@ -98,7 +98,7 @@ class Engine:
             return StaticPass(*settings, self.rows, self.backend)
         return (PaddedPass if self.padded else RaggedPass)(*settings, self.sampler)
 
-    def run(self, jobs: Iterable[Job | None]) -> Iterator[tuple[Hashable, list[Answer]]]:
+    def run(self, jobs: Iterable[Job[Key] | None]) -> Iterator[tuple[Key, list[Answer]]]:
         """Each job's key and its answers, one for each prompt in their order; jobs come in the order they finish.
 
         Args:

@@ -111,7 +111,7 @@ class PaddedPass(RaggedPass):
 
 def padded(tokens: Sequence[int], width: int) -> list[int]:
     """As many ids as the width says; those behind the tokens may be any of the vocabulary."""
-    return [*tokens, *tokens[:1] * (width - len(tokens))]
+    return [*tokens, *list(tokens[:1]) * (width - len(tokens))]
 
 
 def own_places(fed: Sequence[Sequence[int]], width: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
 from torch import LongTensor, Tensor
@@ -18,9 +19,11 @@ from ...features.upstream import IMAGE_TOKEN_INDEX
 from .answers import Answer
 from .drafts import Trust
 
+Key = TypeVar("Key", bound=Hashable)  # what a job's answers come back with
+
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Key]):
     """One video and what is asked about it.
 
     Attributes:
@@ -31,14 +34,14 @@ class Job:
         seed: of its answers, at least 0, where they are sampled.
     """
 
-    key: Hashable
+    key: Key
     prompts: tuple[LongTensor, ...]
     video: Tensor
     seed: int = 0
 
 
 @dataclass
-class Work:
+class Work(Generic[Key]):
     """A job that is being worked on.
 
     Attributes:
@@ -47,7 +50,7 @@ class Work:
         waiting: numbers of prompts that have no row yet. They take over rows of this job, where the prefix stands.
     """
 
-    key: Hashable
+    key: Key
     prefix: Tensor
     rests: list[Tensor]
     waiting: deque[int] = field(default_factory=deque)
@@ -60,7 +63,7 @@ class Work:
 
 
 @dataclass
-class Row:
+class Row(Generic[Key]):
     """One answer in the making.
 
     Attributes:
@@ -71,7 +74,7 @@ class Row:
         trust: in its drafts.
     """
 
-    work: Work
+    work: Work[Key]
     number: int
     length: int = 0
     ids: list[int] = field(default_factory=list)
@@ -88,7 +91,7 @@ class Row:
 
 
 @torch.inference_mode()
-def open_work(model, job: Job, device) -> Work:
+def open_work(model, job: Job[Key], device) -> Work[Key]:
     """Embed a job's prompts with its video, which goes through the tower and the projector once.
 
     Raises:

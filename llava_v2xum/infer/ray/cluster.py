@@ -122,7 +122,7 @@ def cluster(ray, settings: RaySettings) -> Iterator[dict[str, float]]:
         _check_address(settings.address)
         ray.init(settings.address, **quiet)
     # Ray tells of every process that dies on standard output, among the summaries; only its debugger can stop that
-    printer = sys.modules.get("ray._private.worker")
+    printer: Any = sys.modules.get("ray._private.worker")
     if hasattr(printer, "_worker_logs_enabled"):
         printer._worker_logs_enabled = False
     try:

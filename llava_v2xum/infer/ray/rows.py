@@ -14,7 +14,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from ...core.errors import V2XumError
 from ...core.timeline import Timeline
@@ -145,6 +145,14 @@ class RowStage:
         """Refuse a video that keeps ending this stage's process."""
         if self.plan.register is not None and (reason := refusal(self.plan.register, self.name, path)) is not None:
             raise V2XumError(f"{path}: {reason}")
+
+
+@overload
+def portable(error: V2XumError) -> V2XumError: ...
+
+
+@overload
+def portable(error: Exception) -> Exception: ...
 
 
 def portable(error: Exception) -> Exception:

@@ -63,7 +63,7 @@ class Encode(RowStage):
                 except V2XumError as error:  # no fault of this video
                     return Broken(portable(error))
             state = self._features.encode(state)
-            state.features = state.features.cpu()
+            state.features = None if state.features is None else state.features.cpu()
         return state
 
     def _load(self) -> VideoFeatures:

@@ -27,6 +27,7 @@ from .pipeline import LOST, rows_through
 
 if TYPE_CHECKING:
     from ..engine import EngineStats
+    from ..protocols import Summaries
     from ..video_summary import VideoSummary
     from .rows import Plan
 
@@ -88,7 +89,7 @@ class RaySummarizer:
         workers: int | None = None,
         thumbnails: bool = True,
         **options,
-    ) -> Iterator[VideoSummary | dict[str, VideoSummary]]:
+    ) -> Summaries:
         """The summary of every video that has one, each once; see `Summarizer.summarize_many`.
 
         Args:
