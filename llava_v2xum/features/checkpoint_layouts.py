@@ -172,11 +172,10 @@ def _released(folder: Path, base: Path, projector: Path | None, tower: str | Non
     """A released stage 2. Its own config.json is of a model type that only the released code knows: not used."""
     config = dict(_check_is_base(base, (LLAMA,)))
     non_lora = folder / NON_LORA
-    inside = _projector_weights(non_lora) if non_lora.is_file() else {}
-    if projector is None and not inside:
-        projector = _stage1_beside(folder)
-    shapes = inside or _projector_weights(projector)
-    source = non_lora if inside else projector
+    shapes, source = _projector_weights(non_lora) if non_lora.is_file() else {}, non_lora
+    if not shapes:
+        source = projector = _stage1_beside(folder) if projector is None else projector
+        shapes = _projector_weights(source)
     if not shapes:
         raise V2XumError(f"{source}: expected the projector's weights (model.mm_projector.weight, ...), got none")
     config.update(_projector_fields(shapes, source), frame_feature=CLIP_EMBEDDING, use_mm_proj=True)

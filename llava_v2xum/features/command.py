@@ -106,7 +106,8 @@ class FeaturesRun:
 
     def finish(self, path: Path) -> None:
         self.done += 1
-        self.bar.update()
+        if self.bar is not None:
+            self.bar.update()
 
     def extract(self, videos: list[Path]) -> None:
         """Do this rank's share of the videos."""

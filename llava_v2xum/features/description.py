@@ -44,18 +44,19 @@ def describe(
         tower: where it is loaded, a sample of its weights is taken (`sample_tower`), which then counts instead of
             its name.
     """
+    layer = None if feature.kind == CLIP_EMBEDDING else select_layer
     description = {
         "frame_feature": feature.kind,
         "frame_tokens": feature.tokens,
         "tower": Path(tower_name).name if tower_name else None,
-        "select_layer": None if feature.kind == CLIP_EMBEDDING else select_layer,
+        "select_layer": layer,
         "aspect_ratio": "pad" if aspect_ratio == "pad" else "square",
         "num_frames": num_frames,
     }
     if feature_size is not None:
         description["feature_size"] = feature_size
     if tower is not None and tower.is_loaded:
-        description[SAMPLE] = sample_tower(tower, description["select_layer"])
+        description[SAMPLE] = sample_tower(tower, layer)
     return description
 
 

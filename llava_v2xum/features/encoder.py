@@ -83,7 +83,8 @@ def resize(frames: np.ndarray, processor, aspect_ratio: str | None) -> Tensor:
         aspect_ratio: see `FrameEncoder`.
     """
     if aspect_ratio == "pad":
-        frames = pad_to_square(frames, tuple(int(mean * 255) for mean in processor.image_mean))
+        red, green, blue = (int(mean * 255) for mean in processor.image_mean)
+        frames = pad_to_square(frames, (red, green, blue))
     return processor(images=list(frames), do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
 
 
