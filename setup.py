@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["llava_v2xum", "llava_v2xum.*"]),
     package_data={
+        "llava_v2xum": ["py.typed"],
         "llava_v2xum.curate.card": ["card.md"],
         "llava_v2xum.curate.data_set": ["preview.html"],
         "llava_v2xum.curate.stages": ["prompts/*.txt"],
@@ -60,7 +61,7 @@ setup(
         ],
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python>=2.8"],
-        "test": ["hypothesis>=6.100", "import-linter>=2.7", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
+        "test": ["hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
     },
     entry_points={
         "console_scripts": ["v2xum = llava_v2xum.__main__:main"],

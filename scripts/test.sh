@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sets up environments from the lock files if they are not there, checks the style and runs the tests: all of them with
-# the newest Python, those marked `every_python` with the two others, those marked `pinned` with the releases that LLaVA
-# pins. Arguments go to pytest.
+# Sets up environments from the lock files if they are not there, checks style, imports and types, and runs the tests:
+# all of them with the newest Python, those marked `every_python` with the two others, those marked `pinned` with the
+# releases that LLaVA pins. Arguments go to pytest.
 #
 #   bash scripts/test.sh --newest     all tests with the newest releases instead, and what each of them breaks
 set -euo pipefail
@@ -16,6 +16,7 @@ if [ "${1:-}" = --newest ]; then
 fi
 .venv-test/bin/ruff check .
 .venv-test/bin/lint-imports
+.venv-test/bin/mypy
 .venv-test/bin/python -m pytest "$@"
 
 marked() { # marked FOLDER MARKER ARGUMENT...: the tests that have the marker; a selection by arguments may have none
