@@ -1,37 +1,37 @@
 """The N-frame clock of a video: frame index <-> second <-> temporal prompt.
 
-Every video is normalised to N frames, and frame i is named by its temporal prompt, `[00]` to `[99]` for the
-paper's N = 100. How answers cite those names is `citations.py`'s.
+Every video is normalised to N frames (`sampling.py`), and frame i is named by its temporal prompt, `[00]` to `[99]`
+for the paper's N = 100. How answers cite those names is `citations.py`'s.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
+from typing import Any
 
 from .citations import CitationGrammar
 from .errors import V2XumError
+from .sampling import DEFAULT_NUM_FRAMES, LINSPACE, SAMPLING_KEY, FrameSampling
 
-DEFAULT_NUM_FRAMES = 100  # paper, section 4
 DEFAULT_TEMPLATE = "[{:02d}]"  # released code; the paper's text also prints `00` and `[f00]`
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """N frame indexes and the temporal prompt that names each.
+class Timeline(FrameSampling):
+    """N sampled frames and the temporal prompt that names each.
 
     Args:
         num_frames: N, how many frames stand for a video.
         template: a format string with one zero-padded integer field, such as `[{:02d}]`.
+        rule: by which they are chosen, see `FrameSampling`.
 
     Raises:
-        V2XumError: if the template has no such field, or N needs more digits than it has.
+        V2XumError: if the template has no such field, N needs more digits than it has, or there is no such rule.
     """
 
-    num_frames: int = DEFAULT_NUM_FRAMES
     template: str = DEFAULT_TEMPLATE
 
     def __post_init__(self) -> None:
@@ -41,6 +41,13 @@ class Timeline:
                 f"num_frames must be 1 to {10**digits} with the temporal prompt template {self.template!r} "
                 f"({digits} digits), got {self.num_frames}"
             )
+        super().__post_init__()
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> Timeline:
+        """That of a checkpoint's config.json."""
+        template = fields.get("temporal_prompt_template", DEFAULT_TEMPLATE)
+        return cls(fields.get("num_frames", DEFAULT_NUM_FRAMES), template, rule=fields.get(SAMPLING_KEY, LINSPACE))
 
     @classmethod
     def of(cls, num_frames: int) -> Timeline:
@@ -69,31 +76,6 @@ class Timeline:
     def prompts(self) -> list[str]:
         """The N temporal prompts, in order."""
         return [self.prompt(index) for index in range(self.num_frames)]
-
-    def sample(self, total_frames: int) -> np.ndarray:
-        """The frame numbers that stand for a video of `total_frames` frames.
-
-        Returns:
-            int64 [N], from 0 to total_frames - 1; numbers repeat where the video has fewer than N frames
-            (released code: linspace over the frame numbers, cast to int).
-        """
-        if total_frames < 1:
-            raise V2XumError(f"total_frames must be at least 1, got {total_frames}")
-        return np.linspace(0, total_frames - 1, self.num_frames).astype(np.int64)
-
-    def index_at(self, second: float, duration_seconds: float) -> int:
-        """The index that training labels give to a moment: min(round(t / duration * N), N - 1).
-
-        Source: released code, `LazySupervisedDataset`; Python's rounding (half to even).
-
-        Raises:
-            V2XumError: if the duration is not positive or the second lies outside 0..duration.
-        """
-        if duration_seconds <= 0:
-            raise V2XumError(f"duration_seconds must be positive, got {duration_seconds}")
-        if not 0 <= second <= duration_seconds:
-            raise V2XumError(f"second must lie in 0..{duration_seconds} (the duration), got {second}")
-        return min(round(second / duration_seconds * self.num_frames), self.num_frames - 1)
 
 
 def as_template(prompt: str) -> str:

@@ -1,10 +1,11 @@
 """An entry of instruction JSON -> what the data set needs of it, or the reason why it cannot be learnt from.
 
-An entry is Instruct-V2Xum's, with three optional keys of this project:
+An entry is Instruct-V2Xum's, with four optional keys of this project:
 
     {"id": "v_1", "conversations": [{"from": "human", "value": "<video>\\n..."}, {"from": "gpt", "value": "..."}],
      "meta": {"duration": 63.0, "token": {"<f0>": 5.0, ...}},     seconds of the `<fK>` in its turns
      "num_frames": 100,                                           N of the indexes in its answers
+     "frame_sampling": "linspace",                                the rule they count by; without it "linspace"
      "videos": ["v_1", "v_2"],                                    for several `<video>`; without it the id
      "frame_indices": [0, 4, 8]}                                  show only these frames (a list for each video)
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 from ..core.citations import FRAME_TOKEN
 from ..core.errors import V2XumError
+from ..core.sampling import LINSPACE, SAMPLING_KEY
 from ..core.tasks import VIDEO_TOKEN
 from ..core.timeline import Timeline
 from ..model.tokens import PieceCache, locate_answers
@@ -92,6 +94,12 @@ class EntryChecker:
                 "num_frames",
                 f"written for num_frames {found!r}, the model has {self.timeline.num_frames}: convert it again",
             )
+        rule = entry.get(SAMPLING_KEY, LINSPACE if "num_frames" in entry else self.timeline.rule)
+        if rule != self.timeline.rule:
+            raise EntryError(
+                SAMPLING_KEY,
+                f"written for {SAMPLING_KEY} {rule!r}, the model has {self.timeline.rule!r}: convert it again",
+            )
         turns = with_frame_indexes(entry, self.timeline)
         videos = _videos_of(entry, entry_id, turns)
         frame_indices = _frame_indices_of(entry, len(videos), self.timeline.num_frames)
@@ -148,13 +156,14 @@ def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
     seconds = meta.get("token") or {} if isinstance(meta, dict) else None
     if not isinstance(seconds, dict):
         raise EntryError("timestamps", "expected meta with token, the seconds of its <fK>")
-    citations = {}
+    videos, citations = entry.get("videos") or [entry.get("id")], {}
+    video_id = str(videos[0]) if isinstance(videos, list) else None
     for token, second in seconds.items():
         try:
             second, duration = _number(second), _number(meta.get("duration"))
             if duration < second <= duration + _ROUNDING_SECONDS:
                 second = duration
-            citations[token] = timeline.cite(timeline.index_at(second, duration))
+            citations[token] = timeline.cite(timeline.index_at(second, duration, video_id))
         except V2XumError as error:
             raise EntryError("timestamps", f"{token}: {error}") from error
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import V2XumError
-from ..core.timeline import Timeline
+from ..core.sampling import FrameSampling
 from ..features import FeatureFolder, FrameEncoder
 from ..media.video import VIDEO_EXTENSIONS, read_video
 
@@ -72,7 +72,7 @@ class VideoFiles:
 
     Args:
         folder: holds `ID.mp4` and so on.
-        timeline: says which frames stand for a video.
+        sampling: says which frames stand for a video.
         image_processor: the tower's.
         aspect_ratio: as `FrameEncoder` takes it.
         dtype: of the pixels; the tower's, which casts them to it anyway, and half the memory of float32.
@@ -84,13 +84,13 @@ class VideoFiles:
     def __init__(
         self,
         folder: str | os.PathLike,
-        timeline: Timeline,
+        sampling: FrameSampling,
         image_processor,
         aspect_ratio: str | None,
         dtype: torch.dtype = torch.float16,
     ) -> None:
         self.folder = Path(folder)
-        self.timeline = timeline
+        self.sampling = sampling
         self.dtype = dtype
         processor_alone = SimpleNamespace(is_loaded=True, image_processor=image_processor)
         self._preprocess = FrameEncoder(processor_alone, aspect_ratio, {}).preprocess
@@ -120,7 +120,7 @@ class VideoFiles:
         problem = self.problem(video_id)
         if problem is not None:
             raise V2XumError(problem)
-        frames = read_video(self.folder / self._files[video_id][0], self.timeline).frames
+        frames = read_video(self.folder / self._files[video_id][0], self.sampling).frames
         if frame_indices is not None:
             frames = frames[list(frame_indices)]
         batches = [frames[start : start + _FRAMES_AT_ONCE] for start in range(0, len(frames), _FRAMES_AT_ONCE)]

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from ..core.errors import V2XumError
-from ..core.timeline import DEFAULT_NUM_FRAMES, Timeline
+from ..core.sampling import FrameSampling
 from ..media.console import say
 from ..media.helper import HelperStartError
 from ..media.processes import Rank
@@ -41,7 +41,7 @@ def make_encoder(args: argparse.Namespace, rank: Rank) -> FrameEncoder:
         encoder = encoder_of_tower(
             args.vision_tower or DEFAULT_TOWER,
             args.feature,
-            args.num_frames or DEFAULT_NUM_FRAMES,
+            args.sampling,
             DEFAULT_SELECT_LAYER if args.select_layer is None else args.select_layer,
             args.aspect_ratio or "pad",
         )
@@ -113,13 +113,12 @@ class FeaturesRun:
         """Do this rank's share of the videos."""
         args, rank = self.args, self.rank
         encoder = make_encoder(args, rank)
-        num_frames = encoder.description["num_frames"]
         folder = FeatureFolder(args.out, encoder.description, rank.rank)
         share = videos[rank.rank :: rank.world_size]
         folder.clean(path.stem for path in share)
         workers = rank.default_workers() if args.workers is None else args.workers
         extraction = Extraction(
-            folder, encoder, Timeline.of(num_frames), workers,
+            folder, encoder, FrameSampling.of_fields(encoder.description), workers,
             on_done=self.finish, on_failure=self.fail, on_warning=lambda text: say(f"warning: {text}"),
         )  # fmt: skip
         failed = self.failed

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import V2XumError
+from ..core.sampling import LINSPACE, SAMPLING_KEY, FrameSampling
 from .kinds import CLIP_EMBEDDING, FrameFeature
 
 SAMPLE = "tower_sample"
@@ -29,7 +30,7 @@ def describe(
     tower_name: str | None,
     select_layer: int | None,
     aspect_ratio: str | None,
-    num_frames: int,
+    sampling: FrameSampling,
     feature_size: int | None = None,
     tower=None,
 ) -> dict:
@@ -39,7 +40,7 @@ def describe(
         tower_name: the tower's folder, file or hub name; its last part is kept.
         select_layer: the tower's layer, `mm_vision_select_layer`; of no matter to "clip_embedding".
         aspect_ratio: "pad", or anything else for the processor's centre crop.
-        num_frames: N.
+        sampling: which frames stand for a video.
         feature_size: C.
         tower: where it is loaded, a sample of its weights is taken (`sample_tower`), which then counts instead of
             its name.
@@ -51,7 +52,8 @@ def describe(
         "tower": Path(tower_name).name if tower_name else None,
         "select_layer": layer,
         "aspect_ratio": "pad" if aspect_ratio == "pad" else "square",
-        "num_frames": num_frames,
+        "num_frames": sampling.num_frames,
+        SAMPLING_KEY: sampling.rule,
     }
     if feature_size is not None:
         description["feature_size"] = feature_size
@@ -142,8 +144,8 @@ def differences(found: dict, wanted: dict) -> list[str]:
 
 
 def _normalised(description: dict) -> dict:
-    """A description as `describe` gives it; older ones have the config's own values."""
-    description = dict(description)
+    """A description as `describe` gives it; older ones name no rule of sampling, or have the config's own values."""
+    description = {SAMPLING_KEY: LINSPACE, **description}
     if "aspect_ratio" in description:
         description["aspect_ratio"] = "pad" if description["aspect_ratio"] == "pad" else "square"
     if description.get("frame_feature") == CLIP_EMBEDDING:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..core.atomic import append_line
 from ..core.errors import V2XumError
-from ..core.timeline import Timeline
+from ..core.sampling import FrameSampling
 from ..media.helper import Helper, HelperStartError
 from ..media.read_ahead import Line
 from ..media.reading import Request
@@ -40,7 +40,7 @@ class Extraction:
     Args:
         folder: where to.
         encoder: the tower, loaded, and what its features are.
-        timeline: says which frames stand for a video.
+        sampling: says which frames stand for a video.
         workers: decoding processes; 0 decodes in this one.
         on_done: called with each video whose features are stored.
         on_failure: called with each video that cannot be done, and the reason, which names it.
@@ -49,7 +49,7 @@ class Extraction:
 
     folder: FeatureFolder
     encoder: FrameEncoder
-    timeline: Timeline
+    sampling: FrameSampling
     workers: int
     on_done: Callable[[Path], None]
     on_failure: Callable[[Path, str], None]
@@ -57,7 +57,7 @@ class Extraction:
     sources: dict[Path, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.shape = self.encoder.feature.shape(self.timeline.num_frames, self.encoder.tower.hidden_size)
+        self.shape = self.encoder.feature.shape(self.sampling.num_frames, self.encoder.tower.hidden_size)
 
     def still_to_do(self, videos: Iterable[Path]) -> list[Path]:
         """The videos whose features are not there; nothing is decoded."""
@@ -93,7 +93,7 @@ class Extraction:
         """The pixels of each video that can be read; at most one a worker waits to be taken."""
 
         def read(path: Path, helper: Helper | None) -> tuple[Video, dict, np.ndarray]:
-            return read_whole(path, self.encoder, self.timeline, helper)
+            return read_whole(path, self.encoder, self.sampling, helper)
 
         todo = list(videos)
         with Line(todo, read, self.workers, ahead=max(self.workers, 1), window=len(todo) + 1) as line:
@@ -110,7 +110,7 @@ class Extraction:
 
 
 def read_whole(
-    path: Path, encoder: FrameEncoder, timeline: Timeline, helper: Helper | None = None
+    path: Path, encoder: FrameEncoder, sampling: FrameSampling, helper: Helper | None = None
 ) -> tuple[Video, dict, np.ndarray]:
     """A video without its frames, its `video_source`, and its frames as the tower takes them, uint8 [N, 3, h, w].
 
@@ -122,7 +122,7 @@ def read_whole(
         HelperStartError: if the process cannot start.
     """
     try:
-        request = Request(path, timeline, FRAMES_AT_ONCE, thumbnails=False)
+        request = Request(path, sampling, FRAMES_AT_ONCE, thumbnails=False)
         video, parts = read_pixels(request, encoder, helper, convert=np.asarray)
         return video, video_source(video), np.concatenate(parts)
     except (V2XumError, HelperStartError):

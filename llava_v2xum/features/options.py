@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.command_line import Parser, at_least
 from ..core.errors import V2XumError
-from ..core.timeline import DEFAULT_NUM_FRAMES
+from ..core.sampling import DEFAULT_NUM_FRAMES, LINSPACE, SAMPLING_RULES, FrameSampling
 from ..media.processes import MOST_WORKERS
 from .kinds import DEFAULT_SELECT_LAYER, DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN, FrameFeature
 
@@ -26,7 +26,7 @@ python -m llava_v2xum.infer (--features STORE), which refuse it if their model t
 exit status: 0 all done; 1 some of several videos failed (STORE/failed.jsonl has the reasons); 2 none could be done,
 or bad arguments
 """
-_OF_MODEL = ("frame_feature", "frame_tokens", "num_frames", "select_layer", "aspect_ratio")
+_OF_MODEL = ("frame_feature", "frame_tokens", "num_frames", "frame_sampling", "select_layer", "aspect_ratio")
 
 
 def build_parser() -> Parser:
@@ -49,6 +49,7 @@ def build_parser() -> Parser:
     add("--frame-tokens", type=int, help="visual tokens of a frame, means over a grid of patches: 1, 4 or 9 "
         "(default: 1)")  # fmt: skip
     add("--num-frames", type=at_least(1), help=f"N, the frames that stand for a video (default: {DEFAULT_NUM_FRAMES})")
+    add("--frame-sampling", choices=SAMPLING_RULES, help=f"the rule by which they are chosen (default: {LINSPACE})")
     add("--select-layer", type=int, help=f"the tower's layer (default: {DEFAULT_SELECT_LAYER})")
     add("--aspect-ratio", choices=("pad", "square"), help="pad frames to a square, or crop its middle (default: pad)")
     speed = parser.add_argument_group("how they are computed")
@@ -72,6 +73,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             if getattr(args, name) is not None:
                 parser.error(f"--{name.replace('_', '-')} is the checkpoint's to say: leave it out with --model-path")
     try:
+        args.sampling = FrameSampling(args.num_frames or DEFAULT_NUM_FRAMES, rule=args.frame_sampling or LINSPACE)
         args.feature = FrameFeature(args.frame_feature or PATCH_MEAN, args.frame_tokens or 1)
     except V2XumError as error:
         parser.error(str(error))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import torch
 
 from ..core.errors import V2XumError
-from ..core.timeline import DEFAULT_NUM_FRAMES
+from ..core.sampling import FrameSampling
 from .description import describe
 from .encoder import FrameEncoder
 from .kinds import CLIP_EMBEDDING, DEFAULT_SELECT_LAYER, DEFAULT_TOWER, PATCH_MEAN, FrameFeature
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def encoder_of_tower(
     vision_tower: str = DEFAULT_TOWER,
     feature: FrameFeature = FrameFeature(),  # noqa: B008 (frozen)
-    num_frames: int = DEFAULT_NUM_FRAMES,
+    sampling: FrameSampling = FrameSampling(),  # noqa: B008 (frozen)
     select_layer: int = DEFAULT_SELECT_LAYER,
     aspect_ratio: str = "pad",
 ) -> FrameEncoder:
@@ -30,13 +30,13 @@ def encoder_of_tower(
 
     Args:
         vision_tower: a CLIP's folder or hub name; for "clip_embedding" also OpenAI's file `ViT-L-14.pt`.
-        num_frames: N, for the description.
+        sampling: which frames stand for a video, for the description.
 
     Raises:
         FileNotFoundError, V2XumError: naming the tower, if it is not there, not whole, or cannot give the feature.
     """
     fields = {"mm_vision_tower": vision_tower, "mm_vision_select_layer": select_layer}
-    return _encoder(fields, feature, num_frames, aspect_ratio, tuned={})
+    return _encoder(fields, feature, sampling, aspect_ratio, tuned={})
 
 
 def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | None = None) -> FrameEncoder:
@@ -64,8 +64,7 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
         raise V2XumError(f"{folder / CONFIG}: expected {key}, the CLIP tower's folder or hub name, got none")
     fields = {**config, "mm_vision_tower": tower, "unfreeze_mm_vision_tower": False}  # loaded below, and only there
     tuned = _tuned_tower(folder) if config.get("unfreeze_mm_vision_tower") else {}
-    num_frames = config.get("num_frames", DEFAULT_NUM_FRAMES)
-    encoder = _encoder(fields, feature, num_frames, config.get("image_aspect_ratio"), tuned)
+    encoder = _encoder(fields, feature, FrameSampling.of_fields(config), config.get("image_aspect_ratio"), tuned)
     expected = config.get("mm_hidden_size", encoder.tower.hidden_size)
     if encoder.tower.hidden_size != expected:
         raise V2XumError(
@@ -75,7 +74,9 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
     return encoder
 
 
-def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio: str | None, tuned) -> FrameEncoder:
+def _encoder(
+    fields: dict, feature: FrameFeature, sampling: FrameSampling, aspect_ratio: str | None, tuned
+) -> FrameEncoder:
     """The encoder of a model whose config has these fields."""
     name = fields["mm_vision_tower"]
     if feature.kind == CLIP_EMBEDDING:
@@ -99,7 +100,7 @@ def _encoder(fields: dict, feature: FrameFeature, num_frames: int, aspect_ratio:
         name,
         fields.get("mm_vision_select_layer"),
         aspect_ratio,
-        num_frames,
+        sampling,
         tower.hidden_size,
         tower,
     )

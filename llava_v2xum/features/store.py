@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
+from ..core.sampling import LINSPACE, SAMPLING_KEY
 from .description import SAMPLE, differences
 from .sources import SourceLog, same_source
 
@@ -33,7 +34,8 @@ class FeatureFolder:
     """A folder of `ID.npy`, float16 [N, C] or [N, m, C] each (the released code's layout).
 
     Beside them `features.json` notes what they are, and `sources.jsonl` which file each was made of. A folder without
-    the note, as the released code writes it, is read with the shapes as the only check.
+    the note, as the released code writes it, is read with the shapes as the only check, by a model that samples as
+    that code does.
 
     Args:
         path: the folder; made at the first save.
@@ -55,6 +57,9 @@ class FeatureFolder:
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"{self.path}: expected a folder of features, got a file")
         if not self._check_note() and self._holds_features():
+            if (rule := description.get(SAMPLING_KEY, LINSPACE)) != LINSPACE:  # the released code knows no other
+                what = f"{self.path}: holds features without {self.NOTE}"
+                raise V2XumError(f"{what}: {SAMPLING_KEY}: expected {rule!r}, got {LINSPACE!r}")
             logger.warning("%s: has no %s: only the shapes of its features can be checked", self.path, self.NOTE)
 
     def _check_note(self) -> bool:
@@ -90,7 +95,10 @@ class FeatureFolder:
             )
         if not self._is_noted:
             part = self.path / f".{self.NOTE}.{os.getpid()}.part"
-            part.write_text(json.dumps({**self.description, "dtype": DTYPE}, indent=1) + "\n", encoding="utf-8")
+            note = {**self.description, "dtype": DTYPE}
+            if note.get(SAMPLING_KEY) == LINSPACE:  # what older releases mean, which refuse a key that is new to them
+                del note[SAMPLING_KEY]
+            part.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
             try:
                 os.link(part, self.path / self.NOTE)  # unlike a replacement it leaves another run's note alone
             except FileExistsError:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.timeline import Timeline
+from ..core.sampling import FrameSampling
 from ..media.helper import Helper
 from ..media.reading import Parts, Request, read, read_parts
 from ..media.video import Video
@@ -46,7 +46,7 @@ class VideoFeatures:
 
     Args:
         encoder: the tower and what its features are.
-        timeline: says which frames stand for a video.
+        sampling: says which frames stand for a video.
         shape: of a video's features, (N, C) or (N, m, C).
         folder: where features are taken from, and those that are missing put; None for nowhere.
         thumbnails: whether small frames are kept, for pictures.
@@ -61,7 +61,7 @@ class VideoFeatures:
     def __init__(
         self,
         encoder: FrameEncoder,
-        timeline: Timeline,
+        sampling: FrameSampling,
         shape: tuple[int, ...],
         folder: FeatureFolder | None = None,
         thumbnails: bool = True,
@@ -70,7 +70,7 @@ class VideoFeatures:
     ) -> None:
         encoder.load()
         self.encoder = encoder
-        self.timeline = timeline
+        self.sampling = sampling
         self.shape = tuple(shape)
         self.folder = folder
         self.thumbnails = thumbnails
@@ -95,10 +95,10 @@ class VideoFeatures:
             part = self.encoder.batch_size if known is None else 0
             # only of a file that was read before without a warning do the packets tell everything
             probe = known is not None and bool(known.get("intact")) and not self.thumbnails
-            request = Request(path, self.timeline, part, self.thumbnails, probe)
+            request = Request(path, self.sampling, part, self.thumbnails, probe)
             video, pixels = self._read(request, helper)
             if known is not None and probe and video.total_frames != known["total_frames"]:
-                video, pixels = self._read(Request(path, self.timeline, part, self.thumbnails), helper)
+                video, pixels = self._read(Request(path, self.sampling, part, self.thumbnails), helper)
             features = None
             if self.folder is not None and known is not None:
                 features = self._load(self.folder, path, file_source(path, video.total_frames))

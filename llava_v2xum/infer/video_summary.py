@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..core.answers import parse_answer
+from ..core.sampling import LINSPACE, SAMPLING_KEY
 from ..core.summary import Summary
 from ..core.timeline import Timeline
 from ..media.formats import DEFAULT_FORMATS, write_files
@@ -63,6 +64,8 @@ class VideoSummary:
             model=model,
             versions=_versions(),
         )
+        if timeline.rule != LINSPACE:  # scores take indexes to be N frames at even distances, and refuse this key
+            record[SAMPLING_KEY] = timeline.rule
         return cls(summary, record, video.frames, video.warnings)
 
     def save(self, directory: str | os.PathLike, formats: Iterable[str] = DEFAULT_FORMATS) -> list[Path]:

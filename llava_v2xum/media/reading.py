@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import V2XumError
-from ..core.timeline import Timeline
+from ..core.sampling import FrameSampling
 from .helper import Helper, HelperError
 from .video import Video, VideoError, probe_video, read_video
 
@@ -35,14 +35,14 @@ class Request:
 
     Attributes:
         path: the file.
-        timeline: says which frames stand for it.
+        sampling: says which frames stand for it.
         part: n, frames that come at once; 0 if the frames themselves are not wanted.
         thumbnails: whether small ones are.
         probe: what the packets tell is enough, where neither is wanted and they tell it (`video.probe_video`).
     """
 
     path: Path
-    timeline: Timeline
+    sampling: FrameSampling
     part: int
     thumbnails: bool
     probe: bool = False
@@ -56,10 +56,10 @@ def read_parts(request: Request) -> Parts:
     """
     path = request.path
     try:
-        if request.probe and (probed := probe_video(path, request.timeline)) is not None:
+        if request.probe and (probed := probe_video(path, request.sampling)) is not None:
             yield probed
             return
-        video = read_video(path, request.timeline)
+        video = read_video(path, request.sampling)
     except V2XumError:  # VideoError names the file
         raise
     except Exception as error:  # whatever it is, it is this video's, and the reason is told with its name

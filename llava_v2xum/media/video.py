@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ..core.timeline import Timeline
+from ..core.sampling import FrameSampling
 from .demux import Frames, Packets, VideoError, decode, orientation, scan
 
 __all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "probe_video", "read_frames", "read_video"]
@@ -57,13 +57,16 @@ class Video:
     warnings: tuple[str, ...] = ()
 
 
-def read_video(path: str | Path, timeline: Timeline = Timeline()) -> Video:  # noqa: B008 (frozen)
-    """Read the N frames that stand for a video, sampled as `timeline.sample` says; see `read_frames`.
+def read_video(path: str | Path, timeline: FrameSampling = FrameSampling()) -> Video:  # noqa: B008 (frozen)
+    """Read the N frames that stand for a video; see `read_frames`.
+
+    Args:
+        timeline: a `Timeline`, or any other sampling.
 
     Raises:
         VideoError: as `read_frames`.
     """
-    return read_frames(path, lambda seconds: timeline.sample(len(seconds)))
+    return read_frames(path, lambda seconds: timeline.frame_numbers(seconds, Path(path).stem))
 
 
 def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) -> Video:
@@ -112,7 +115,7 @@ def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) ->
     return Video(path, pictures.frames, indices, seconds[indices], duration, fps, frames.total, tuple(warnings))
 
 
-def probe_video(path: str | Path, timeline: Timeline = Timeline()) -> Video | None:  # noqa: B008 (frozen)
+def probe_video(path: str | Path, timeline: FrameSampling = FrameSampling()) -> Video | None:  # noqa: B008 (frozen)
     """What `read_video` says of a file, without its frames and without decoding; None where only decoding can tell.
 
     Damage inside of packets stays unseen: it is for files that have been read before without a warning.
@@ -127,7 +130,7 @@ def probe_video(path: str | Path, timeline: Timeline = Timeline()) -> Video | No
     if frames is None or packets.is_cut_off or frames.total < MIN_FRAMES:
         return None
     seconds, fps, duration = _times(path, packets, frames)
-    indices = timeline.sample(len(seconds))
+    indices = timeline.frame_numbers(seconds, path.stem)
     none = np.empty((0, 0, 0, 3), dtype=np.uint8)
     warnings = tuple(_gaps(path, packets, seconds))
     return Video(path, none, indices, seconds[indices], duration, fps, frames.total, warnings)

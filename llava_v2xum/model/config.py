@@ -6,6 +6,7 @@ Shapes: N frames of a video, k ids of a temporal prompt, m visual tokens of a fr
 from __future__ import annotations
 
 from ..core.errors import V2XumError
+from ..core.sampling import LINSPACE
 from ..core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
 from ..features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, describe
 from ..features.upstream import LlavaConfig
@@ -17,6 +18,7 @@ class LlavaV2XumConfig(LlavaConfig):
     Attributes:
         temporal_prompt_template: see `timeline.Timeline`.
         num_frames: N.
+        frame_sampling: the rule by which a video's N frames are chosen, see `sampling.FrameSampling`.
         temporal_prompt_ids: [N][k] token ids of the temporal prompts, set by `bind_timeline`.
         temporal_prompts: whether the decoder reads them before the frames (without them it is the paper's ablation).
         frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features), "class_token" (the same tower)
@@ -28,6 +30,7 @@ class LlavaV2XumConfig(LlavaConfig):
     model_type = "llava_v2xum"
     temporal_prompt_template = DEFAULT_TEMPLATE
     num_frames = DEFAULT_NUM_FRAMES
+    frame_sampling = LINSPACE
     # its type stands in a comment: transformers 5 makes a field of whatever is annotated
     temporal_prompt_ids = None  # type: list[list[int]] | None
     temporal_prompts = True
@@ -38,7 +41,7 @@ class LlavaV2XumConfig(LlavaConfig):
     @property
     def timeline(self) -> Timeline:
         """The timeline that the checkpoint was made for."""
-        return Timeline(self.num_frames, self.temporal_prompt_template)
+        return Timeline(self.num_frames, self.temporal_prompt_template, rule=self.frame_sampling)
 
     @property
     def feature(self) -> FrameFeature:
@@ -79,4 +82,4 @@ class LlavaV2XumConfig(LlavaConfig):
         name = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
         layer, ratio = getattr(self, "mm_vision_select_layer", None), getattr(self, "image_aspect_ratio", None)
         width = getattr(self, "mm_hidden_size", None)
-        return describe(self.feature, name, layer, ratio, self.num_frames, width, tower)
+        return describe(self.feature, name, layer, ratio, self.timeline, width, tower)

@@ -63,6 +63,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         """
         config, timeline = self.config, timeline or self.config.timeline
         config.num_frames, config.temporal_prompt_template = timeline.num_frames, timeline.template
+        config.frame_sampling = timeline.rule
         config.temporal_prompt_ids = config.prompt_ids(tokenizer)
         for name in ("temporal_prompts", "frame_feature", "frame_tokens"):
             setattr(config, name, getattr(config, name))  # a class-level default would not be saved
@@ -96,9 +97,10 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         here = self.config.timeline
         num_frames = getattr(model_args, "num_frames", None) or here.num_frames
         template = getattr(model_args, "temporal_prompt_template", None) or here.template
+        rule = getattr(model_args, "frame_sampling", None) or here.rule
         if getattr(model_args, "temporal_prompts", None) is not None:
             self.config.temporal_prompts = model_args.temporal_prompts
-        self.bind_timeline(tokenizer, Timeline(num_frames, as_template(template)))
+        self.bind_timeline(tokenizer, Timeline(num_frames, as_template(template), rule=rule))
 
     def _check_projector(self) -> None:
         layers = [layer for layer in self.get_model().mm_projector.modules() if isinstance(layer, torch.nn.Linear)]

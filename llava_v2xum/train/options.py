@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from ..core.command_line import Parser
+from ..core.sampling import LINSPACE, SAMPLING_RULES
 from ..core.tasks import CONVERSATION
 from ..features.kinds import DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN
 
@@ -36,6 +37,13 @@ class ModelOptions:
     num_frames: int | None = field(
         default=None,
         metadata={"metavar": "N", "help": "N, the frames that stand for a video; the checkpoint's, or 100"},
+    )
+    frame_sampling: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "RULE",
+            "help": f"the rule by which they are chosen: {', '.join(SAMPLING_RULES)}; the checkpoint's, or {LINSPACE}",
+        },
     )
     temporal_prompt_template: str | None = field(
         default=None,

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from published import answers, captions, converter, instruct, reasons, videoxum
+from tail_rule import add_tail
 
 pytestmark = pytest.mark.pinned
 
@@ -134,6 +135,17 @@ def test_a_temporal_prompt_is_named_as_in_training(convert):
     status, _, [entry], report, _ = convert("activitynet-captions", {"v_1": captions()}, *arguments)
     assert status == 0 and report["settings"]["temporal_prompt_template"] == "[{:03d}]"
     assert entry["conversations"][1]["value"].endswith(" 198, 199].")
+
+
+def test_indexes_of_another_rule_name_it(convert, monkeypatch):
+    tail = add_tail(monkeypatch)
+    flags = ("--num-frames=4", "--frame-sampling=tail", "--tasks=video")
+    status, _, [entry], report, _ = convert("activitynet-captions", {"v_1": captions()}, *flags)
+    assert status == 0 and set(tail.asked) == {"v_1"}
+    assert entry["frame_sampling"] == report["settings"]["frame_sampling"] == "tail"
+    assert entry["conversations"][1]["value"].endswith("[00, 01, 02, 03].")
+    _, _, [entry], report, _ = convert("activitynet-captions", {"v_1": captions()}, "--tasks=video")
+    assert entry.keys() == {"id", "num_frames", "conversations"} and report["settings"]["frame_sampling"] == "linspace"
 
 
 def test_an_id_that_comes_twice_in_an_object_is_rejected(convert):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import weights
@@ -20,6 +21,7 @@ from instruct import (
     write_json,
 )
 from llava.constants import IGNORE_INDEX
+from tail_rule import add_tail
 
 from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import INSTRUCTIONS
@@ -58,6 +60,16 @@ def test_the_entry_itself_is_not_changed():
     entry = an_entry()
     with_frame_indexes(entry, Timeline())
     assert entry == an_entry()
+
+
+def test_another_rule_of_sampling_gives_other_indexes_to_seconds_and_takes_its_own_alone(source, monkeypatch):
+    tail = add_tail(monkeypatch)
+    checker = replace(checker_of(source), timeline=Timeline(FRAMES, rule="tail"))
+    assert checker.check(an_entry(videos=["v_2"])).turns[1]["value"].endswith("[00][09]A man runs.")
+    assert set(tail.asked) == {"v_2"}
+    assert checker.check(an_entry(num_frames=FRAMES, frame_sampling="tail")).videos == ("v_1",)
+    with pytest.raises(EntryError, match="written for frame_sampling 'linspace', the model has 'tail'"):
+        checker.check(an_entry(num_frames=FRAMES))  # as before rules had names
 
 
 def test_an_entry_without_meta_is_taken_as_it_is():
@@ -116,6 +128,11 @@ REJECTED = {
     "no value": (an_entry(conversations=[{"from": "human"}]), "form", "expected conversations, a list of turns"),
     "still image": (an_entry(image="a.jpg"), "image", "an entry for a still image"),
     "other N": (an_entry(num_frames=100), "num_frames", "written for num_frames 100, the model has 10"),
+    "other rule": (
+        an_entry(num_frames=10, frame_sampling="tail"),
+        "frame_sampling",
+        "written for frame_sampling 'tail', the model has 'linspace'",
+    ),
     "no such second": (
         an_entry(meta={"duration": 20.0, "token": {"<f0>": 0.0}}), "timestamps", "<f1> has no second in meta.token",
     ),

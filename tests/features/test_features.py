@@ -17,7 +17,9 @@ import pytest
 import tiny_layouts as layouts
 import torch
 import weights
+from tail_rule import add_tail
 
+from llava_v2xum.core.sampling import FrameSampling
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.features import FeatureFolder, FrameEncoder, normalize, resize
 from llava_v2xum.features.__main__ import main
@@ -77,7 +79,7 @@ def test_the_store_holds_what_the_encoder_gives(videos, tower, tmp_path, capsys)
     store = tmp_path / "store"
     assert run(videos, store, *flags(tower, "--batch-size", 7, "--workers", 0)) == 0
     assert f"{COUNT} videos done" in capsys.readouterr().err
-    encoder = encoder_of_tower(tower, num_frames=FRAMES)
+    encoder = encoder_of_tower(tower, sampling=FrameSampling(FRAMES))
     folder = FeatureFolder(store, encoder.description)
     for path in videos.iterdir():
         source = {"total_frames": read_video(path, Timeline(FRAMES)).total_frames, "bytes": path.stat().st_size}
@@ -85,6 +87,20 @@ def test_the_store_holds_what_the_encoder_gives(videos, tower, tmp_path, capsys)
         np.testing.assert_allclose(found, expected_of(encoder, path), atol=1e-3, rtol=1e-3)
     files = {file.name for file in store.iterdir() if file.suffix != ".npy"}
     assert files == {"features.json", "sources.jsonl"}
+
+
+def test_another_rule_of_sampling(videos, tower, tmp_path, monkeypatch, capsys):
+    tail, path = add_tail(monkeypatch), sorted(videos.iterdir())[0]
+    arguments = flags(tower, "--workers", 0, "--frame-sampling", "tail")
+    assert run(path, tmp_path / "store", *arguments) == 0
+    assert json.loads((tmp_path / "store" / "features.json").read_text())["frame_sampling"] == "tail"
+    video = read_video(path, Timeline(FRAMES, rule="tail"))
+    assert video.frame_indices.tolist() == list(range(video.total_frames - FRAMES, video.total_frames))
+    expected = encoder_of_tower(tower)(video.frames).float().numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "store" / f"{path.stem}.npy"), expected, atol=1e-3, rtol=1e-3)
+    assert set(tail.asked) == {path.stem}
+    assert run(path, tmp_path / "store", *flags(tower, "--workers", 0)) == 2
+    assert "frame_sampling: expected 'linspace', got 'tail'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind, tokens, shape", [("class_token", 1, (FRAMES, 24)), ("patch_mean", 4, (FRAMES, 4, 24))])

@@ -15,17 +15,24 @@ import numpy as np
 import pytest
 import torch
 import weights
+from tail_rule import add_tail
 
+from llava_v2xum.core.sampling import FrameSampling
 from llava_v2xum.features import DamagedFeatures, FeatureFolder, FrameFeature, describe, differences, sample_tower
 
 pytestmark = pytest.mark.pinned
 
 FRAMES, WIDTH = 10, 24
 SHAPE = (FRAMES, WIDTH)
+# as every release before rules of sampling had names wrote it
+BEFORE_RULES = """{
+ "frame_feature": "patch_mean", "frame_tokens": 1, "tower": "clip-vit-large-patch14-336", "select_layer": -2,
+ "aspect_ratio": "pad", "num_frames": 10, "feature_size": 24, "dtype": "float16"
+}"""
 
 
 def a_description(**changes) -> dict:
-    wanted = describe(FrameFeature(), "openai/clip-vit-large-patch14-336", -2, "pad", FRAMES, WIDTH)
+    wanted = describe(FrameFeature(), "openai/clip-vit-large-patch14-336", -2, "pad", FrameSampling(FRAMES), WIDTH)
     return {**wanted, **changes}
 
 
@@ -59,7 +66,7 @@ def test_what_is_saved_is_loaded_in_float16(folder):
     assert again.holds("v_1", SHAPE) and "v_1" in again and "v_2" not in again
     assert again.load("v_2", SHAPE) is None and not again.holds("v_2", SHAPE)
     assert again.ids() == {"v_1"} and again.missing(["v_3", "v_1", "v_2", "v_3"]) == ["v_3", "v_2"]
-    assert json.loads((folder.path / "features.json").read_text()) == {**a_description(), "dtype": "float16"}
+    assert json.loads((folder.path / "features.json").read_text()) == json.loads(BEFORE_RULES)  # older releases read it
 
 
 def test_several_tokens_a_frame(tmp_path):
@@ -79,6 +86,7 @@ def test_several_tokens_a_frame(tmp_path):
         ({"select_layer": -1}, "select_layer: expected -1, got -2"),
         ({"aspect_ratio": "square"}, "aspect_ratio: expected 'square', got 'pad'"),
         ({"num_frames": 50}, "num_frames: expected 50, got 10"),
+        ({"frame_sampling": "tail"}, "frame_sampling: expected 'tail', got 'linspace'"),
         ({"feature_size": 1024}, "feature_size: expected 1024, got 24"),
     ],
 )
@@ -94,7 +102,7 @@ def test_the_first_releases_note_is_read(tmp_path):
     (tmp_path / "features.json").write_text(json.dumps({**fields, "num_frames": FRAMES}))
     np.save(tmp_path / "v.npy", features_named("v").astype(np.float16))
     (tmp_path / "v.json").write_text('{"total_frames": 3, "bytes": 9}')
-    wanted = describe(FrameFeature("clip_embedding"), None, None, "square", FRAMES, WIDTH)
+    wanted = describe(FrameFeature("clip_embedding"), None, None, "square", FrameSampling(FRAMES), WIDTH)
     folder = FeatureFolder(tmp_path, wanted)
     assert folder.load("v", SHAPE, {"total_frames": 3, "bytes": 9}) is not None
     with pytest.raises(ValueError, match="made of another video named 'v'"):
@@ -111,6 +119,23 @@ def test_a_folder_without_a_note_is_read_and_not_added_to(tmp_path, caplog):
     with pytest.raises(ValueError, match=r"holds features without features\.json"):
         folder.save("w", features_named("w"))
     assert sorted(os.listdir(tmp_path)) == ["v.npy"]
+
+
+def test_a_note_without_a_rule_of_sampling_counts_as_linspace(tmp_path, monkeypatch):
+    (tmp_path / "features.json").write_text(BEFORE_RULES)
+    np.save(tmp_path / "v.npy", features_named("v").astype(np.float16))
+    folder = FeatureFolder(tmp_path, a_description())
+    assert folder.load("v", SHAPE) is not None
+    folder.save("w", features_named("w"))  # and goes on
+    assert (tmp_path / "features.json").read_text() == BEFORE_RULES
+    add_tail(monkeypatch)
+    tail = describe(FrameFeature(), "openai/clip-vit-large-patch14-336", -2, "pad", FrameSampling(FRAMES, rule="tail"))
+    for note in (True, False):
+        with pytest.raises(ValueError, match="frame_sampling: expected 'tail', got 'linspace'") as refused:
+            FeatureFolder(tmp_path, tail)
+        assert "\n" not in str(refused.value)
+        if note:
+            (tmp_path / "features.json").unlink()  # the released code's folder
 
 
 @pytest.mark.parametrize("note", ["{", "[]"])
@@ -242,15 +267,16 @@ def on_disk(path) -> int:
 def test_a_tower_is_known_by_its_weights(tmp_path):
     _, source = weights.sources()
     shutil.copytree(source, tmp_path / "another_name")
-    wanted = describe(FrameFeature(), str(source), -2, "pad", FRAMES, WIDTH, a_tower(source))
+    wanted = describe(FrameFeature(), str(source), -2, "pad", FrameSampling(FRAMES), WIDTH, a_tower(source))
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         copy = a_tower(tmp_path / "another_name", dtype)
-        assert differences(describe(FrameFeature(), "another_name", -2, "pad", FRAMES, WIDTH, copy), wanted) == []
+        found = describe(FrameFeature(), "another_name", -2, "pad", FrameSampling(FRAMES), WIDTH, copy)
+        assert differences(found, wanted) == []
     tuned = a_tower(source)
     for name, weight in tuned.vision_tower.named_parameters():
         if name.endswith("layers.1.mlp.fc2.weight"):  # the last of three that layer -2 passes through
             weight.data *= 1.05
-    told = differences(describe(FrameFeature(), str(source), -2, "pad", FRAMES, WIDTH, tuned), wanted)
+    told = differences(describe(FrameFeature(), str(source), -2, "pad", FrameSampling(FRAMES), WIDTH, tuned), wanted)
     assert len(told) == 1 and "the tower's weights" in told[0]
 
 

@@ -34,7 +34,7 @@ from llava_v2xum.media.video import VideoError
 needs_ray = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("ray", "pyarrow")), reason="needs ray[data]"
 )
-PLAN = Plan({}, "m", None, None, None, 32, {}, (4, 8), 4, None)
+PLAN = Plan({}, "m", None, None, None, 32, {}, (4, 8), None)
 
 
 # ---------------------------------------------------------------------------------------------- the cluster's resources

@@ -1,7 +1,8 @@
 """Annotations -> entries of instruction JSON, the conversations that training reads.
 
 An entry is `{"id": video_id, "num_frames": N, "conversations": [human, gpt]}`, one for each video and task. Where the
-answer is one of several annotators' choice, `"annotator"` tells whose.
+answer is one of several annotators' choice, `"annotator"` tells whose; where its indexes are not those of N frames at
+even distances, `"frame_sampling"` tells by which rule they count.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ...core.answers import format_answer, parse_answer
 from ...core.citations import PLACEHOLDER
 from ...core.errors import V2XumError
 from ...core.readers import shown
+from ...core.sampling import LINSPACE, SAMPLING_KEY
 from ...core.summary import Sentence, Summary
 from ...core.tasks import TASKS, query_for
 from ...core.timeline import Timeline
@@ -112,7 +114,8 @@ def summary_for(annotation: Annotation, task: str, target: Target, timeline: Tim
     if task == "video":
         if not target.video_spans:
             raise NoAnswer("the annotation marks no part of the video")
-        return Summary((Sentence("", frames_of(target.video_spans, annotation.known_duration, timeline)),))
+        frames = frames_of(target.video_spans, annotation.known_duration, timeline, annotation.video_id)
+        return Summary((Sentence("", frames),))
     if not annotation.sentences and annotation.text is None:
         raise NoAnswer("the annotation has no text")
     if task == "text":
@@ -123,7 +126,7 @@ def summary_for(annotation: Annotation, task: str, target: Target, timeline: Tim
         raise NoAnswer("no sentence of the annotation has a part of the video marked")
     return Summary(
         tuple(
-            Sentence(one.text, frames_of(spans, annotation.known_duration, timeline))
+            Sentence(one.text, frames_of(spans, annotation.known_duration, timeline, annotation.video_id))
             for one, spans in zip(annotation.sentences, target.sentence_spans, strict=True)
         )
     )
@@ -137,6 +140,8 @@ def _entry(
         {"from": "gpt", "value": answer},
     ]
     entry = {"id": annotation.video_id, "num_frames": settings.timeline.num_frames, "conversations": turns}
+    if settings.timeline.rule != LINSPACE:
+        entry[SAMPLING_KEY] = settings.timeline.rule
     if task != "text" and target.annotator is not None:
         entry["annotator"] = target.annotator
     return entry

@@ -14,6 +14,7 @@ from ...core.command_line import Parser
 from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
 from ...core.readers import Reader, SourceError
+from ...core.sampling import LINSPACE, SAMPLING_RULES
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template
 from . import READERS
@@ -84,7 +85,7 @@ def _rules() -> str:
 def _add_options(parser: argparse.ArgumentParser, reader: Reader) -> None:
     add = parser.add_argument
     parser.set_defaults(parser=parser, annotators=DEFAULT_RULE, tasks=DEFAULT_TASKS, form="after",
-        num_frames=DEFAULT_NUM_FRAMES, temporal_prompt_template=DEFAULT_TEMPLATE,
+        num_frames=DEFAULT_NUM_FRAMES, frame_sampling=LINSPACE, temporal_prompt_template=DEFAULT_TEMPLATE,
         tolerance_seconds=Settings().tolerance_seconds)  # fmt: skip
     what = "folders of published annotation files" if reader.folder_of else "published annotation files"
     add("sources", nargs="+", type=Path, metavar="SRC", help=what)
@@ -107,6 +108,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--num-frames", type=int, default=DEFAULT_NUM_FRAMES, metavar="N", help="N, the frames that stand for a video "
         "(%(default)s); second t is index min(round(t / duration * N), N - 1), a span every index from its start's to "
         "its end's")  # fmt: skip
+    add("--frame-sampling", choices=SAMPLING_RULES, default=LINSPACE, help="the rule by which they are chosen "
+        "(%(default)s)")  # fmt: skip
     add("--temporal-prompt-template", default=DEFAULT_TEMPLATE, metavar="T",
         help="gives an index its digits; a format string, or how frame 0 is named: '[000]' (%(default)s)")  # fmt: skip
     add("--tolerance-seconds", type=float, default=Settings().tolerance_seconds, metavar="S",
@@ -134,7 +137,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
     if not tasks or set(tasks) - set(TASKS):
         parser.error(f"--tasks takes {', '.join(TASKS)}, got {args.tasks!r}")
     try:
-        timeline = Timeline(args.num_frames, as_template(args.temporal_prompt_template))
+        timeline = Timeline(args.num_frames, as_template(args.temporal_prompt_template), rule=args.frame_sampling)
         answers = AnswerSettings(tasks, args.form, args.annotators, timeline)
         video_ids = None if args.videos is None else _names_in(args.videos)
         return Settings(answers, args.tolerance_seconds, args.strict, video_ids)

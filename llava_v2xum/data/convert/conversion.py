@@ -14,6 +14,7 @@ from ...core.annotations import Annotation, annotation_line
 from ...core.atomic import replacing, write_whole
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Reader, Rejected
+from ...core.sampling import SAMPLING_KEY
 from .answers import AnswerSettings, entries_of
 
 
@@ -140,6 +141,7 @@ def _settings_record(settings: Settings, reader: Reader) -> dict[str, Any]:
         "form": answers.form,
         "annotators": answers.annotators if reader.has_annotators else None,
         "num_frames": answers.timeline.num_frames,
+        SAMPLING_KEY: answers.timeline.rule,
         "temporal_prompt_template": answers.timeline.template,
         "tolerance_seconds": settings.tolerance_seconds,
     }

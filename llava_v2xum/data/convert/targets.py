@@ -122,11 +122,13 @@ def covered(annotators: Iterable[Spans], at_least: int) -> Spans:
     return _merged(found)
 
 
-def frames_of(spans: Iterable[tuple[float, float]], duration_seconds: float, timeline: Timeline) -> tuple[int, ...]:
+def frames_of(
+    spans: Iterable[tuple[float, float]], duration_seconds: float, timeline: Timeline, video_id: str | None = None
+) -> tuple[int, ...]:
     """The indexes that the spans cite, each once, ascending: [s, e] is every index from that of s to that of e."""
     frames: set[int] = set()
     for start, end in spans:
-        first, last = (timeline.index_at(second, duration_seconds) for second in (start, end))
+        first, last = (timeline.index_at(second, duration_seconds, video_id) for second in (start, end))
         frames.update(range(first, last + 1))
     return tuple(sorted(frames))
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.errors import V2XumError
+from ...core.sampling import FrameSampling
 
 
 def own_index(num_frames: int, times: np.ndarray, duration: float) -> np.ndarray:
@@ -45,7 +46,7 @@ def own_index(num_frames: int, times: np.ndarray, duration: float) -> np.ndarray
         raise V2XumError(f"expected frames and a positive duration, got {num_frames} and {duration}")
     if len(times) and not (times[0] >= 0 and times[-1] <= duration and (np.diff(times) >= 0).all()):
         raise V2XumError(f"times must ascend within 0..{duration} (the duration), got {times[0]}..{times[-1]}")
-    return np.minimum(np.rint(times / duration * num_frames).astype(int), num_frames - 1)
+    return FrameSampling(num_frames).indexes_at(times, duration)
 
 
 def at_samples(values: np.ndarray, times: np.ndarray, duration: float) -> np.ndarray:
@@ -69,7 +70,7 @@ def at_samples(values: np.ndarray, times: np.ndarray, duration: float) -> np.nda
     unowned[owners] = False
     given = np.flatnonzero(unowned)
     if len(times) and len(given):
-        np.maximum.at(mapped, nearest(given / len(values) * duration, times), values[given])
+        np.maximum.at(mapped, nearest(FrameSampling(len(values)).seconds_of(duration)[given], times), values[given])
     return mapped
 
 

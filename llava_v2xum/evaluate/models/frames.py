@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.errors import V2XumError
-from ...core.timeline import Timeline
+from ...core.sampling import FrameSampling
 from ..metrics.clocks import nearest
 
 logger = logging.getLogger(__name__)
@@ -112,9 +112,4 @@ def _frame_number(moment: Moment, seconds: np.ndarray) -> int:
     place, count = (moment.place, moment.num_frames) if isinstance(moment, Prompt) else (moment.number, total)
     if not 0 <= place < count:
         raise V2XumError(f"expected an index in 0..{count - 1}, got {place}")
-    return int(_sampled(count, total)[place]) if isinstance(moment, Prompt) else place
-
-
-def _sampled(num_frames: int, total_frames: int) -> np.ndarray:
-    """The frame numbers of the N temporal prompts, as `Timeline.sample` gives them."""
-    return Timeline.of(num_frames).sample(total_frames)
+    return int(FrameSampling(count).sample(total)[place]) if isinstance(moment, Prompt) else place

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ...core.errors import V2XumError
-from ...core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline
+from ...core.timeline import Timeline
 
 TOKENIZER_NEEDED = (
     "the folder of the checkpoint that writes the answers, or any LLaMA-type tokenizer.model (one comes with Vicuna, "
@@ -46,10 +46,7 @@ def timeline_of(path: Path) -> Timeline:
     from ...features.checkpoint_files import read_json_object  # here, because it loads torch
 
     file = path / "config.json"
-    config = read_json_object(file) if file.is_file() else {}
-    return Timeline(
-        config.get("num_frames", DEFAULT_NUM_FRAMES), config.get("temporal_prompt_template", DEFAULT_TEMPLATE)
-    )
+    return Timeline.of_fields(read_json_object(file) if file.is_file() else {})
 
 
 def read_answers(path: Path, timeline: Timeline) -> list[str]:

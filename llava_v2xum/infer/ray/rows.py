@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ...core.errors import V2XumError
-from ...core.timeline import Timeline
+from ...core.sampling import FrameSampling
 from ...features import FeatureFolder, FrameEncoder
 from ...features.video_features import VideoFeatures
 from ..engine import EngineStats
@@ -81,7 +81,6 @@ class Plan:
         note: what people are to know about it, or None.
         image_processor, aspect_ratio, batch_size: how the tower takes frames (`FrameEncoder`).
         description, shape: of the features, (N, C) or (N, m, C).
-        num_frames: N.
         feature_folder: where features are kept, or None.
         thumbnails: whether small frames are wanted.
         threads: of torch on a CPU in an encoding or generating process; None leaves them.
@@ -96,7 +95,6 @@ class Plan:
     batch_size: int
     description: dict
     shape: tuple[int, ...]
-    num_frames: int
     feature_folder: str | None
     thumbnails: bool = True
     threads: int | None = None
@@ -104,8 +102,8 @@ class Plan:
 
     def features(self, encoder: FrameEncoder, folder: FeatureFolder | None) -> VideoFeatures:
         """What reads and encodes with that tower."""
-        timeline = Timeline.of(self.num_frames)  # the template does not matter for sampling
-        return VideoFeatures(encoder, timeline, self.shape, folder, self.thumbnails)
+        sampling = FrameSampling.of_fields(self.description)
+        return VideoFeatures(encoder, sampling, self.shape, folder, self.thumbnails)
 
     def folder(self, rank: int) -> FeatureFolder | None:
         """The feature folder, for a process that writes as that rank."""

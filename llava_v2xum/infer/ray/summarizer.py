@@ -165,7 +165,6 @@ def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
         feature_folder = os.path.abspath(feature_folder)
         FeatureFolder(feature_folder, encoder.description)  # refuses those of another model
     config = Path(model["model_path"] or DEMO_CHECKPOINT) / CONFIG
-    num_frames = encoder.description["num_frames"]
     return Plan(
         model=model,
         model_name=name,
@@ -174,8 +173,7 @@ def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
         aspect_ratio=encoder.aspect_ratio,
         batch_size=encoder.batch_size,
         description=encoder.description,
-        shape=encoder.feature.shape(num_frames, encoder.tower.hidden_size),
-        num_frames=num_frames,
+        shape=encoder.feature.shape(encoder.description["num_frames"], encoder.tower.hidden_size),
         feature_folder=feature_folder,
     )
 

@@ -43,6 +43,7 @@ def save_checkpoint(
     for key in (
         "temporal_prompt_template",
         "num_frames",
+        "frame_sampling",
         "temporal_prompt_ids",
         "temporal_prompts",
         "frame_feature",
