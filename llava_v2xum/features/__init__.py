@@ -23,7 +23,7 @@ _HOMES = {
     "file_source": "sources",
     "normalize": "encoder",
     "pad_to_square": "encoder",
-    "pool_patches": "kinds",
+    "pool_patches": "tower_kinds",
     "resize": "encoder",
     "sample_tower": "description",
 }

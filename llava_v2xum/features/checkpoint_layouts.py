@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import V2XumError
-from . import CLIP_EMBEDDING
 from .checkpoint_files import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -21,6 +20,7 @@ from .checkpoint_files import (
     read_tensors,
     weight_files,
 )
+from .kinds import CLIP_EMBEDDING, has_own_tower
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +51,6 @@ class Layout:
     adapter: Path | None
     extras: tuple[Path, ...]
     tower: str | None
-
-    @property
-    def uses_clip_embedding(self) -> bool:
-        return self.config.get("frame_feature") == CLIP_EMBEDDING
 
     @property
     def shapes_from(self) -> str:
@@ -234,7 +230,7 @@ def find_tower(value: str, layout: Layout) -> str:
     what = (
         "vision_tower" if layout.tower is not None else f"{layout.config_file}: the tower (vision_tower names another)"
     )
-    if layout.uses_clip_embedding and Path(value).suffix:  # a file, not a folder or hub name
+    if has_own_tower(layout.config) and Path(value).suffix:  # a file, not a folder or hub name
         raise FileNotFoundError(f"{what}: no such file: {value}; expected the CLIP weights, {RELEASED_CLIP.name}")
     find_folder(value, what)
     return value

@@ -38,14 +38,14 @@ def describe(
 
     Args:
         tower_name: the tower's folder, file or hub name; its last part is kept.
-        select_layer: the tower's layer, `mm_vision_select_layer`; of no matter to "clip_embedding".
+        select_layer: the tower's layer, `mm_vision_select_layer`; of no matter to a tower of the feature's own.
         aspect_ratio: "pad", or anything else for the processor's centre crop.
         sampling: which frames stand for a video.
         feature_size: C.
         tower: where it is loaded, a sample of its weights is taken (`sample_tower`), which then counts instead of
             its name.
     """
-    layer = None if feature.kind == CLIP_EMBEDDING else select_layer
+    layer = feature.layer(select_layer)
     description = {
         "frame_feature": feature.kind,
         "frame_tokens": feature.tokens,

@@ -1,34 +1,50 @@
 """What one frame becomes: the kinds of frame feature, and how many visual tokens a frame has.
 
-Shapes: T frames, m visual tokens of a frame, P patches, C feature width, H and W pixels.
+A kind is a class and a line in `FRAME_FEATURES`. What it does not say is as with LLaVA-1.5: its tower, its projector,
+a row of features for each visual token.
+
+Shapes: T frames, N frames of a whole video, m visual tokens of a frame, C feature width, D hidden size, H and W pixels.
 """
 
 from __future__ import annotations
 
-import math
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.errors import V2XumError
 
 if TYPE_CHECKING:  # options name the kinds before torch is needed
-    from torch import Tensor
+    from torch import Tensor, nn
 
 PATCH_MEAN = "patch_mean"  # LLaVA-1.5's own tower: mean over the patch features of its layer -2
 CLASS_TOKEN = "class_token"  # the same tower and layer, its class token
 CLIP_EMBEDDING = "clip_embedding"  # released V2Xum-LLM: the image embedding of OpenAI's CLIP ViT-L/14
-FRAME_FEATURES = (PATCH_MEAN, CLASS_TOKEN, CLIP_EMBEDDING)
 DEFAULT_TOWER = "openai/clip-vit-large-patch14-336"  # LLaVA-1.5's
 DEFAULT_SELECT_LAYER = -2  # LLaVA-1.5's
+LLAVAS_TOWER, OWN_TOWER = "mm_vision_tower", "frame_tower"  # keys of a config
+
+# kind -> module and class; loaded when it is first asked for
+FRAME_FEATURES = {
+    PATCH_MEAN: "tower_kinds.PatchMean",
+    CLASS_TOKEN: "tower_kinds.ClassToken",
+    CLIP_EMBEDDING: "tower_kinds.ClipEmbedding",
+}
 
 
 @dataclass(frozen=True)
 class FrameFeature:
-    """The kind of a frame's feature and its visual tokens.
+    """A frame's feature and its visual tokens; calling this gives an object of the kind's own class.
 
     Args:
         kind: one of `FRAME_FEATURES`.
-        tokens: m; more than one come from means over the cells of a square grid of patches, so a square number.
+        tokens: m.
+
+    Attributes:
+        has_own_tower: whether `tower` builds it, in place of LLaVA's.
+        has_own_projector: whether `projector` builds one that LLaVA does not know.
+        reads_images: whether still images go through tower and projector as in LLaVA-1.5.
 
     Raises:
         V2XumError: for a kind that is not known, or tokens that the kind cannot give.
@@ -37,52 +53,99 @@ class FrameFeature:
     kind: str = PATCH_MEAN
     tokens: int = 1
 
+    has_own_tower: ClassVar[bool] = False
+    has_own_projector: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = True
+
+    def __new__(cls, kind: str = PATCH_MEAN, tokens: int = 1) -> FrameFeature:
+        return object.__new__(_class_of(kind) if cls is FrameFeature else cls)
+
     def __post_init__(self) -> None:
-        if self.kind not in FRAME_FEATURES:
-            raise V2XumError(f"frame_feature must be one of {FRAME_FEATURES}, got {self.kind!r}")
-        if self.tokens < 1 or math.isqrt(self.tokens) ** 2 != self.tokens:
-            raise V2XumError(f"frame_tokens must be a square number such as 1, 4 or 9, got {self.tokens}")
-        if self.tokens > 1 and self.kind != PATCH_MEAN:
-            raise V2XumError(f"only {PATCH_MEAN!r} gives more than one token a frame, got {self.kind!r}")
+        if self.tokens != 1:
+            raise V2XumError(f"{self.kind!r} gives one visual token a frame, got frame_tokens {self.tokens}")
+
+    @classmethod
+    def of_config(cls, fields: Mapping[str, Any]) -> FrameFeature:
+        """That of a checkpoint's config.json."""
+        return cls(fields.get("frame_feature", PATCH_MEAN), fields.get("frame_tokens", 1))
+
+    @property
+    def tower_key(self) -> str:
+        """The key of a config that names the tower."""
+        return OWN_TOWER if self.has_own_tower else LLAVAS_TOWER
+
+    @property
+    def rows(self) -> int:
+        """How many rows of features a frame has, before the projector."""
+        return self.tokens
 
     def shape(self, num_frames: int, width: int) -> tuple[int, ...]:
-        """The shape of a video's features: (N, C), or (N, m, C) for more than one token a frame."""
-        return (num_frames, width) if self.tokens == 1 else (num_frames, self.tokens, width)
+        """The shape of a video's features: (N, C), or (N, rows, C) for more than one row a frame."""
+        return (num_frames, width) if self.rows == 1 else (num_frames, self.rows, width)
 
     def of(self, tower, pixels: Tensor) -> Tensor:
-        """Frame features [T, C], or [T, m, C], of pixels [T, 3, H, W].
+        """Frame features, `shape(T, C)`, of pixels [T, 3, H, W].
 
         Args:
-            tower: LLaVA's `CLIPVisionTower`, or one of `towers.py` for "clip_embedding"; loaded.
+            tower: LLaVA's `CLIPVisionTower`, or what `tower` gave; loaded.
         """
-        if self.kind == CLASS_TOKEN:
-            return _class_token(tower, pixels)
-        return pool_patches(tower(pixels), self.tokens)
+        raise NotImplementedError
+
+    def tower(self, source: str | None) -> nn.Module:
+        """A tower of this kind's own, not yet loaded, behind the interface of `towers.EmbeddingTower`.
+
+        Args:
+            source: where its weights are; None where the kind has a place of its own for them.
+        """
+        raise NotImplementedError
+
+    def layer(self, select_layer: int | None) -> int | None:
+        """The tower's layer that the feature comes from, of LLaVA's `mm_vision_select_layer`; None for its end."""
+        return None if self.has_own_tower else select_layer
+
+    def projector(self, config) -> nn.Module:
+        """A new projector for this feature.
+
+        Args:
+            config: with `mm_hidden_size`, C, and `hidden_size`, D.
+        """
+        from .upstream import build_vision_projector
+
+        return build_vision_projector(config)
+
+    def project(self, projector: nn.Module, features: Tensor) -> Tensor:
+        """Frame features, `shape(T, C)` -> visual tokens [T, m, D]."""
+        return projector(features.flatten(0, -2)).unflatten(0, (len(features), -1))
+
+    def check_projector(self, projector: nn.Module, width: int) -> None:
+        """Refuse a projector that is not for this feature.
+
+        Raises:
+            V2XumError: if it takes features of another width than `width`.
+        """
+        from torch import nn
+
+        first = next((layer for layer in projector.modules() if isinstance(layer, nn.Linear)), None)
+        if first is not None and first.in_features != width:
+            raise V2XumError(
+                f"the base's projector takes features of width {first.in_features}, frame_feature {self.kind!r} gives "
+                f"{width}: expected a base without a projector, or with one for that feature"
+            )
 
 
-def _class_token(tower, pixels: Tensor) -> Tensor:
-    """[T, 3, H, W] -> [T, C]: what LLaVA's tower computes and leaves out (`feature_select`)."""
-    import torch
-
-    with torch.no_grad():
-        layers = tower.vision_tower(pixels.to(tower.device, tower.dtype), output_hidden_states=True).hidden_states
-    return layers[tower.select_layer][:, 0].to(pixels.dtype)
+def has_own_tower(fields: Mapping[str, Any]) -> bool:
+    """Whether the feature in a config.json has a tower of its own; False for a kind that is none."""
+    kind = fields.get("frame_feature", PATCH_MEAN)
+    return kind in tuple(FRAME_FEATURES) and _class_of(kind).has_own_tower
 
 
-def pool_patches(features: Tensor, tokens: int = 1) -> Tensor:
-    """[T, P, C] -> [T, C], the mean over the patches; or [T, m, C], the means over the cells of a square grid.
+def tower_key(fields: Mapping[str, Any]) -> str:
+    """The key of a config.json that names the tower of its feature; LLaVA's for a kind that is none."""
+    return OWN_TOWER if has_own_tower(fields) else LLAVAS_TOWER
 
-    Taken in float32. The grid's cells lie row by row, from the upper left.
 
-    Raises:
-        V2XumError: if the patches of the tower form no grid of that many cells.
-    """
-    from torch.nn.functional import adaptive_avg_pool2d
-
-    if tokens == 1:
-        return features.float().mean(dim=1).to(features.dtype)
-    side, cells = math.isqrt(features.shape[1]), math.isqrt(tokens)
-    if side * side != features.shape[1] or side < cells:
-        raise V2XumError(f"{tokens} tokens a frame need a square grid of as many patches, got {features.shape[1]}")
-    grid = features.float().transpose(1, 2).unflatten(2, (side, side))
-    return adaptive_avg_pool2d(grid, cells).flatten(2).transpose(1, 2).to(features.dtype)
+def _class_of(kind: str) -> type[FrameFeature]:
+    if kind not in tuple(FRAME_FEATURES):  # a config may hold anything
+        raise V2XumError(f"frame_feature must be one of {tuple(FRAME_FEATURES)}, got {kind!r}")
+    module, name = FRAME_FEATURES[kind].split(".")
+    return getattr(importlib.import_module(f".{module}", __package__), name)

@@ -13,8 +13,7 @@ from ..core.errors import V2XumError
 from ..core.sampling import FrameSampling
 from .description import describe
 from .encoder import FrameEncoder
-from .kinds import CLIP_EMBEDDING, DEFAULT_SELECT_LAYER, DEFAULT_TOWER, PATCH_MEAN, FrameFeature
-from .towers import embedding_tower
+from .kinds import CLIP_EMBEDDING, DEFAULT_SELECT_LAYER, DEFAULT_TOWER, FrameFeature
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +53,13 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
 
     folder = _folder_of(model_path)
     config = _config_in(folder)
-    feature = FrameFeature(config.get("frame_feature", PATCH_MEAN), config.get("frame_tokens", 1))
-    key = "frame_tower" if feature.kind == CLIP_EMBEDDING else "mm_vision_tower"
-    tower = vision_tower or config.get(key)
+    feature = FrameFeature.of_config(config)
+    tower = vision_tower or config.get(feature.tower_key)
     if tower is not None:
         layout = Layout(folder, config, folder / CONFIG, folder, None, (), vision_tower)
         tower = find_tower(str(tower), layout)
-    elif feature.kind != CLIP_EMBEDDING:
-        raise V2XumError(f"{folder / CONFIG}: expected {key}, the CLIP tower's folder or hub name, got none")
+    elif not feature.has_own_tower:
+        raise V2XumError(f"{folder / CONFIG}: expected mm_vision_tower, the CLIP tower's folder or hub name, got none")
     fields = {**config, "mm_vision_tower": tower, "unfreeze_mm_vision_tower": False}  # loaded below, and only there
     tuned = _tuned_tower(folder) if config.get("unfreeze_mm_vision_tower") else {}
     encoder = _encoder(fields, feature, FrameSampling.of_fields(config), config.get("image_aspect_ratio"), tuned)
@@ -79,8 +77,8 @@ def _encoder(
 ) -> FrameEncoder:
     """The encoder of a model whose config has these fields."""
     name = fields["mm_vision_tower"]
-    if feature.kind == CLIP_EMBEDDING:
-        tower = embedding_tower(name)
+    if feature.has_own_tower:
+        tower = feature.tower(name)
         tower.load_model()
     else:
         from .checkpoint_files import find_folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..core.errors import V2XumError
 from ..core.sampling import LINSPACE
 from ..core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temporal_prompt_ids
-from ..features import CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, describe
+from ..features import PATCH_MEAN, FrameFeature, describe
 from ..features.upstream import LlavaConfig
 
 
@@ -21,10 +21,10 @@ class LlavaV2XumConfig(LlavaConfig):
         frame_sampling: the rule by which a video's N frames are chosen, see `sampling.FrameSampling`.
         temporal_prompt_ids: [N][k] token ids of the temporal prompts, set by `bind_timeline`.
         temporal_prompts: whether the decoder reads them before the frames (without them it is the paper's ablation).
-        frame_feature: "patch_mean" (LLaVA's own tower, mean over its patch features), "class_token" (the same tower)
-            or "clip_embedding" (the released V2Xum-LLM's CLIP image embedding).
+        frame_feature: a kind of `features.kinds.FRAME_FEATURES`, such as "patch_mean".
         frame_tokens: m, the visual tokens of a frame.
-        frame_tower: where the CLIP of "clip_embedding" comes from: a file, or a folder or hub name.
+        frame_tower: where the tower of a feature with one of its own comes from, such as the CLIP of "clip_embedding":
+            a file, or a folder or hub name.
     """
 
     model_type = "llava_v2xum"
@@ -79,7 +79,7 @@ class LlavaV2XumConfig(LlavaConfig):
         Args:
             tower: the model's; where it is loaded it is known by its weights, else by its name.
         """
-        name = self.frame_tower if self.frame_feature == CLIP_EMBEDDING else self.mm_vision_tower
+        name = getattr(self, self.feature.tower_key)
         layer, ratio = getattr(self, "mm_vision_select_layer", None), getattr(self, "image_aspect_ratio", None)
         width = getattr(self, "mm_hidden_size", None)
         return describe(self.feature, name, layer, ratio, self.timeline, width, tower)

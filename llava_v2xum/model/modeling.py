@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..core.errors import V2XumError
 from ..core.timeline import Timeline, as_template
-from ..features import CLIP_EMBEDDING, embedding_tower
 from ..features.upstream import (
     IGNORE_INDEX,
     IMAGE_TOKEN_INDEX,
@@ -27,7 +26,6 @@ from ..features.upstream import (
     LlavaLlamaForCausalLM,
     LlavaMetaForCausalLM,
     LogitsProcessorList,
-    build_vision_projector,
     llava_model,
 )
 from . import packing
@@ -48,12 +46,14 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
     accepts_loss_kwargs = False  # LLaVA's forward takes none; transformers 5's trainer would hand them to **kwargs
 
     def __init__(self, config: LlavaV2XumConfig) -> None:
-        config.timeline, config.feature  # noqa: B018  (bad ones must fail here, not at the first video)
+        config.timeline  # noqa: B018  (a bad one must fail here, not at the first video)
+        feature = config.feature
         super().__init__(config)
         self._table: tuple[list, Tensor] | None = None  # see `_prompt_table`
-        if config.frame_feature == CLIP_EMBEDDING:
-            self.model.vision_tower = embedding_tower(config.frame_tower)
-            self.model.mm_projector = build_vision_projector(config)
+        if feature.has_own_tower:
+            self.model.vision_tower = feature.tower(config.frame_tower)
+        if feature.has_own_tower or feature.has_own_projector:
+            self.model.mm_projector = feature.projector(config)
 
     def bind_timeline(self, tokenizer, timeline: Timeline | None = None) -> None:
         """Write the timeline and the ids that `tokenizer` gives to its temporal prompts into the config.
@@ -77,23 +77,23 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             V2XumError: for a kind that is not known, or tokens that it cannot give.
         """
         config = self.config
-        if config.frame_feature == CLIP_EMBEDDING:
+        if config.feature.has_own_tower:
             self.model.vision_tower = None  # for another kind LLaVA builds its own
         config.frame_feature = model_args.frame_feature or config.frame_feature
         config.frame_tokens = model_args.frame_tokens or config.frame_tokens
-        config.feature  # noqa: B018  (checked before the tower is loaded)
-        if config.frame_feature == CLIP_EMBEDDING:
+        feature = config.feature  # checked before the tower is loaded
+        if feature.has_own_tower:
             config.frame_tower = model_args.vision_tower
-            self.model.vision_tower = embedding_tower(config.frame_tower)
+            self.model.vision_tower = feature.tower(config.frame_tower)
 
     def initialize_vision_tokenizer(self, model_args, tokenizer) -> None:
         """LLaVA's hook of the same name; also binds the timeline, as this is where training has the tokenizer.
 
         Raises:
-            V2XumError: if the base came with a projector for features of another width, or for a timeline that is none.
+            V2XumError: if the base came with a projector for another feature, or for a timeline that is none.
         """
         super().initialize_vision_tokenizer(model_args, tokenizer)
-        self._check_projector()
+        self.config.feature.check_projector(self.get_model().mm_projector, self.config.mm_hidden_size)
         here = self.config.timeline
         num_frames = getattr(model_args, "num_frames", None) or here.num_frames
         template = getattr(model_args, "temporal_prompt_template", None) or here.template
@@ -101,15 +101,6 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if getattr(model_args, "temporal_prompts", None) is not None:
             self.config.temporal_prompts = model_args.temporal_prompts
         self.bind_timeline(tokenizer, Timeline(num_frames, as_template(template), rule=rule))
-
-    def _check_projector(self) -> None:
-        layers = [layer for layer in self.get_model().mm_projector.modules() if isinstance(layer, torch.nn.Linear)]
-        if layers and layers[0].in_features != self.config.mm_hidden_size:
-            raise V2XumError(
-                f"the base's projector takes features of width {layers[0].in_features}, frame_feature "
-                f"{self.config.frame_feature!r} gives {self.config.mm_hidden_size}: expected a base without a "
-                "projector, or with one for that feature"
-            )
 
     def encode_images(self, images: Tensor) -> Tensor:
         """The seam: what LLaVA splices in for each row of `images`.
@@ -183,7 +174,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             check_frames(length, index, len(table))
         weight = next(self.get_model().mm_projector.parameters())
         features = torch.cat([video.to(weight.device, weight.dtype) for video in videos])
-        visual = self.get_model().mm_projector(features.flatten(0, -2)).unflatten(0, (sum(lengths), -1))
+        visual = self.config.feature.project(self.get_model().mm_projector, features)
         if len(set(lengths)) == 1 and all(index is None for index in indices):
             prompts = self.get_input_embeddings()(table[: lengths[0]])[None]  # looked up once for all videos
             visual = visual.unflatten(0, (len(videos), -1)).to(prompts.device, prompts.dtype)

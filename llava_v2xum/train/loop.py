@@ -21,10 +21,9 @@ import torch
 
 from ..core.errors import V2XumError
 from ..data.dataset import make_data_module
-from ..features import CLIP_EMBEDDING
 from ..features.checkpoint_files import CONFIG, read_json_object, read_tensors
 from ..features.clip_tower import load_clip_tower
-from ..features.settings import DEFAULT_TOWER
+from ..features.kinds import DEFAULT_TOWER, tower_key
 from ..features.upstream import HfArgumentParser, Trainer, llava_train, llava_trainer, set_seed
 from ..model.compat import (
     gathered,
@@ -74,7 +73,7 @@ class _ModelMaker:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UsageError(f"--model_name_or_path: {name}: expected a decoder's folder or name ({reason})") from error
-        if config.frame_feature == CLIP_EMBEDDING:
+        if config.feature.has_own_tower:
             vars(config).pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
         elif getattr(config, "mm_vision_tower", None):
             config.mm_vision_tower = self.asked.vision_tower  # a checkpoint that holds its tower names it by its place
@@ -93,7 +92,7 @@ class _ModelMaker:
     def data_module(self, tokenizer, data_args: DataArguments) -> dict:
         """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
         self.tokenizer = tokenizer
-        if self.model.config.frame_feature != CLIP_EMBEDDING:
+        if not self.model.config.feature.has_own_tower:
             load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
         asked = self.asked
         try:
@@ -116,6 +115,8 @@ def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArg
     file, model_args.pretrain_mm_mlp_adapter = model_args.pretrain_mm_mlp_adapter, None
     with without_partitioning():
         stock(model_args=model_args, fsdp=fsdp)
+        if not had_projector and model.config.feature.has_own_projector:
+            model.get_model().mm_projector = model.config.feature.projector(model.config)
     model_args.pretrain_mm_mlp_adapter = file
     if file is not None:
         _load_projector(model.get_model().mm_projector, Path(file))
@@ -251,7 +252,7 @@ def _settings_of_base(arguments: Sequence[str]) -> dict[str, object]:
     """Flag -> value of what a checkpoint to start from was made with: its tower, or LLaVA-1.5's, and how it is used."""
     base = Path((given_values(arguments).get("model_name_or_path") or [""])[-1]).expanduser()
     config = read_json_object(base / CONFIG) if (base / CONFIG).is_file() else {}
-    tower = config.get("frame_tower" if config.get("frame_feature") == CLIP_EMBEDDING else "mm_vision_tower")
+    tower = config.get(tower_key(config))
     if tower and (base / tower).exists():
         tower = str(base / tower)
     found = {name: config[name] for name in _KEPT_FROM_BASE if config.get(name) is not None}

@@ -13,7 +13,10 @@ from llava_v2xum.core.timeline import Timeline, temporal_prompt_ids
 
 pytestmark = pytest.mark.every_python
 
-LIGHT = ("", ".core.timeline", ".core.tasks", ".core.summary", ".core.answers", ".media.video")
+LIGHT = (
+    "", ".core.timeline", ".core.sampling", ".core.tasks", ".core.summary", ".core.answers", ".media.video",
+    ".features.kinds", ".features.tower_kinds", ".features.options",
+)  # fmt: skip
 
 
 def test_prompts_of_the_paper():

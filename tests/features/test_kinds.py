@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 import tiny
 import torch
 import weights
+from query_kind import PATCHES, Queries, add_queries
 
 from llava_v2xum.features import CLASS_TOKEN, CLIP_EMBEDDING, PATCH_MEAN, FrameFeature, HubClipTower, pool_patches
+from llava_v2xum.features.kinds import FRAME_FEATURES, has_own_tower
 from llava_v2xum.model.checkpoint import load_pretrained, save_checkpoint
 
 pytestmark = pytest.mark.pinned
@@ -60,7 +64,7 @@ def test_patches_that_form_no_grid():
     [
         ("mean", 1, "frame_feature must be one of"),
         (PATCH_MEAN, 3, "square number"),
-        (CLASS_TOKEN, 4, "only 'patch_mean'"),
+        (CLASS_TOKEN, 4, "'class_token' gives one visual token a frame, got frame_tokens 4"),
     ],
 )
 def test_settings_that_are_none(kind, tokens, said):
@@ -135,6 +139,34 @@ def test_frames_and_their_prompts_stand_where_they_should(tokens, temporal_promp
     torch.testing.assert_close(embedded[:, prompts:], projected)
 
 
+def test_a_kind_has_its_own_class_and_is_known_by_its_fields():
+    assert len({type(FrameFeature(kind)) for kind in FRAME_FEATURES}) == len(FRAME_FEATURES)
+    feature = FrameFeature(PATCH_MEAN, 4)
+    assert feature == FrameFeature.of_config({"frame_tokens": 4}) != FrameFeature(PATCH_MEAN, 9)
+    assert pickle.loads(pickle.dumps(feature)) == replace(FrameFeature(), tokens=4) == feature
+    assert FrameFeature(CLASS_TOKEN).tower_key == "mm_vision_tower" and FrameFeature(CLASS_TOKEN).layer(-2) == -2
+    assert FrameFeature(CLIP_EMBEDDING).tower_key == "frame_tower" and FrameFeature(CLIP_EMBEDDING).layer(-2) is None
+    assert [has_own_tower({"frame_feature": kind}) for kind in (CLIP_EMBEDDING, PATCH_MEAN, "sound", ["a"])] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_a_kind_with_a_projector_of_its_own(monkeypatch, clip_folder):
+    """Rows of features and visual tokens are then two numbers."""
+    add_queries(monkeypatch)
+    model = weights.video_model(FRAMES, frame_feature="queries", frame_tokens=3)
+    assert isinstance(model.get_model().mm_projector, Queries)
+    assert model.config.feature_shape == (FRAMES, PATCHES, tiny.TOWER_WIDTH) and model.config.frame_positions == 4 + 3
+    features = model.encode_frames(pixels())
+    assert tuple(features.shape) == model.config.feature_shape
+    embedded = model.encode_video(features)
+    assert embedded.shape == (FRAMES, 4 + 3, tiny.HIDDEN)
+    torch.testing.assert_close(embedded[:, 4:], model.get_model().mm_projector(features))
+    torch.testing.assert_close(model.encode_video(pixels()), embedded)
+    with pytest.raises(ValueError, match="expected a base without a projector, or with queries, got a Sequential"):
+        initialised(weights.video_model(FRAMES), clip_folder, "queries")
+
+
 @pytest.mark.parametrize("settings", [{"frame_tokens": 4}, {"frame_feature": CLASS_TOKEN}])
 def test_pixels_give_what_their_features_give(settings):
     model = weights.video_model(FRAMES, **settings)
@@ -171,16 +203,18 @@ def test_a_batch_of_text_runs_the_projector_in_training():
         ("--frame_tokens", "4"),
         ("--frame_feature", CLASS_TOKEN),
         ("--frame_feature", CLIP_EMBEDDING),
+        ("--frame_feature", "queries"),
         ("--temporal_prompts", "False"),
         ("--temporal_prompt_template", "[f00]"),
         ("--temporal_prompt_template", "00"),
     ],
     ids=" ".join,
 )
-def test_a_run_with_each_setting_gives_a_checkpoint_that_knows_it(flags, clip_folder, tmp_path):
+def test_a_run_with_each_setting_gives_a_checkpoint_that_knows_it(flags, clip_folder, tmp_path, monkeypatch):
     """Train, load, save with everything in it, load again: the same model of the same settings."""
     from llava_v2xum.train.loop import train
 
+    add_queries(monkeypatch)
     tiny.write_base(tmp_path / "base")
     wanted = SimpleNamespace(**{"frame_feature": PATCH_MEAN, "frame_tokens": "1", flags[0][2:]: flags[1]})
     width = 20 if wanted.frame_feature == CLIP_EMBEDDING else tiny.TOWER_WIDTH

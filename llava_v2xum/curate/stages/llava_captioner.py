@@ -227,7 +227,6 @@ class _Loaded:
 
 
 def _load(model_path: str | os.PathLike[str], device: str, dtype: str) -> _Loaded:
-    from ...features import CLIP_EMBEDDING
     from ...model.checkpoint import load_pretrained
 
     try:
@@ -236,7 +235,7 @@ def _load(model_path: str | os.PathLike[str], device: str, dtype: str) -> _Loade
         for key, expected in (("mm_patch_merge_type", "flat"), ("mm_use_im_start_end", False)):
             if (got := getattr(config, key, expected)) != expected:
                 raise V2XumError(f"{model_path}: expected LLaVA-1.5, whose {key} is {expected!r}, got {got!r}")
-        if getattr(config, "image_aspect_ratio", None) == "anyres" or config.frame_feature == CLIP_EMBEDDING:
+        if getattr(config, "image_aspect_ratio", None) == "anyres" or not config.feature.reads_images:
             raise V2XumError(f"{model_path}: expected LLaVA-1.5, which reads a picture whole and by its patches")
     except (FileNotFoundError, V2XumError) as error:
         raise Stop(f"the captioner cannot be loaded: {error}") from error

@@ -15,7 +15,7 @@ from accelerate import init_empty_weights
 from torch import Tensor
 
 from ...core.errors import V2XumError
-from ...features import CLIP_EMBEDDING, EmbeddingTower, FrameEncoder
+from ...features import EmbeddingTower, FrameEncoder
 from ...features.checkpoint_files import (
     default_dtype,
     named_dtype,
@@ -27,6 +27,7 @@ from ...features.checkpoint_files import (
 )
 from ...features.checkpoint_layouts import Layout, find_layout, find_tower
 from ...features.clip_tower import load_clip_tower, quiet_loading
+from ...features.kinds import has_own_tower, tower_key
 from ..modeling import LlavaV2XumConfig, LlavaV2XumForCausalLM
 from ..plugin import register
 from .lora import merge_adapter
@@ -128,13 +129,12 @@ def _choose_device(device: str | torch.device) -> torch.device:
 def _config_of(layout: Layout) -> LlavaV2XumConfig:
     """This plugin's config for any of the layouts, under the model type of this plugin."""
     fields = {key: value for key, value in portable_config(layout.config).items() if key not in _OF_ANOTHER_CLASS}
-    tower = fields.pop("frame_tower", None) if layout.uses_clip_embedding else fields.get("mm_vision_tower")
-    tower = layout.tower or tower
+    tower = layout.tower or fields.get(tower_key(fields))
     if tower is not None:
         tower = find_tower(tower, layout)
-    if layout.uses_clip_embedding:
+    if has_own_tower(fields):
         fields.pop("mm_vision_tower", None)  # LLaVA would build a tower of its own from it
-        fields.update(frame_tower=tower, frame_feature=CLIP_EMBEDDING)
+        fields["frame_tower"] = tower
     elif tower is None:
         raise V2XumError(
             f"{layout.config_file}: expected mm_vision_tower, the CLIP tower's folder or hub name, got none"
