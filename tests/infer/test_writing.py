@@ -20,7 +20,7 @@ FRAMES = np.zeros((100, 12, 16, 3), dtype=np.uint8)
 
 def record(name: str, video: Path = DEMO, answer: str = "A circle moves [01, 02].") -> dict:
     return make_record(
-        parse_answer(answer, 100, "both", 2), video_id=name, video=video, duration_seconds=50.0, fps=2.0,
+        parse_answer(answer, 100, "both"), video_id=name, video=video, duration_seconds=50.0, fps=2.0,
         frame_seconds=[index / 2 for index in range(100)], task="both", answer=answer, importance=[0.01] * 100,
         model="m", versions={},
     )  # fmt: skip
