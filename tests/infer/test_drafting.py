@@ -290,6 +290,11 @@ def test_stopping_early_finds_the_same_token_as_all_contexts():
         assert 0 < chance <= scores[token] + 1e-12
 
 
+def test_without_a_list_there_is_nothing_to_go_on_by():
+    with pytest.raises(RuntimeError, match="no list goes on here"):
+        Reader(VOCABULARY).go_on()
+
+
 # what is promised of proposals
 
 

@@ -117,10 +117,14 @@ class Reader:
         return separator[len(between) :] + cited if between == separator[: len(between)] else ()
 
     def go_on(self) -> None:
-        """Go on by all of `rule`, which must not be empty."""
+        """Go on by all of `rule`.
+
+        Raises:
+            RuntimeError: if there is none, because no next index is known.
+        """
         following = next_index(self._indexes, len(self.vocabulary.cited))
         if following is None:
-            raise ValueError("no list goes on here")
+            raise RuntimeError("no list goes on here")
         self._indexes.append(following)
         self._digits, self._between = list(self.vocabulary.cited[following]), []
 
