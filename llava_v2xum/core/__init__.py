@@ -1,1 +1,1 @@
-"""Time, tasks, summaries and annotations as plain values: the standard library and NumPy alone."""
+"""Time, frames, tasks, citations, summaries and annotations as plain values: the standard library and NumPy alone."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -114,13 +115,9 @@ def v2t_rows(
     notes = [f"reference texts by the rule {reference_rule}", *_left_out(references, predicted)]
     there = np.array([video in references for video in wanted], bool)
 
+    how: dict[str, Any] = dict(tokenizer=tokenizer, meteor=meteor, families=families_of(TokenFamily))
     parts: dict[str, Callable[[], Told]] = {
-        "captions": lambda: _spread(
-            caption_measures(
-                texts, references, tokenizer=tokenizer, meteor=meteor, families=families_of(TokenFamily)
-            ),
-            there,
-        )
+        "captions": lambda: _spread(caption_measures(texts, references, **how), there)
     }
     if bertscore is not None:
         parts["BERTScore"] = lambda: _spread(bertscore_measures(texts, references, bertscore), there)
