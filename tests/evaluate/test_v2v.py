@@ -392,6 +392,6 @@ def test_real_answers_are_scored_as_second_by_second_counts_have_it():
 def test_it_imports_without_the_packages_of_extras():
     blocked = ("torch", "transformers", "llava", "h5py", "scipy", "ruptures", "sklearn", "pycocoevalcap", "matplotlib")
     lines = ["import sys"] + [f"sys.modules[{name!r}] = None" for name in blocked]
-    mine = ("columns.v2v", "metrics.keyframes", "metrics.segments")
+    mine = ("groups.v2v", "metrics.keyframes", "metrics.segments")
     lines += [f"import llava_v2xum.evaluate.{name}" for name in mine]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
