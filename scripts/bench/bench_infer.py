@@ -39,14 +39,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench_infer_inputs import real_answers, tokenizer_folder, write_tower
 from bench_infer_settings import DEMO, SHAPES, Job
 from bench_infer_table import Result, check, median, ratios, table
 
-from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.command_line import Parser
-from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.media.video import find_videos
-from llava_v2xum.shapes import answer_of
 
 HERE = Path(__file__).resolve().parent
 WAYS = ("released", "plain", "drafts", "three", "all")
@@ -112,49 +110,6 @@ def find_clips(args: argparse.Namespace, work: Path) -> list[str]:
     if len(found) < args.clips and args.videos is not None:
         sys.exit(f"{folder}: expected {args.clips} videos (--clips), found {len(found)}")
     return found[: args.clips]
-
-
-def real_answers(file: Path, count: int) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Answers to the three tasks for so many videos, and other answers to BOTH to learn from.
-
-    Every other answer is given to a video; VIDEO and TEXT answers are its frames and its sentences.
-    """
-    given, others = [], []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        answer = json.loads(line)["answer"]
-        events = [(sentence.text, sentence.frames) for sentence in parse_answer(answer, 100, "both").sentences]
-        if len(given) > len(others) or not all(frames for _, frames in events):
-            others.append(answer)
-        else:
-            given.append(tuple(answer if task == "both" else answer_of(events, task) for task in TASKS))
-    if len(given) < count:
-        sys.exit(f"{file}: expected twice as many answers as videos, which are {count}, got {len(given) + len(others)}")
-    return given[:count], others
-
-
-def write_tower(folder: Path) -> Path:
-    """A CLIP vision tower of LLaVA-1.5's shape (ViT-L/14 at 336 pixels) with random weights."""
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
-
-    if not (folder / "config.json").exists():
-        config = CLIPVisionConfig(
-            hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
-            patch_size=14, projection_dim=768,
-        )  # fmt: skip
-        CLIPVisionModel(config).save_pretrained(folder)
-        size = {"crop_size": {"height": 336, "width": 336}, "size": {"shortest_edge": 336}}
-        CLIPImageProcessor(**size).save_pretrained(folder)
-    return folder
-
-
-def tokenizer_folder(given: Path, work: Path) -> Path:
-    """A folder that holds the tokenizer alone."""
-    if given.is_dir():
-        return given
-    folder = work / "tokenizer"
-    folder.mkdir(exist_ok=True)
-    (folder / "tokenizer.model").write_bytes(given.read_bytes())
-    return folder
 
 
 def jobs_of(args: argparse.Namespace, videos: list[str], work: Path) -> Iterator[Job]:

@@ -12,6 +12,10 @@ SHAPES = {  # hidden size, MLP, layers, heads, key and value heads
     "1b": (2048, 5632, 22, 32, 4),
     "7b": (4096, 11008, 32, 32, 32),
 }
+LARGE_TOWER = {  # LLaVA-1.5's: CLIP ViT-L/14 at 336 pixels
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "image_size": 336, "patch_size": 14, "projection_dim": 768,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,12 @@ DEMO = Path(__file__).parents[2] / "llava_v2xum/shapes/checkpoint"
 SHAPES = {  # hidden size, MLP, layers, heads, vocabulary, tower width
     "tiny": (64, 176, 2, 2, 512, 64),
     "mid": (512, 1376, 8, 8, 32000, 1024),
+    "3b": (3200, 8640, 26, 32, 32000, 1024),
     "7b": (4096, 11008, 32, 32, 32000, 1024),
+    "13b": (5120, 13824, 40, 40, 32000, 1024),
 }
+LARGE = ("3b", "7b", "13b")  # that are trained on a GPU alone, and not with eager attention and all logits
 VARIANTS = ("released", "ours", "packed")
-PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "A6000": 155, "L40": 181, "4090": 165}  # dense bf16, data sheets
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=["tiny", "mid"])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--training", nargs="+", choices=["lora", "full"], help="default: full; 7b: both")
+    parser.add_argument("--training", nargs="+", choices=["lora", "full"], help="default: full; 3b and larger: both")
     parser.add_argument("--batch", type=int, default=8, help="samples a step")
     parser.add_argument("--steps", type=int, default=4, help="measured steps of a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -60,8 +62,9 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--batch takes 1 to {VIDEOS * len(TASKS)}, --steps and --rounds at least 1")
     args.device = args.device or _default_device()
     args.dtype = args.dtype or ("bfloat16" if args.device == "cuda" else "float32")
-    if "7b" in args.models and args.device != "cuda":
-        parser.error("--models 7b needs a GPU")
+    for model in args.models:
+        if model in LARGE and args.device != "cuda":
+            parser.error(f"--models {model} needs a GPU")
     return args
 
 
@@ -75,6 +78,8 @@ if __name__ == "__main__":  # before what takes seconds to import: --help and sl
     ARGUMENTS = parse_arguments()
 
 import torch
+from data_sheets import peak_tflops
+from random_model import random_model
 from torch import Tensor
 
 from llava_v2xum.core.timeline import Timeline
@@ -89,26 +94,13 @@ def make_model(shape: str, attention: str, device: str, dtype: torch.dtype):
     """A model of random weights; frames come as features, so its tower is never loaded."""
     from transformers import AutoTokenizer
 
-    from llava_v2xum.model.modeling import LlavaV2XumConfig, LlavaV2XumForCausalLM
-
     hidden, mlp, layers, heads, vocabulary, width = SHAPES[shape]
-    config = LlavaV2XumConfig(
-        hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers, num_attention_heads=heads,
-        vocab_size=vocabulary, max_position_embeddings=ROW, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        mm_vision_tower=str(DEMO / "vision_tower"), mm_hidden_size=width, mm_projector_type="mlp2x_gelu",
-        mm_vision_select_layer=-2, mm_use_im_start_end=False, mm_use_im_patch_token=False, use_cache=False,
-        tokenizer_padding_side="right", tokenizer_model_max_length=ROW, attn_implementation=attention,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            model = LlavaV2XumForCausalLM(config)
-    finally:
-        torch.set_default_dtype(default)
     tokenizer = AutoTokenizer.from_pretrained(DEMO, use_fast=False)
-    model.bind_timeline(tokenizer)
+    model = random_model(
+        tokenizer, (hidden, mlp, layers, heads, heads), device, dtype, vocab_size=vocabulary, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, mm_vision_tower=str(DEMO / "vision_tower"), mm_hidden_size=width,
+        use_cache=False, tokenizer_padding_side="right", attn_implementation=attention,
+    )  # fmt: skip
     return model.train(), tokenizer
 
 
@@ -267,13 +259,20 @@ class _Pass(torch.nn.Module):
 
 
 def measure_step(
-    shape: str, variant: str, training: str, batch: int, steps: int, device: str, dtype: torch.dtype
-) -> dict[str, float]:
-    """Samples and tokens a second and peak memory of whole steps: forward, backward, optimizer."""
+    shape: str, variant: str, training: str, batch: int, steps: int, device: str, dtype: torch.dtype,
+    checkpointing: bool | None = None, eight_bit: bool | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Samples and tokens a second and peak memory of whole steps: forward, backward, optimizer.
+
+    Args:
+        checkpointing: whether a layer's activations are made again on the way back; None does so in large models.
+        eight_bit: whether the optimizer's state is in 8 bits; None does so where it is large.
+    """
     model, tokenizer = make_model(shape, "eager" if variant == "released" else "sdpa", device, dtype)
     parameters = sum(weight.numel() for name, weight in model.named_parameters() if "embed_tokens" not in name)
-    stepped = _for_training(model, training, gradient_checkpointing=shape == "7b")
-    optimizer = _optimizer(stepped)
+    checkpointing = shape in LARGE if checkpointing is None else checkpointing
+    stepped = _for_training(model, training, checkpointing)
+    optimizer = _optimizer(stepped, eight_bit)
     features = torch.randn(VIDEOS, N, model.config.mm_hidden_size, device=device, dtype=dtype)
     batches = batches_of(variant, make_samples(tokenizer, VIDEOS), batch)
     # spread over the epoch, so that short and long batches are there as often as in all of it
@@ -324,14 +323,16 @@ def _for_training(model, training: str, gradient_checkpointing: bool):
     return wrapped
 
 
-def _optimizer(model) -> torch.optim.Optimizer:
+def _optimizer(model, eight_bit: bool | None) -> torch.optim.Optimizer:
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    if sum(weight.numel() for weight in weights) < 2e9:
-        return torch.optim.AdamW(weights, lr=1e-4)
+    if eight_bit is None:
+        eight_bit = sum(weight.numel() for weight in weights) >= 2e9
+    if not eight_bit:
+        return torch.optim.AdamW(weights, lr=1e-4, fused=weights[0].is_cuda)
     try:
         import bitsandbytes
     except ImportError as error:
-        raise SystemExit("full training of 7B on one GPU needs an 8-bit optimizer: pip install bitsandbytes") from error
+        raise SystemExit("full training of 3B and more needs an 8-bit optimizer: pip install bitsandbytes") from error
     return bitsandbytes.optim.AdamW8bit(weights, lr=1e-4)
 
 
@@ -344,9 +345,9 @@ def jobs_of(args: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
     """(shape, what is measured, training) of a round."""
     for shape in args.models:
         yield shape, "preparation", "full"
-        for training in args.training or (("lora", "full") if shape == "7b" else ("full",)):
+        for training in args.training or (("lora", "full") if shape in LARGE else ("full",)):
             for variant in args.variants:
-                if shape != "7b" or variant != "released":  # eager attention and all logits: nobody trains 7B so
+                if shape not in LARGE or variant != "released":
                     yield shape, variant, training
 
 
@@ -358,11 +359,6 @@ def run_job(shape: str, what: str, training: str, args: argparse.Namespace) -> d
     if done.returncode:
         raise SystemExit(f"{shape} {what} {training} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def peak_tflops(device: str) -> float | None:
-    name = torch.cuda.get_device_name() if device == "cuda" else ""
-    return next((peak for part, peak in PEAK_TFLOPS.items() if part in name), None)
 
 
 def report(results: dict[tuple[str, str, str], dict[str, float]], device: str) -> None:

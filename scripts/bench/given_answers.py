@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from bench_infer_settings import SHAPES
+from random_model import random_model
 from torch import LongTensor, Tensor
 
 from llava_v2xum.core.tasks import TASKS, query_for
@@ -48,29 +49,27 @@ def make_model(shape: str, tokenizer, tower: str | Path, device: str | torch.dev
 
     from llava_v2xum.features.clip_tower import load_clip_tower
     from llava_v2xum.model.checkpoint.load import frame_encoder_of
-    from llava_v2xum.model.modeling import LlavaV2XumConfig, LlavaV2XumForCausalLM
 
-    hidden, mlp, layers, heads, shared = SHAPES[shape]
-    config = LlavaV2XumConfig(
-        hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=shared, vocab_size=len(tokenizer), max_position_embeddings=2048,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        mm_vision_tower=str(tower), mm_hidden_size=CLIPVisionConfig.from_pretrained(tower).hidden_size,
-        mm_projector_type="mlp2x_gelu", mm_vision_select_layer=-2, mm_vision_select_feature="patch",
-        mm_use_im_start_end=False, mm_use_im_patch_token=False, image_aspect_ratio="pad",
-        tokenizer_padding_side="left", tokenizer_model_max_length=2048, use_cache=True,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            model = LlavaV2XumForCausalLM(config)
-    finally:
-        torch.set_default_dtype(default)
-    model.bind_timeline(tokenizer)
+    width = CLIPVisionConfig.from_pretrained(tower).hidden_size
+    model = make_decoder(SHAPES[shape], tokenizer, tower, width, device, dtype)
     load_clip_tower(model.get_vision_tower(), {})
-    return model.eval(), frame_encoder_of(model).to(device, dtype)
+    return model, frame_encoder_of(model).to(device, dtype)
+
+
+def make_decoder(sizes: Sequence[int], tokenizer, tower: str | Path, width: int, device, dtype, vocabulary: int = 0):
+    """The same without an encoder: frames come as features, and the tower is not loaded.
+
+    Args:
+        sizes: see `random_model`.
+        width: of the features.
+        vocabulary: the head's, where it is to be larger than the tokenizer's.
+    """
+    return random_model(
+        tokenizer, sizes, device, dtype, vocab_size=max(len(tokenizer), vocabulary),
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        mm_vision_tower=str(tower), mm_hidden_size=width, image_aspect_ratio="pad", tokenizer_padding_side="left",
+        use_cache=True,
+    ).eval()  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,8 @@ class _Raise:
         marks = hidden[..., MARKS : 2 * MARKS]
         video = ((marks[..., :BITS] > 0) * self.powers).sum(dim=-1).clamp(max=len(self.tokens) - 1)
         task = marks[..., BITS:].argmax(dim=-1)
-        position = (hidden[..., 0] * POSITION_STEP + hidden[..., 1]).round().long()
+        steps, rest = hidden[..., 0].round().long(), hidden[..., 1].round().long()
+        position = steps * POSITION_STEP + rest  # as whole numbers: 16 bits do not hold their sum
         place = (position + 1 - self.starts[task]).clamp(0, self.tokens.shape[-1] - 1)
         token = self.tokens[video, task, place]
         return logits.scatter_(-1, token[..., None], RAISED)
