@@ -74,7 +74,8 @@ def main() -> int:
         given = {name: str(value) for name in ("answers", "tokenizer") if (value := getattr(args, name))}
         setting: Setting = dataclasses.replace(REHEARSAL if args.rehearse else Setting(), folder=scratch, **given)
         if args.rehearse:
-            runner.preload({step.work.rpartition(".")[0] for step in steps})
+            slow = ["torch._dynamo", "transformers", *(["peft"] if "peft" not in lacks else [])]
+            runner.preload([*slow, *dict.fromkeys(step.work.rpartition(".")[0] for step in steps)])
         missing = [wheels.MODULES[package] for package in lacks]
         runner.run_steps(steps, setting, 60 * args.minutes, results, missing)
     print((args.out / "gpu.md").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from gpu_proof.steps import Step
 # a fresh process for each, in which CUDA was never begun; "spawn" would be as good but for `preload`
 PROCESSES = multiprocessing.get_context("forkserver")
 DONE, FAILED = "done", "failed"
+SECONDS_TO_END = 3  # for a process that has told all; then it is killed
 
 
 def run_steps(
@@ -70,6 +72,7 @@ def run_step(step: Step, setting: Setting, limit: float, folder: Path, tell: Cal
         while receiver.poll(max(0.0, ends - time.monotonic())):
             row = receiver.recv()
             if "state" in row:
+                process.join(SECONDS_TO_END)
                 return row["state"]
             tell(step.name, row)
         return f"cut off after its {limit:.0f} s"
@@ -106,7 +109,9 @@ def work(name: str, setting: Setting, sender: Connection, log: str) -> None:
             import torch
 
             torch.set_num_threads(1)  # what is tiny is slower with more
-        for row in getattr(importlib.import_module(module), function)(setting):
+        rows = getattr(importlib.import_module(module), function)(setting)
+        gc.freeze()  # what imports have made stays: `free_memory` need not look through it after every measurement
+        for row in rows:
             sender.send(row)
         sender.send({"state": DONE})
     except BaseException as error:

@@ -82,7 +82,7 @@ REHEARSAL = Setting(
     frame_batches=(2, 4),
     frame_size=(36, 64),
     training="tiny",
-    training_batches=(3, 1),
+    training_batches=(3,),
     training_steps=1,
     full=("tiny",),
 )  # fmt: skip

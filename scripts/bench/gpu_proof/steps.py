@@ -29,7 +29,7 @@ class Step:
 STEPS = (
     Step("card", "The card", "gpu_proof.card.run", 15, ()),
     Step("layouts", "Checkpoints of every layout, against the CPU", "gpu_proof.correctness.layouts", 30),
-    Step("drafts", "Drafts and recorded passes, against plain greedy answers", "gpu_proof.correctness.drafts", 60),
+    Step("drafts", "Drafts and recorded passes, against plain greedy answers", "gpu_proof.correctness.drafts", 70),
     Step("step", "A training step, against the CPU and packed", "gpu_proof.training.check", 25),
     Step("quantized", "Weights in 8 and 4 bits", "gpu_proof.correctness.quantized", 20, (*PACKAGE, "bitsandbytes")),
     Step("decoding", "Answers from stored features", "gpu_proof.decoding.run", 90),
