@@ -281,10 +281,11 @@ def measure_step(
     for number, (tensors, videos, count) in enumerate(chosen):
         began = time.perf_counter()
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        if variant == "released":
-            loss = released_loss(model, tokenizer, tensors, features[videos])
-        else:
-            loss = stepped(**tensors, videos=[features[video] for video in videos]).loss
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):  # as the trainer: LoRA is float32
+            if variant == "released":
+                loss = released_loss(model, tokenizer, tensors, features[videos])
+            else:
+                loss = stepped(**tensors, videos=[features[video] for video in videos]).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path += [str(HERE.parents[1])]
+PLACES = [str(HERE), str(HERE.parents[1])]  # of what is imported here and by the steps
+sys.path += PLACES
 
 from gpu_proof import runner, wheels
 from gpu_proof.results import Results
@@ -31,6 +32,8 @@ from gpu_proof.setting import REHEARSAL, Setting
 from gpu_proof.steps import STEPS
 
 from llava_v2xum.core.command_line import Parser, in_range
+
+SLOW = ("torch._dynamo", "transformers", "peft", "open_clip", "deepspeed", "bitsandbytes")  # that steps import
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,7 +62,7 @@ def main() -> int:
     args = parse()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that a step ends with this
     # steps' processes find what this one finds
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, sys.path[1:])])
+    os.environ["PYTHONPATH"] = os.pathsep.join([*PLACES, *filter(None, [os.environ.get("PYTHONPATH")])])
     steps = [step for step in STEPS if not args.steps or step.name in args.steps]
     with tempfile.TemporaryDirectory() as scratch:
         notes = []
@@ -74,8 +77,7 @@ def main() -> int:
         given = {name: str(value) for name in ("answers", "tokenizer") if (value := getattr(args, name))}
         setting: Setting = dataclasses.replace(REHEARSAL if args.rehearse else Setting(), folder=scratch, **given)
         if args.rehearse:
-            slow = ["torch._dynamo", "transformers", *(["peft"] if "peft" not in lacks else [])]
-            runner.preload([*slow, *dict.fromkeys(step.work.rpartition(".")[0] for step in steps)])
+            runner.preload([*SLOW, *dict.fromkeys(step.work.rpartition(".")[0] for step in steps)])
         missing = [wheels.MODULES[package] for package in lacks]
         runner.run_steps(steps, setting, 60 * args.minutes, results, missing)
     print((args.out / "gpu.md").read_text(encoding="utf-8"))

@@ -89,18 +89,19 @@ def _seeded(number: int) -> torch.Generator:
 
 def drafts(setting: Setting) -> Iterator[Row]:
     """The demo's answers to rendered clips: exactly the same in float32, and as often as may be in 16 bits."""
-    asked = None
+    asked, truths = None, {}
     kinds = {"drafts": False, "recorded passes with drafts": setting.backend}
     both = [(name, what) for what in kinds for name in ("float32", "bfloat16", "float16")]
     for name, what in both[:-1]:  # what is recorded is compiled first, which takes its time: not in float16 too
         tokenizer, model, encoder = load_pretrained(DEMO, device=setting.device, dtype=name)
         if asked is None:  # features of the first dtype are what all dtypes are asked about
             asked = _Asked(tokenizer, [encoder(_frames(number)).cpu() for number in range(setting.clips)], setting)
-        truth = asked.answers(model)
         exact = name == "float32"
-        if exact and what == "drafts":
-            yield measured("transformers' generate, float32", asked.by_transformers, model, truth)
-        yield measured(f"{what}, {name}", asked.by_drafts, model, kinds[what], truth, exact)
+        if name not in truths:
+            truths[name] = asked.answers(model)
+            if exact:
+                yield measured("transformers' generate, float32", asked.by_transformers, model, truths[name])
+        yield measured(f"{what}, {name}", asked.by_drafts, model, kinds[what], truths[name], exact)
 
 
 def _frames(number: int) -> np.ndarray:
@@ -112,12 +113,13 @@ class _Asked:
     """Clips, and the instruction that asks for both summaries of each."""
 
     def __init__(self, tokenizer, features: list[Tensor], setting: Setting) -> None:
-        self.tokenizer, self.features, self.rows = tokenizer, features, setting.rows
+        self.tokenizer, self.features, self.setting = tokenizer, features, setting
         self.prompt = build_input_ids(tokenizer, query_for("both"))
 
     def answers(self, model, drafts: bool = False, compile: bool | str = False) -> Answers:
         drafter = drafter_kind(DEFAULT_DRAFTER).load(self.tokenizer, model.config.timeline, None) if drafts else None
-        engine = Engine(model, self.tokenizer, rows=self.rows, drafter=drafter, compile=compile)
+        sizes = {"rows": self.setting.rows, "max_new_tokens": self.setting.longest}
+        engine = Engine(model, self.tokenizer, drafter=drafter, compile=compile, **sizes)
         jobs = (Job(number, (self.prompt,), video) for number, video in enumerate(self.features))
         return {number: answers[0] for number, answers in engine.run(jobs)}
 
@@ -128,7 +130,8 @@ class _Asked:
     def by_transformers(self, model, truth: Answers) -> Row:
         """The first clips' answers by `generate`."""
         some = self.features[:GREEDY_BY_TRANSFORMERS]
-        found = [released_answer(model, self.tokenizer, self.prompt, video.to(model.device)) for video in some]
+        settings = model, self.tokenizer, self.prompt
+        found = [released_answer(*settings, video.to(model.device), self.setting.longest) for video in some]
         return _compared(dict(enumerate(found)), truth, exact=True)
 
 

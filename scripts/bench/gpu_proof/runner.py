@@ -126,7 +126,10 @@ def _end_with_parent() -> None:
 
 
 def preload(modules: Sequence[str]) -> None:
-    """Import modules once for all steps, where they may: a process that has begun CUDA must not be forked."""
+    """Import modules once for all steps; those that are not here are passed over.
+
+    For the CPU alone: imports may begin CUDA, and a process that has begun it must not be forked.
+    """
     PROCESSES.set_forkserver_preload(list(modules))
     first = PROCESSES.Process(target=int)  # does nothing; imports are over when it is, and are in no step's time
     first.start()

@@ -17,6 +17,7 @@ class Setting:
         copied: bytes of the buffer whose copy gives the bandwidth.
         matrix: side of the square matrices whose product gives the FLOP limit of a card that is not known.
         clips: shapes clips whose answers are compared.
+        longest: tokens at which their answers are cut off.
         rows: answers in the making at a time, there.
         llama: hidden size, MLP, layers, heads, key and value heads of the decoder with planted answers.
         vocabulary: of its head, if the tokenizer's is smaller.
@@ -43,6 +44,7 @@ class Setting:
     copied: int = 2**32
     matrix: int = 8192
     clips: int = 200
+    longest: int = 1024
     rows: int = 32
     llama: tuple[int, ...] = SHAPES["7b"]
     vocabulary: int = 32_000
@@ -50,7 +52,7 @@ class Setting:
     known: int = 64
     learnt: int = 200
     released: int = 4
-    batches: tuple[tuple[int, int], ...] = ((1, 8), (8, 32), (32, 128))
+    batches: tuple[tuple[int, int], ...] = ((1, 4), (8, 32), (32, 96))
     folder: str = ""
     answers: str | None = None
     tokenizer: str | None = None
@@ -69,6 +71,7 @@ REHEARSAL = Setting(
     copied=2**20,
     matrix=128,
     clips=2,
+    longest=40,
     rows=2,
     llama=SHAPES["tiny"],
     vocabulary=600,

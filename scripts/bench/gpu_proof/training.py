@@ -62,10 +62,10 @@ def _checked(model, batch: tuple, expected: tuple[float, Gradients]) -> Row:
 
 
 def lora(setting: Setting) -> Iterator[Row]:
-    """LoRA and the projector: packed rows first, whose share of the limit is an aim."""
-    for variant in ("packed", "ours"):
-        for checkpointing in (False, True):
-            for batch in setting.training_batches:
+    """LoRA and the projector: the largest batch and packed rows first, whose share of the limit is an aim."""
+    for batch in setting.training_batches:
+        for variant in ("packed", "ours"):
+            for checkpointing in (False, True):
                 name = f"{variant}, batch {batch}{', checkpointing' * checkpointing}"
                 yield measured(name, _figures, setting, variant, batch, checkpointing)
 
