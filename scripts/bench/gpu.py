@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run the steps; what failed is said at the end."""
     args = parse()
+    ends = time.monotonic() + 60 * args.minutes
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that a step ends with this
     # steps' processes find what this one finds
     os.environ["PYTHONPATH"] = os.pathsep.join([*PLACES, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -77,9 +79,10 @@ def main() -> int:
         given = {name: str(value) for name in ("answers", "tokenizer") if (value := getattr(args, name))}
         setting: Setting = dataclasses.replace(REHEARSAL if args.rehearse else Setting(), folder=scratch, **given)
         if args.rehearse:
+            os.environ["OMP_NUM_THREADS"] = "1"  # what is tiny is slower with more threads
             runner.preload([*SLOW, *dict.fromkeys(step.work.rpartition(".")[0] for step in steps)])
         missing = [wheels.MODULES[package] for package in lacks]
-        runner.run_steps(steps, setting, 60 * args.minutes, results, missing)
+        runner.run_steps(steps, setting, ends - time.monotonic(), results, missing)
     print((args.out / "gpu.md").read_text(encoding="utf-8"))
     wrong = results.wrong()
     print("\n".join(wrong), file=sys.stderr)

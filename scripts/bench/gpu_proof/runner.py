@@ -105,10 +105,6 @@ def work(name: str, setting: Setting, sender: Connection, log: str) -> None:
             os.dup2(file.fileno(), stream.fileno())
     try:
         module, _, function = name.rpartition(".")
-        if setting.device == "cpu":
-            import torch
-
-            torch.set_num_threads(1)  # what is tiny is slower with more
         rows = getattr(importlib.import_module(module), function)(setting)
         gc.freeze()  # what imports have made stays: `free_memory` need not look through it after every measurement
         for row in rows:
