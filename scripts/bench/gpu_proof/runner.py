@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gpu_proof.results import Results
-from gpu_proof.rows import Row, reason
+from gpu_proof.rows import reason
 from gpu_proof.setting import Setting
 from gpu_proof.steps import Step
 
@@ -25,6 +27,16 @@ from gpu_proof.steps import Step
 PROCESSES = multiprocessing.get_context("forkserver")
 DONE, FAILED = "done", "failed"
 SECONDS_TO_END = 3  # for a process that has told all; then it is killed
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step whose process imports what it needs, and then waits for its turn."""
+
+    step: Step
+    process: BaseProcess
+    pipe: Connection
+    log: Path
 
 
 def run_steps(
@@ -40,58 +52,72 @@ def run_steps(
     for step in steps:
         if step not in waiting:
             results.end(step.name, f"left out: needs {', '.join(sorted(set(step.needs) & set(missing)))}")
-    while waiting:
-        left = ends - time.monotonic()
-        share = waiting[0].seconds / sum(step.seconds for step in waiting)
-        step = waiting.pop(0)
-        if left <= 0:
-            results.end(step.name, "left out: no time was left")
-            continue
-        results.begin(step.name)
-        state = "cut off"  # as long as nothing else is known: an interrupt leaves it so
-        try:
-            state = run_step(step, setting, left * share, results.folder, results.add)
-        finally:
-            results.end(step.name, state)
+    following = begin(waiting[0], setting, results.folder) if waiting else None
+    try:
+        while following is not None:
+            left = ends - time.monotonic()
+            if left <= 0:
+                for step in waiting:
+                    results.end(step.name, "left out: no time was left")
+                return
+            share = waiting[0].seconds / sum(step.seconds for step in waiting)
+            begun = following
+            waiting = waiting[1:]
+            following = begin(waiting[0], setting, results.folder) if waiting else None  # imports beside this one
+            run_step(begun, left * share, results)
+    finally:
+        if following is not None:
+            end(following)
 
 
-def run_step(step: Step, setting: Setting, limit: float, folder: Path, tell: Callable[[str, Row], None]) -> str:
-    """One step; its rows are told as they come, and what it prints goes to `logs/` of the folder.
-
-    Returns:
-        "done", or why there is no more.
-    """
+def begin(step: Step, setting: Setting, folder: Path) -> Begun:
+    """Start a step's process; what it prints goes to `logs/` of the folder."""
     log = folder / "logs" / f"{step.name}.log"
     log.parent.mkdir(exist_ok=True)
-    receiver, sender = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=work, args=(step.work, setting, sender, str(log)))
-    ends = time.monotonic() + limit
+    here, there = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=work, args=(step.work, setting, there, str(log)))
     process.start()
-    sender.close()
+    there.close()
+    return Begun(step, process, here, log)
+
+
+def run_step(begun: Begun, limit: float, results: Results) -> None:
+    """Give a step its turn; its rows are written as they come, and how it ended."""
+    name, state = begun.step.name, "cut off"  # as long as nothing else is known: an interrupt leaves it so
+    results.begin(name)
     try:
-        while receiver.poll(max(0.0, ends - time.monotonic())):
-            row = receiver.recv()
-            if "state" in row:
-                process.join(SECONDS_TO_END)
-                return row["state"]
-            tell(step.name, row)
-        return f"cut off after its {limit:.0f} s"
-    except EOFError:
-        process.join()
-        return f"{FAILED}: its process ended with status {process.exitcode} ({log.name})"
+        state = _listen(begun, limit, results)
     finally:
-        end(process)
+        end(begun)
+        results.end(name, state)
 
 
-def end(process) -> None:
+def _listen(begun: Begun, limit: float, results: Results) -> str:
+    ends = time.monotonic() + limit
+    try:
+        begun.pipe.send("go")
+        while begun.pipe.poll(max(0.0, ends - time.monotonic())):
+            row = begun.pipe.recv()
+            if "state" in row:
+                begun.process.join(SECONDS_TO_END)
+                return row["state"]
+            results.add(begun.step.name, row)
+        return f"cut off after its {limit:.0f} s"
+    except (EOFError, ConnectionError):
+        begun.process.join(SECONDS_TO_END)
+        return f"{FAILED}: its process ended with status {begun.process.exitcode} ({begun.log.name})"
+
+
+def end(begun: Begun) -> None:
     """End a process and all that it has started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or leads no group yet
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.join()
+        os.killpg(begun.process.pid, signal.SIGKILL)
+    begun.process.kill()
+    begun.process.join()
+    begun.pipe.close()
 
 
-def work(name: str, setting: Setting, sender: Connection, log: str) -> None:
+def work(name: str, setting: Setting, pipe: Connection, log: str) -> None:
     """The process of a step.
 
     Args:
@@ -105,14 +131,15 @@ def work(name: str, setting: Setting, sender: Connection, log: str) -> None:
             os.dup2(file.fileno(), stream.fileno())
     try:
         module, _, function = name.rpartition(".")
-        rows = getattr(importlib.import_module(module), function)(setting)
+        make = getattr(importlib.import_module(module), function)
         gc.freeze()  # what imports have made stays: `free_memory` need not look through it after every measurement
-        for row in rows:
-            sender.send(row)
-        sender.send({"state": DONE})
+        pipe.recv()
+        for row in make(setting):
+            pipe.send(row)
+        pipe.send({"state": DONE})
     except BaseException as error:
         traceback.print_exc()
-        sender.send({"state": f"{FAILED}: {reason(error)}"})
+        pipe.send({"state": f"{FAILED}: {reason(error)}"})
 
 
 def _end_with_parent() -> None:
