@@ -26,6 +26,7 @@ Span = tuple[float, float]
 PADDING_SECONDS = 0.25  # our choice: a cited frame is a moment, and a cut right at it jars
 MIN_SPAN_SECONDS = 0.5  # our choice: shorter pieces cannot be followed
 READ_ON_SECONDS = 2.0  # how far beyond a span to look for the rest of its sound
+SLOWEST_RATE = Fraction(5)  # our choice: frames a second
 
 
 class ClipError(V2XumError):
@@ -118,7 +119,8 @@ class _Cutter:
         self.video = video
         self.video.thread_type = "AUTO"
         self.audio = next((s for s in source.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
-        self.rate = self.video.average_rate or Fraction(25)
+        # of a film with long pauses the mean is no rate at which to show a clip's last frame
+        self.rate: Fraction = max(self.video.average_rate or Fraction(25), SLOWEST_RATE)
         self.origin = float((self.video.start_time or 0) * self.video.time_base)
         first = next((frame for _, _, frames in self._demuxed([video]) for frame in frames), None)
         if first is None:
@@ -137,6 +139,9 @@ class _Cutter:
                 clip_seconds += end - start
                 if self.sound:
                     self.sound.fill(clip_seconds)
+            else:
+                name = self.source.name.removeprefix("file:")
+                logger.warning("%s: no frame decodes in the seconds %.2f-%.2f: the clip lacks them", name, start, end)
         self.pictures.close(clip_seconds)
         if self.sound:
             self.sound.close()
@@ -164,8 +169,12 @@ class _Cutter:
 
     def _decode(self, start: float, end: float) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]]:
         """Yield, with their seconds, the frames of both streams up to the first behind the span."""
-        # A wrong index, as in some old AVI files, leads behind the span: then everything before it is read.
-        self._seek(start if self._first_second_from(start) <= start else 0.0)
+        # A wrong index (some old AVI files) leads behind the span, and so does the first stamp of a transport stream,
+        # to its second key frame: then everything before the span is read.
+        if self._first_second_from(start) <= start:
+            self._seek(start)
+        else:
+            self.source.seek(0)
         streams = [self.video, self.audio] if self.audio else [self.video]
         open_streams = {stream.index for stream in streams}
         for index, packet_second, frames in self._demuxed(streams):

@@ -32,7 +32,9 @@ class Pictures:
         self.stored_size = tuple(max(2, round(float(side * scale) / 2) * 2) for side in (width, height))
         self.is_turned = first.side_data.get("DISPLAYMATRIX") is not None
         picture = self._upright(first)
-        self.stream = output.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "21"})
+        # without B-frames, whose decoding stamps hide a long pause at the end: the file would claim to be short
+        options = {"preset": "veryfast", "crf": "21", "bf": "0"}
+        self.stream = output.add_stream("libx264", rate=rate, options=options)
         self.stream.width, self.stream.height, self.stream.pix_fmt = picture.width, picture.height, "yuv420p"
         context = self.stream.codec_context
         context.time_base = VIDEO_CLOCK

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import filterfalse, pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 
 from ..core.errors import V2XumError
+from .nal import is_refresh
 
 _CUT_OFF_SECONDS = 0.25  # containers round durations: what lacks no more than this, or 1 %, is whole
 _MATRIX_TOLERANCE = 0.01  # about half a degree: a display matrix this near to a right angle is one
@@ -34,7 +35,7 @@ class Frames:
     """The frames of a file in presentation order: the name each is known by when decoded, and its time."""
 
     names: list[int]  # time stamps, or places in the decoder's output where the stamps are of no use
-    stamps: list[int] | None  # presentation times in units of the stream's time base
+    stamps: Sequence[float] | None  # presentation times in units of the stream's time base
     intact: np.ndarray  # bool [frames]: decodes without damage
     packets: list[int] = field(default_factory=list)  # the packet that holds each; none where decoding named them
 
@@ -56,8 +57,39 @@ class Packets:
     time_base: float
     rate: float  # the header's frames a second, 0 where it does not say
     header_frames: int  # the header's number of frames, 0 where it does not say
+    corrupt: list[int] = field(default_factory=list)  # those that the container marks as damaged
+    reorders: bool = False  # whether the codec shows frames in another order than that in which they are stored
+    one_each: bool = False  # whether the codec gives a picture for every packet
+    refreshes: bool = True  # whether each key frame makes the decoder forget all before it
     announced_seconds: float = 0.0  # the header's duration, 0 where it does not say
     is_cut_off: bool = False  # the packets end before that
+
+    @property
+    def may_be_in_storage_order(self) -> bool:
+        """Whether the stamps may count what is stored, though B-frames are shown in another order (AVI, raw copies).
+
+        The decoder's output tells: then its stamps do not rise.
+        """
+        stamps = [-math.inf if stamp is None else stamp for stamp in self.stamps]
+        return self.reorders and all(earlier <= later for earlier, later in pairwise(stamps))
+
+    @property
+    def has_open_groups(self) -> bool:
+        """Whether what is stored after a key frame may need what lies before it."""
+        leads = (
+            is_key and key is not None and after is not None and after < key
+            for is_key, key, after in zip(self.keys[1:], self.stamps[1:], self.stamps[2:], strict=False)
+        )
+        return not self.refreshes or any(leads)
+
+    def up_to_next_key(self, packets: Iterable[int]) -> set[int]:
+        """Those packets and the ones after each, up to the next key frame: what may have been predicted from them."""
+        keys = [packet for packet, is_key in enumerate(self.keys) if is_key]
+        reached: set[int] = set()
+        for packet in packets:
+            after = bisect_right(keys, packet)
+            reached.update(range(packet, keys[after] if after < len(keys) else len(self.keys)))
+        return reached
 
     def frames(self) -> Frames | None:
         """The frames in presentation order, or None where the time stamps do not tell it."""
@@ -114,7 +146,8 @@ def opened(path: Path) -> Iterator[tuple]:
     with container:
         if container.format.name == "tty":  # FFmpeg shows any text file as a film of a terminal
             raise VideoError(f"{path}: is a text file, not a video")
-        videos = [stream for stream in container.streams.video if not _is_cover(stream)]
+        # the default track, of several the largest, as players do
+        videos = sorted(filterfalse(_is_cover, container.streams.video), key=_rank, reverse=True)
         if not videos:
             what = "sound only" if container.streams.audio else "no video stream"
             raise VideoError(f"{path}: holds {what}, expected a video")
@@ -126,6 +159,11 @@ def opened(path: Path) -> Iterator[tuple]:
 def _is_cover(stream: av.VideoStream) -> bool:
     """Whether a video stream is the cover picture of a music file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _rank(stream: av.VideoStream) -> tuple[bool, int]:
+    context = stream.codec_context
+    return bool(stream.disposition & av.stream.Disposition.default), context.width * context.height if context else 0
 
 
 def _lacks_moov(path: Path) -> bool:
@@ -150,14 +188,18 @@ def _lacks_moov(path: Path) -> bool:
 
 def _packets_of(container: av.container.InputContainer, streams: list) -> Iterator[av.Packet]:
     """The packets of the streams that hold data, up to where the file can no longer be read."""
-    packets = container.demux(streams)
+    packets, got_some = container.demux(streams), True
     while True:
         try:
             packet = next(packets, None)
-        except av.FFmpegError:  # what follows cannot be reached; the caller sees that frames are missing
-            return
+        except (av.FFmpegError, LookupError):  # LookupError: a packet of a stream that damage has made up
+            if not got_some:  # what follows cannot be reached; the caller sees that frames are missing
+                return
+            packets, got_some = container.demux(streams), False
+            continue
         if packet is None:
             return
+        got_some = True
         if packet.size:
             yield packet
 
@@ -172,15 +214,17 @@ def scan(path: Path) -> Packets:
         is_avi = container.format.name == "avi"  # FFmpeg guesses a torn avi's duration from its size
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         packets = Packets([], [], [], [], [], float(stream.time_base), rate, stream.frames)
+        packets.reorders = bool(stream.codec_context.has_b_frames)
+        packets.one_each = stream.codec_context.name in _SKIPS_EXACTLY
         announced, scanned = 0.0, [stream]
         if is_avi and rate:
             announced = stream.frames / rate
         elif stream.duration:
             announced = stream.duration * packets.time_base
         elif container.duration:
-            # The container's duration is that of its longest stream: all of them tell if it was reached.
+            # The container's duration is that of its longest stream, be it subtitles: all tell if it was reached.
             announced = container.duration / av.time_base
-            scanned = [*container.streams.video, *container.streams.audio]
+            scanned = list(container.streams)
         start, end = math.inf, -math.inf
         for packet in _packets_of(container, scanned):
             if packet.pts is not None and not packet.is_corrupt:
@@ -191,7 +235,11 @@ def scan(path: Path) -> Packets:
                 packets.decoding_stamps.append(packet.dts)
                 packets.durations.append(packet.duration or 0)
                 packets.keys.append(packet.is_keyframe)
+                if packet.is_keyframe and packets.one_each and packets.refreshes:
+                    packets.refreshes = is_refresh(packet, stream.codec_context)
                 packets.shown.append(not packet.is_discard and not packet.is_corrupt)
+                if packet.is_corrupt:
+                    packets.corrupt.append(len(packets.keys) - 1)
         if announced and start < end:
             if "matroska" in container.format.name:  # there it is when the video ends, however late it begins
                 announced -= max(start, 0.0)
@@ -201,27 +249,36 @@ def scan(path: Path) -> Packets:
 
 
 def decode(
-    path: Path, ranges: list[tuple[int, int]] | None, wanted: set[int] | None = None, errors: list | None = None
+    path: Path,
+    ranges: list[tuple[int, int]] | None,
+    wanted: set[int] | None = None,
+    errors: list[int] | None = None,
+    is_strict: bool = False,
 ) -> Iterator[av.VideoFrame]:
     """Decode the packet ranges, or the whole file (None), in presentation order.
 
-    With `wanted`, frames of other time stamps that nothing refers to may be left out. What does not decode
-    is left out, and its error appended to `errors`.
+    Args:
+        wanted: frames of other time stamps that nothing refers to may be left out.
+        errors: gets the packet, or with ranges one soon after, at which something did not decode, and is left out.
+        is_strict: whether what a decoder would otherwise patch up counts as not decoded.
     """
     with opened(path) as (container, stream):
         context = stream.codec_context
         # Frame threads are faster, but report an error late and drop intact frames with the damaged one.
         context.thread_type = "SLICE" if ranges is None else "AUTO"
+        if is_strict:
+            context.options = {"err_detect": "explode"}
         kept = wanted if context.name in _SKIPS_EXACTLY else None
         remaining: Iterator[tuple[float, float]] = iter([(0, math.inf)] if ranges is None else ranges)
         start, end = next(remaining)
+        place = 0
 
         def attempt(decode: Callable, *arguments: object) -> list[av.VideoFrame]:
             try:
                 return decode(*arguments)
-            except av.FFmpegError as error:
+            except av.FFmpegError:
                 if errors is not None:
-                    errors.append(error)
+                    errors.append(place)
                 return []
 
         for place, packet in enumerate(_packets_of(container, [stream])):

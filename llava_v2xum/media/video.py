@@ -11,9 +11,9 @@ Shapes: N frames, H height, W width (of the upright picture). Times are seconds 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from av.video.reformatter import VideoReformatter
 
 from ..core.sampling import FrameSampling
 from .demux import Frames, Packets, VideoError, decode, orientation, scan
+from .whole import Damage, decode_all
 
 __all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "probe_video", "read_frames", "read_video"]
 
@@ -29,6 +30,7 @@ VIDEO_EXTENSIONS = frozenset(
     | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 MIN_FRAMES = 2  # a single picture has nothing to choose key frames from
+_UNUSUAL = 0.05  # our choice: the share of steps by which a varying rate is known
 _GAP_SECONDS = 0.5  # our choice: what is lost in a shorter pause hardly shifts the N frames
 
 
@@ -93,20 +95,16 @@ def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) ->
     pictures, indices = None, None
     if frames is not None:
         _check_count(path, frames, packets)
-        indices = choose(_times(path, packets, frames)[0])
-        pictures = _collect(path, frames, indices, packets.ranges_for(frames, indices))
+        if not packets.corrupt:
+            indices = choose(_times(path, packets, frames)[0])
+            pictures = _collect(path, frames, indices, packets)
     warnings = []
     if frames is None or pictures is None:
-        frames = _decode_all(path, frames)
+        frames, damage = decode_all(path, packets)
         _check_count(path, frames, packets)
         indices, replaced = _nearest_intact(choose(_times(path, packets, frames)[0][: frames.total]), frames.intact)
-        damaged = int((~frames.intact[: frames.total]).sum())
-        if damaged:
-            warnings.append(
-                f"{path}: damaged: {damaged} of {frames.total} frames do not decode intact; for {replaced} "
-                f"of the {len(indices)} sampled frames the nearest intact one is taken"
-            )
-        pictures = _collect(path, frames, indices, None)
+        warnings += _told(path, frames, damage, indices, replaced)
+        pictures = _collect(path, frames, indices)
     if pictures is None:
         raise VideoError(f"{path}: corrupt: decoding it twice did not give the same frames")
     seconds, fps, duration = _times(path, packets, frames)
@@ -199,23 +197,38 @@ def _check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty (0 bytes)")
 
 
-def _collect(path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple[int, int]] | None) -> _Pictures | None:
-    """Decode the frames `indices`, upright; None where not all of them come out intact."""
+def _collect(path: Path, frames: Frames, indices: np.ndarray, packets: Packets | None = None) -> _Pictures | None:
+    """Decode the frames `indices`, upright; None where not all of them come out intact.
+
+    Args:
+        packets: decode only those that are needed, as strictly as can be, and give up where the frames do not come out
+            in the order of their stamps; None decodes all, and takes what the decoder patches up.
+    """
     slots: dict[int, list[int]] = {}
     for slot, index in enumerate(indices.tolist()):
         slots.setdefault(frames.names[index], []).append(slot)
     by_stamp = bool(frames.packets)
-    wanted = set(slots) if ranges is not None else None
+    is_part = packets is not None
+    ranges = packets.ranges_for(frames, indices) if packets else None
+    is_to_rise = packets is not None and packets.may_be_in_storage_order
+    # where groups are open, what is strict takes the beginning of each range for damage
+    is_strict = packets is not None and not packets.has_open_groups
+    wanted = set(slots) if is_part and not is_to_rise else None
+    errors: list[int] = []
+    last = -math.inf
     pictures, turn = None, None
     warnings: list[str] = []
     # PyAV 19's own one lives as long as its thread, and in a forked process waits for threads that are not there
     convert = VideoReformatter()
-    for place, frame in enumerate(decode(path, ranges, wanted)):
+    for place, frame in enumerate(decode(path, ranges, wanted, errors, is_strict)):
         name = frame.pts if by_stamp else place
+        if is_to_rise and name <= last:
+            return None
+        last = name
         if name not in slots:
             continue
         if frame.is_corrupt:
-            if ranges is not None:
+            if is_part:
                 return None
             continue
         if turn is None:
@@ -228,22 +241,7 @@ def _collect(path: Path, frames: Frames, indices: np.ndarray, ranges: list[tuple
             pictures = np.empty((len(indices), *picture.shape), dtype=np.uint8)
         for slot in slots.pop(name):
             pictures[slot] = picture
-    return None if slots else _Pictures(pictures, warnings)
-
-
-def _decode_all(path: Path, known: Frames | None) -> Frames:
-    """Decode the whole file once to learn which frames it has and which of them are intact."""
-    errors: list[Exception] = []
-    decoded = [(frame.pts, not frame.is_corrupt) for frame in decode(path, None, errors=errors)]
-    intact = np.array([whole for _, whole in decoded], dtype=bool)
-    if known is not None and (errors or not intact.all()):
-        good = {stamp for stamp, whole in decoded if whole}
-        known.intact = np.array([name in good for name in known.names], dtype=bool)
-        return known
-    # Nothing is damaged: the packets do not tell the frames (some show none, or lack time stamps).
-    stamps = [stamp for stamp, _ in decoded]
-    rising = None not in stamps and all(earlier < later for earlier, later in pairwise(stamps))
-    return Frames(list(range(len(decoded))), stamps if rising else None, intact)
+    return None if slots or (is_strict and errors) else _Pictures(pictures, warnings)
 
 
 def _check_count(path: Path, frames: Frames, packets: Packets) -> None:
@@ -259,6 +257,27 @@ def _check_count(path: Path, frames: Frames, packets: Packets) -> None:
         f"{path}: the file is corrupt or cut off: {intact} of {announced} frames can be decoded, "
         f"at least {MIN_FRAMES} are needed"
     )
+
+
+def _told(path: Path, frames: Frames, damage: Damage, indices: np.ndarray, replaced: int) -> list[str]:
+    """A warning where frames are damaged or missing, or may show the damage of others."""
+    total, doubtful = frames.total, damage.doubtful
+    damaged, touched = int((~frames.intact[:total]).sum()), int((doubtful & frames.intact)[:total].sum())
+    said = []
+    if damaged:
+        said.append(
+            f"{damaged} of {total} frames do not decode intact; for {replaced} "
+            f"of the {len(indices)} sampled frames the nearest intact one is taken"
+        )
+    if damage.lost:
+        said.append(f"{damage.lost} of {total + damage.lost} frames do not decode at all")
+    if touched:
+        sampled = int(doubtful[indices].sum())
+        said.append(
+            f"{touched} of {total} frames, {sampled} of the {len(indices)} sampled ones, come after damage and before "
+            "the next key frame, and may show it"
+        )
+    return [f"{path}: damaged: {'; '.join(said)}"] if said else []
 
 
 def _nearest_intact(indices: np.ndarray, intact: np.ndarray) -> tuple[np.ndarray, int]:
@@ -287,18 +306,22 @@ def _times(path: Path, packets: Packets, frames: Frames) -> tuple[np.ndarray, fl
         seconds = np.arange(count) / fps
     last = frames.total - 1
     lasts = packets.durations[frames.packets[last]] * packets.time_base if frames.packets else 0.0
-    return seconds, fps, float(seconds[last]) + (lasts or 1 / fps)
+    if not lasts:
+        lasts = 1 / fps if is_constant else float(np.median(np.diff(seconds)))
+    return seconds, fps, float(seconds[last]) + lasts
 
 
 def _gaps(path: Path, packets: Packets, seconds: np.ndarray) -> list[str]:
     """A warning where frames seem to be lost in the middle: fewer than the header's rate, and a long pause.
 
-    A varying frame rate alone does not warn: its header gives the mean.
+    A varying frame rate alone does not warn: its header gives the mean, or its steps differ all along.
     """
     steps = np.diff(seconds)
     longest = int(np.argmax(steps))
     is_complete = packets.rate * float(seconds[-1]) < 1.02 * len(steps)
-    if is_complete or steps[longest] < max(_GAP_SECONDS, 5 / packets.rate):
+    usual = float(np.median(steps))
+    varies = not packets.corrupt and np.mean(abs(steps - usual) > usual / 2) > _UNUSUAL
+    if is_complete or varies or steps[longest] < max(_GAP_SECONDS, 5 / packets.rate):
         return []
     start, end = seconds[longest : longest + 2]
     return [f"{path}: holds no frame from second {start:.1f} to {end:.1f}: it may be damaged there"]

@@ -139,7 +139,7 @@ def test_frames_are_exact(tmp_path: Path, name: str, codec: str, options: dict) 
 def test_ordinary_files_are_not_decoded_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: str, num_frames: int
 ) -> None:
-    monkeypatch.setattr("llava_v2xum.media.video._decode_all", lambda *_: pytest.fail("decoded the whole file"))
+    monkeypatch.setattr("llava_v2xum.media.video.decode_all", lambda *_: pytest.fail("decoded the whole file"))
     options = {"preset": "veryfast", "x264-params": f"bframes=3:{parameters}"}
     path = render(tmp_path / "12:30 %03d.mp4", 260, **options)  # neither a protocol nor a pattern
     assert_exact(read_video(path, Timeline(num_frames)), 260, 25, num_frames)

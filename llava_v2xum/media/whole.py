@@ -1,0 +1,137 @@
+"""A file that its packets do not tell enough of, decoded once from end to end: which frames there are, and the damage.
+
+Shapes: F frames of the file.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from .demux import Frames, Packets, decode
+
+_LEAP, _FEWEST_TO_JUDGE = 10, 10  # our choice: a last frame this many films later is none of this film
+_MOST_BAD_STAMPS = 0.1  # our choice: with more of them a file's stamps are no clock
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong beside the frames that do not decode intact.
+
+    Attributes:
+        doubtful: which frames come after damage and before the next key frame, and may show it, bool [F].
+        lost: how many packets give no picture, of a codec in which each has one.
+    """
+
+    doubtful: np.ndarray
+    lost: int = 0
+
+
+def decode_all(path: Path, packets: Packets) -> tuple[Frames, Damage]:
+    """Decode the whole file, and again as strictly as can be, to learn which frames it has and what is damaged."""
+    bad: list[int] = []
+    decoded = [(frame.pts, not frame.is_corrupt) for frame in decode(path, None, errors=bad)]
+    stamps = [stamp for stamp, _ in decoded]
+    intact = np.array([whole for _, whole in decoded], dtype=bool)
+    bad += packets.corrupt
+    for _ in decode(path, None, errors=bad, is_strict=True):  # what the decoder has patched up
+        pass
+    is_broken = bool(bad) or not intact.all()
+    known = packets.frames()
+    stored = known.stamps if known is not None else None
+    if (packets.may_be_in_storage_order and not _rise(stamps)) or (is_broken and stored and _leaps(stored)):
+        known = None  # the packets' stamps are not those of the frames
+    if known is not None and (is_broken or (packets.one_each and _lacks(known, stamps))):
+        good = {stamp for stamp, whole in decoded if whole}
+        known.intact = np.array([name in good for name in known.names], dtype=bool)
+        lost = [packet for packet, whole in zip(known.packets, known.intact.tolist()) if not whole]
+        reached = packets.up_to_next_key([*bad, *lost])
+        return known, Damage(np.array([packet in reached for packet in known.packets], dtype=bool))
+    # The packets do not tell the frames: some show none, lack time stamps, or have those of others.
+    frames = Frames(list(range(len(decoded))), mended_stamps(stamps, is_broken), intact)
+    missing = max(sum(packets.shown) - len(decoded), 0) if packets.one_each else 0
+    return frames, Damage(_doubtful(packets, bad, stamps), missing)
+
+
+def _rise(stamps: Sequence[int | None]) -> bool:
+    given = [stamp for stamp in stamps if stamp is not None]
+    return all(earlier < later for earlier, later in pairwise(given))
+
+
+def _lacks(known: Frames, stamps: Sequence[int | None]) -> bool:
+    """Whether frames are missing among those that came out, after the first that did."""
+    came = {stamp for stamp in stamps if stamp is not None}
+    return bool(came) and any(name not in came for name in known.names if name > min(came))
+
+
+def _doubtful(packets: Packets, bad: Sequence[int], stamps: Sequence[int | None]) -> np.ndarray:
+    """Which decoded frames lie in the reach of damage, by their stamps; where these say nothing, by their number."""
+    reached = packets.up_to_next_key(bad)
+    if not reached:
+        return np.zeros(len(stamps), dtype=bool)
+    once = {stamp for stamp, count in Counter(packets.stamps).items() if count == 1}
+    named = {packets.stamps[packet] for packet in reached} & once
+    return np.array(
+        [(stamp in named) if stamp in once else (place in reached) for place, stamp in enumerate(stamps)], dtype=bool
+    )
+
+
+def mended_stamps(stamps: Sequence[int | None], is_broken: bool = False) -> list[float] | None:
+    """The presentation times of frames as they come out of the decoder, rising; None where there is no clock in them.
+
+    A few that are missing, or do not rise, are put between their neighbours. Where many do not rise, because the
+    container counts what it stores, they belong to the frames in the order of both.
+
+    Args:
+        is_broken: the file is damaged, and so may a last stamp be that leaps.
+    """
+    places = _longest_rise(stamps)
+    if not places:
+        return None
+    if is_broken and _leaps([stamps[place] for place in places]):
+        places = places[:-1]
+    if len(places) >= max(2, (1 - _MOST_BAD_STAMPS) * len(stamps)):
+        times = [float(stamps[place]) for place in places]  # type: ignore[arg-type]
+        step = float(np.median(np.diff(times) / np.diff(places)))
+        every = np.interp(np.arange(len(stamps)), places, times)
+        for place in (*range(places[0]), *range(places[-1] + 1, len(stamps))):
+            nearest = places[0] if place < places[0] else places[-1]
+            every[place] += (place - nearest) * step
+        return every.tolist()
+    given = [stamp for stamp in stamps if stamp is not None]
+    return sorted(map(float, given)) if len(set(given)) == len(stamps) else None
+
+
+def _leaps(times: Sequence[float | None]) -> bool:
+    """Whether the last of rising stamps lies so far behind the others that it is astray: none after it shows that."""
+    if len(times) < _FEWEST_TO_JUDGE:
+        return False
+    first, last_but_one, last = (float(times[place] or 0) for place in (0, -2, -1))
+    return last - last_but_one > _LEAP * (last_but_one - first)
+
+
+def _longest_rise(stamps: Sequence[int | None]) -> list[int]:
+    """The places of a longest run of stamps, not one after the other, that rise."""
+    tails: list[int] = []  # the least stamps at which runs of each length end
+    places: list[int] = []
+    before: dict[int, int | None] = {}
+    for place, stamp in enumerate(stamps):
+        if stamp is None:
+            continue
+        length = bisect_left(tails, stamp)
+        if length < len(tails) and tails[length] == stamp:
+            continue  # of two equal ones the first counts
+        before[place] = places[length - 1] if length else None
+        tails[length:], places[length:] = [stamp, *tails[length + 1 :]], [place, *places[length + 1 :]]
+    run: list[int] = []
+    place_of_end = places[-1] if places else None
+    while place_of_end is not None:
+        run.append(place_of_end)
+        place_of_end = before[place_of_end]
+    return run[::-1]
