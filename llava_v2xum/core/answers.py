@@ -10,6 +10,7 @@ import re
 from .answer_forms import FORMS, form_of
 from .citations import CitationGrammar, excerpt
 from .errors import V2XumError
+from .noise import noise_in
 from .summary import Sentence, Summary, split_prose
 from .tasks import TASKS
 from .timeline import DEFAULT_NUM_FRAMES, Timeline
@@ -44,7 +45,7 @@ def parse_answer(
     sentences = form_of(text, lists).read(text, lists) if lists else map(Sentence, split_prose(text))
     summary = Summary(tuple(sentences))
     cites = any(re.search("[0-9]", text[item.start : item.end]) for item in lists)
-    problems += _task_problems(summary, task, cites)
+    problems += _task_problems(summary, task, cites) + noise_in(text, summary.text)
     return Summary(summary.sentences, tuple(problems))
 
 

@@ -32,7 +32,8 @@ EXAMPLES = """examples:
       --pretrain-mm-mlp-adapter checkpoints/llava-vicuna-v1-5-7b-stage1/mm_projector.bin
       the released V2Xum-LLM
 
-exit status: 0 all summarized; 1 some of several videos failed; 2 none could be summarized, or bad arguments
+exit status: 0 all summarized; 1 some of several videos failed, or with --strict some summaries have problems;
+2 none could be summarized, or bad arguments
 """
 
 
@@ -101,6 +102,8 @@ def _add_answer(group) -> None:
     add = group.add_argument
     add("--temperature", type=float, default=0.0, help="0 is greedy (default); above it, sampled")
     add("--seed", type=int, default=0, help="for a temperature above 0 (%(default)s)")
+    add("--strict", action="store_true", help="end with status 1 where summaries have problems, such as an answer that "
+        "repeats itself without end")  # fmt: skip
     add("--max-new-tokens", type=at_least(1), default=1024, help="where an answer is cut off (%(default)s)")
 
 

@@ -33,6 +33,7 @@ class InferRun:
         self.args = args
         self.rank = rank
         self.failed = 0
+        self.with_problems = 0  # summaries
         self.done = 0
         self.results: dict[str, ResultFolder] = {}
 
@@ -184,6 +185,7 @@ class InferRun:
             for warning in warnings:
                 say(f"warning: {warning}")
             self.results[record["task"]].append(record)
+            self.with_problems += bool(record["problems"])
             say(format_for_people(record) + "\n", sys.stdout)
             if last:
                 self.done += 1
@@ -201,13 +203,15 @@ class InferRun:
             say(f"{name}{self.failed} of {total} videos could not be summarized")
         elif total > 1:
             say(f"{name}{total} videos summarized: {args.output_dir / ('' if args.task == ALL else FILE_NAME)}")
+        if self.with_problems:
+            say(f"{name}{self.with_problems} summaries have problems, which their records name")
         if self.rank.world_size > 1 and not self.rank.has_launcher:  # nobody knows when all have come
             say(f"{name}the records of all ranks come into {FILE_NAME} when the same command runs in one process")
 
     @property
     def status(self) -> int:
         if not self.failed:
-            return 0
+            return 1 if self.args.strict and self.with_problems else 0
         return 1 if self.done else 2
 
 

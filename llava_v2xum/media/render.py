@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
+from ..core.noise import LOOP
 from ..core.summary import Summary
 from .cut import frame_spans
 from .figures import frame_ranges, groups_of, time_label
@@ -99,7 +100,10 @@ def _rounded(video: str | Path, name: str, value: float, places: int = 6) -> flo
 
 
 def format_for_people(record: dict) -> str:
-    """The summary as it is printed: a header, each sentence with its time and key frames, the problems."""
+    """The summary as it is printed: a header, each sentence with its time and key frames, the problems.
+
+    Of an answer that goes round in circles the problem stands alone; the record has the answer.
+    """
     duration = record["duration_seconds"]
     length = f"{duration:.1f} s" if duration < 60 else time_label(duration)
     header = f"{record['video_id']}  ({length}, {record['fps']:.4g} fps, {record['task'].upper()} summary)"
@@ -108,7 +112,8 @@ def format_for_people(record: dict) -> str:
     groups = groups_of(record)
     indent = max([len(group.time) for group in groups], default=0)
     indent += 2 if indent else 0
-    for group in groups:
+    is_noise = any(problem.startswith(LOOP) for problem in record["problems"])
+    for group in () if is_noise else groups:
         label = group.time.ljust(indent)
         if group.text:
             lines += _wrapped(group.text, label, indent)
@@ -116,7 +121,7 @@ def format_for_people(record: dict) -> str:
         if group.frames:
             name = "key frame" if len(group.frames) == 1 else "key frames"
             lines += _wrapped(f"{name} {frame_ranges(group.frames, digits)}", label, indent)
-    if not record["sentences"]:
+    if is_noise or not record["sentences"]:
         lines.append("(no summary)")
     for problem in record["problems"]:
         lines += _wrapped(problem, "problem: ", 9)

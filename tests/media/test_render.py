@@ -276,6 +276,11 @@ def test_a_record_that_does_not_fit_is_refused():
         record_of("A [60].", frame_seconds=np.arange(50) / 10)
 
 
+def test_of_an_answer_without_end_the_problem_is_told_in_place_of_the_noise():
+    lines = format_for_people(record_of("A man spins " + "around and " * 40, task="text")).splitlines()[2:]
+    assert lines == ["(no summary)", "problem: the answer repeats itself without end: 'around and'"]
+
+
 def test_the_text_for_people():
     text = format_for_people(record_of("A man sits [10, 11, 12, 40]. He runs [105].", seconds=200.0))
     assert text.splitlines() == [
