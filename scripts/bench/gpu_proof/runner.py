@@ -126,9 +126,9 @@ def work(name: str, setting: Setting, pipe: Connection, log: str) -> None:
     os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with open(log, "w") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
+        for output in (sys.stdout, sys.stderr):
+            output.flush()
+            os.dup2(file.fileno(), output.fileno())
     try:
         module, _, function = name.rpartition(".")
         make = getattr(importlib.import_module(module), function)
