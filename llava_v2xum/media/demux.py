@@ -153,7 +153,22 @@ def opened(path: Path) -> Iterator[tuple]:
             raise VideoError(f"{path}: holds {what}, expected a video")
         if videos[0].codec_context is None:
             raise VideoError(f"{path}: FFmpeg has no decoder for the codec of its video")
-        yield container, videos[0]
+        try:
+            yield container, videos[0]
+        finally:
+            _end_threads(container)
+
+
+def _end_threads(container: av.container.InputContainer) -> None:
+    """Let frame threads end that are still at work, because whoever decoded has had enough.
+
+    Freeing a decoder waits for them, and PyAV holds Python's lock meanwhile, which they want for what they log: that
+    hangs now and then. This waits without the lock.
+    """
+    for stream in container.streams:
+        context = getattr(stream, "codec_context", None)
+        if context is not None and context.is_open:
+            context.flush_buffers()
 
 
 def _is_cover(stream: av.VideoStream) -> bool:
