@@ -19,10 +19,10 @@ from torch import Tensor
 from ..core.atomic import append_line
 from ..core.errors import V2XumError
 from ..core.sampling import FrameSampling
-from ..media.helper import Helper, HelperStartError
+from ..media.helper import Helper
 from ..media.read_ahead import Line
-from ..media.reading import Request
-from ..media.video import Video, VideoError
+from ..media.reading import Request, faults_of
+from ..media.video import Video
 from .encoder import FrameEncoder
 from .sources import file_source, video_source
 from .store import DamagedFeatures, FeatureFolder
@@ -121,15 +121,10 @@ def read_whole(
         VideoError: naming the file, if it cannot be read.
         HelperStartError: if the process cannot start.
     """
-    try:
+    with faults_of(path):
         request = Request(path, sampling, FRAMES_AT_ONCE, thumbnails=False)
         video, parts = read_pixels(request, encoder, helper, convert=np.asarray)
         return video, video_source(video), np.concatenate(parts)
-    except (V2XumError, HelperStartError):
-        raise
-    except Exception as error:  # whatever it is, it is this video's, and the reason is told with its name
-        logger.exception("%s: a fault in reading it", path)
-        raise VideoError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 def encode_videos(

@@ -78,6 +78,7 @@ def mend_llava() -> None:
     tell_of_untested_release()
     import torch
 
+    # of this very module: names that its __getattr__ finds are imported, not read
     from .upstream import LlamaRMSNorm, transformers_trainer
 
     # used by `llava.train.llava_trainer` to leave norms out of weight decay; what 4.37 had in it for a Llama

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
 from .cut_streams import Pictures, Sound
-from .demux import opened
+from .demux import DEMUX_ERRORS, opened
 from .file_format import FileFormat
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class _Cutter:
             for packet in self.source.demux(streams):
                 second = None if packet.dts is None else float(packet.dts * packet.time_base) - self.origin
                 yield packet.stream.index, second, _decoded(packet.decode)
-        except av.error.FFmpegError as error:
+        except DEMUX_ERRORS as error:
             logger.debug("%s: cannot be read on: %s", self.source.name, error)
             for stream in streams:
                 yield stream.index, None, _decoded(stream.codec_context.decode)

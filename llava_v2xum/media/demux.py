@@ -23,6 +23,7 @@ from .nal import is_refresh
 
 _CUT_OFF_SECONDS = 0.25  # containers round durations: what lacks no more than this, or 1 %, is whole
 _MATRIX_TOLERANCE = 0.01  # about half a degree: a display matrix this near to a right angle is one
+DEMUX_ERRORS = (av.FFmpegError, LookupError)  # LookupError: a packet of a stream that damage has made up
 _SKIPS_EXACTLY = frozenset({"h264", "hevc"})  # codecs that mark the frames that nothing refers to
 
 
@@ -207,7 +208,7 @@ def _packets_of(container: av.container.InputContainer, streams: list) -> Iterat
     while True:
         try:
             packet = next(packets, None)
-        except (av.FFmpegError, LookupError):  # LookupError: a packet of a stream that damage has made up
+        except DEMUX_ERRORS:
             if not got_some:  # what follows cannot be reached; the caller sees that frames are missing
                 return
             packets, got_some = container.demux(streams), False

@@ -8,8 +8,8 @@ Shapes: N frames, H and W pixels, h and w those of a thumbnail, n frames of a pa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..core.errors import V2XumError
 from ..core.sampling import FrameSampling
-from .helper import Helper, HelperError
+from .helper import Helper, HelperError, HelperStartError
 from .video import Video, VideoError, probe_video, read_video
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,21 @@ class Request:
     probe: bool = False
 
 
+@contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """Make a VideoError of whatever fails in reading a video: the reason is told with its name, and logged whole.
+
+    What tells people already (V2XumError), or is no fault of the video (a helper that cannot start), passes.
+    """
+    try:
+        yield
+    except (V2XumError, HelperStartError):
+        raise
+    except Exception as error:
+        logger.exception("%s: a fault in reading it", path)
+        raise VideoError(f"{path}: {type(error).__name__}: {error}") from error
+
+
 def read_parts(request: Request) -> Parts:
     """The video, with thumbnails or nothing for its frames; then its frames, uint8 [n, H, W, 3] a part.
 
@@ -55,16 +70,11 @@ def read_parts(request: Request) -> Parts:
         VideoError: naming the file, if it cannot be read.
     """
     path = request.path
-    try:
+    with faults_of(path):
         if request.probe and (probed := probe_video(path, request.sampling)) is not None:
             yield probed
             return
         video = read_video(path, request.sampling)
-    except V2XumError:  # VideoError names the file
-        raise
-    except Exception as error:  # whatever it is, it is this video's, and the reason is told with its name
-        logger.exception("%s: a fault in reading it", path)
-        raise VideoError(f"{path}: {type(error).__name__}: {error}") from error
     none = np.empty((0, *video.frames.shape[1:]), dtype=np.uint8)  # a slice would keep all of them in memory
     yield replace(video, frames=thumbnails(video.frames) if request.thumbnails else none)
     for start in range(0, len(video.frames) if request.part else 0, request.part or 1):

@@ -91,47 +91,44 @@ def mended_stamps(stamps: Sequence[int | None], is_broken: bool = False) -> list
     Args:
         is_broken: the file is damaged, and so may a last stamp be that leaps.
     """
-    places = _longest_rise(stamps)
-    if not places:
-        return None
-    if is_broken and _leaps([stamps[place] for place in places]):
-        places = places[:-1]
-    if len(places) >= max(2, (1 - _MOST_BAD_STAMPS) * len(stamps)):
-        times = [float(stamps[place]) for place in places]  # type: ignore[arg-type]
+    run = _longest_rise(stamps)
+    if is_broken and _leaps([stamp for _, stamp in run]):
+        run.pop()
+    if len(run) >= max(2, (1 - _MOST_BAD_STAMPS) * len(stamps)):
+        places, times = np.array(run, dtype=np.float64).T
         step = float(np.median(np.diff(times) / np.diff(places)))
-        every = np.interp(np.arange(len(stamps)), places, times)
-        for place in (*range(places[0]), *range(places[-1] + 1, len(stamps))):
-            nearest = places[0] if place < places[0] else places[-1]
-            every[place] += (place - nearest) * step
-        return every.tolist()
+        every = np.arange(len(stamps))
+        # frames in front of the run and behind it
+        beyond = np.minimum(every - places[0], 0) + np.maximum(every - places[-1], 0)
+        return (np.interp(every, places, times) + beyond * step).tolist()
     given = [stamp for stamp in stamps if stamp is not None]
-    return sorted(map(float, given)) if len(set(given)) == len(stamps) else None
+    return sorted(map(float, given)) if stamps and len(set(given)) == len(stamps) else None
 
 
-def _leaps(times: Sequence[float | None]) -> bool:
+def _leaps(times: Sequence[float]) -> bool:
     """Whether the last of rising stamps lies so far behind the others that it is astray: none after it shows that."""
-    if len(times) < _FEWEST_TO_JUDGE:
-        return False
-    first, last_but_one, last = (float(times[place] or 0) for place in (0, -2, -1))
-    return last - last_but_one > _LEAP * (last_but_one - first)
+    return len(times) >= _FEWEST_TO_JUDGE and times[-1] - times[-2] > _LEAP * (times[-2] - times[0])
 
 
-def _longest_rise(stamps: Sequence[int | None]) -> list[int]:
-    """The places of a longest run of stamps, not one after the other, that rise."""
-    tails: list[int] = []  # the least stamps at which runs of each length end
-    places: list[int] = []
+def _longest_rise(stamps: Sequence[int | None]) -> list[tuple[int, int]]:
+    """The places and stamps of a longest run, not one after the other, that rises; of two equal ones the first counts.
+
+    Runs of each length that end lowest are kept (patience sorting).
+    """
+    lowest: list[int] = []  # the last stamps of those runs
+    ends: list[int] = []  # and their places
     before: dict[int, int | None] = {}
     for place, stamp in enumerate(stamps):
         if stamp is None:
             continue
-        length = bisect_left(tails, stamp)
-        if length < len(tails) and tails[length] == stamp:
-            continue  # of two equal ones the first counts
-        before[place] = places[length - 1] if length else None
-        tails[length:], places[length:] = [stamp, *tails[length + 1 :]], [place, *places[length + 1 :]]
-    run: list[int] = []
-    place_of_end = places[-1] if places else None
-    while place_of_end is not None:
-        run.append(place_of_end)
-        place_of_end = before[place_of_end]
+        length = bisect_left(lowest, stamp)
+        if lowest[length : length + 1] == [stamp]:
+            continue
+        before[place] = ends[length - 1] if length else None
+        lowest[length : length + 1], ends[length : length + 1] = [stamp], [place]
+    run: list[tuple[int, int]] = []
+    at = ends[-1] if ends else None
+    while at is not None and (stamp := stamps[at]) is not None:
+        run.append((at, stamp))
+        at = before[at]
     return run[::-1]

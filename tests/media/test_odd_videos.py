@@ -120,6 +120,7 @@ def test_stamps_are_mended_from_their_neighbours(stamps, mended):
 def test_flipped_bits_of_a_transport_stream_are_told_of(tmp_path):
     path = film(tmp_path / "whole.ts", 200, keyint=50)
     assert read_video(path).warnings == ()
+    told = 0
     for seed in range(4):
         data, draw = bytearray(path.read_bytes()), random.Random(seed)
         for _ in range(60):
@@ -130,6 +131,8 @@ def test_flipped_bits_of_a_transport_stream_are_told_of(tmp_path):
         numbers = np.linspace(0, 199, 100).astype(int)
         spoiled = [abs(grey - 2 * number % 256) > 8 for grey, number in zip(greys(video.frames), numbers)]
         assert video.warnings or not any(spoiled), seed
+        told += bool(video.warnings)
+    assert told == 4
 
 
 def test_of_several_tracks_the_default_one_is_read(tmp_path):
