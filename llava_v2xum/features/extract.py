@@ -6,7 +6,6 @@ Shapes: N frames of a video, m visual tokens of a frame, C feature width, h and 
 from __future__ import annotations
 
 import json
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,8 +26,6 @@ from .encoder import FrameEncoder
 from .sources import file_source, video_source
 from .store import DamagedFeatures, FeatureFolder
 from .video_features import read_pixels
-
-logger = logging.getLogger(__name__)
 
 FRAMES_AT_ONCE = 32  # bounds what padding and resizing hold beside the video's own frames
 
