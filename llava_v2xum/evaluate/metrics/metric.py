@@ -1,7 +1,7 @@
 """What is known of a metric besides its figures: its name, how tables show it, what it needs, and why it is absent.
 
 A scorer's file says it of its own metrics: a `Family` is one scorer and the metrics that it gives figures of.
-`evaluate/registry.py` lists the families; another metric is a file with one, and a line there.
+`evaluate/metric_registry.py` lists the families; another metric is a file with one, and a line there.
 
 Figures are fractions everywhere in the package. Tables show them as the literature does: F1 and caption scores in
 percent points with one decimal, rank correlations as they are with three (VideoXum's and V2Xum-LLM's tables).
