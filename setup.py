@@ -61,7 +61,10 @@ setup(
         ],
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python>=2.8"],
-        "test": ["hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "pytest>=8", "ruff>=0.9", "scipy>=1.11.3"],
+        "test": [
+            "hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9",
+            "scipy>=1.11.3",
+        ],
     },
     entry_points={
         "console_scripts": ["v2xum = llava_v2xum.__main__:main"],

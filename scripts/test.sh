@@ -8,21 +8,25 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
+# several files of tests at once: most tests start commands of one thread and wait for them
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+together=(-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
+
 python=$(find_python 3.12 3.11 3.10) || fail "Python 3.10, 3.11 or 3.12 with venv is needed, and none was found"
 make_environment .venv-test "$python" scripts/current.lock
 if [ "${1:-}" = --newest ]; then
     shift
-    exec .venv-test/bin/python scripts/drift.py "$@"
+    exec .venv-test/bin/python scripts/drift.py "${together[@]}" "$@"
 fi
 .venv-test/bin/ruff check .
 .venv-test/bin/lint-imports
 .venv-test/bin/mypy
-.venv-test/bin/python -m pytest "$@"
+.venv-test/bin/python -m pytest "${together[@]}" "$@"
 
 marked() { # marked FOLDER MARKER ARGUMENT...: the tests that have the marker; a selection by arguments may have none
     local folder=$1 marker=$2 status=0
     shift 2
-    "$folder/bin/python" -m pytest -m "$marker" "$@" || status=$?
+    "$folder/bin/python" -m pytest "${together[@]}" -m "$marker" "$@" || status=$?
     [ "$status" -eq 0 ] || { [ "$status" -eq 5 ] && [ $# -gt 0 ]; } || exit "$status"
 }
 

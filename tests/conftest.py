@@ -18,6 +18,24 @@ settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
+# Files that take minutes, longest first: begun last, they would leave all processes but one idle at the end.
+LONG = """
+    test_readme train/test_deepspeed curate/test_curate_ray infer/test_infer train/test_train_commands train/test_resume
+    train/test_patches train/test_zero3_videos infer/test_infer_kills infer/test_infer_ranks train/test_hf_base
+    train/test_llava_scripts train/test_forks
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    """The long files first."""
+
+    def place(item) -> int:
+        name = item.nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py")
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def quick_meteor(monkeypatch, tmp_path):
     """METEOR without its table of paraphrases, which it reads for seconds: words, stems and synonyms still match.

@@ -51,7 +51,7 @@ def environment(world: Path) -> dict[str, str]:
     }
 
 
-def run(block: Block, world: Path, timeout_seconds: float = 600) -> None:
+def run(block: Block, world: Path, timeout_seconds: float = 1800) -> None:
     """Run a block in a folder.
 
     Raises:

@@ -12,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llava_v2xum.core.clock import FrameTimes
 from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.stages.registry import stages_of
 from llava_v2xum.curate.store.stage import fingerprints
 from llava_v2xum.curate.store.store import Store
 from llava_v2xum.evaluate.formats.prediction_files import load_predictions
+from llava_v2xum.features.command import run_command
+from llava_v2xum.features.options import parse_arguments as parse_features
 from llava_v2xum.features.settings import encoder_of_checkpoint
 from llava_v2xum.features.sources import file_source
 from llava_v2xum.features.store import FeatureFolder
 from llava_v2xum.infer.drafting.ngrams import NgramTable
 from llava_v2xum.infer.drafting.sources import load_tokenizer, timeline_of
 from llava_v2xum.infer.results import ResultFolder
+from llava_v2xum.media.video import read_video
 from llava_v2xum.shapes import DEMO_CHECKPOINT as CHECKPOINT
 
 DEMO_CLIP = CHECKPOINT.parent / "clips" / "demo.mp4"
@@ -42,6 +46,18 @@ def test_a_feature_store(old):
     features = folder.load("demo", (100, 128), file_source(DEMO_CLIP))
     assert np.array_equal(features, np.load(OLD / "features" / "demo.npy"))
     assert (old / "features" / "features.json").read_bytes() == before
+    assert folder.sources.times("demo") is None
+
+
+def test_seconds_of_frames_are_added_to_a_feature_store(old):
+    """By the command's next run, from the packets alone: what was stored stays as it was."""
+    arguments = [DEMO_CLIP, "--model-path", CHECKPOINT, "--out", old / "features", "--workers", 0]
+    assert run_command(parse_features([str(argument) for argument in arguments])) == 0
+    encoder = encoder_of_checkpoint(CHECKPOINT)
+    folder, video = FeatureFolder(old / "features", encoder.description), read_video(DEMO_CLIP)
+    assert folder.sources.times("demo") == FrameTimes(tuple(video.frame_seconds.round(6).tolist()), 28.2)
+    assert folder.sources.get("demo")["total_frames"] == video.total_frames
+    assert (old / "features" / "demo.npy").read_bytes() == (OLD / "features" / "demo.npy").read_bytes()
 
 
 def test_summaries_are_gone_on_with_and_scored(old):

@@ -5,20 +5,22 @@ One line is one video, a JSON object with these keys (A annotators, S sentences,
 | key | type | what |
 | --- | --- | --- |
 | `video_id` | text | unique in the file |
-| `duration_seconds` | number > 0 | the video's length; null only where `keyshots` is there, and no time is given |
+| `duration_seconds` | number > 0 | the video's length; null where nobody tells it, of `keyshots` or text alone |
 | `source` | text | the data set's format, such as `videoxum` |
 | `sampled_frames` | integer or null | T |
 | `sentences` | [S] | the text summary, in the published order; may be empty where there are other annotations |
 | `sentences[].text` | text | one sentence or caption, as published |
 | `sentences[].segment` | [start, end] or null | the part of the video that the sentence tells of, in seconds |
 | `sentences[].key_spans` | [A][any][2] | each annotator's key spans for it, in seconds; [] where nobody marked any |
+| `alternatives` | [any][S] | what further people said of the video, each in sentences of their own, as `sentences` |
 | `key_spans` | [A][any][2] | each annotator's key spans for the video, where they are not those of its sentences |
 | `text` | text or null | the text summary, where it is not its sentences joined |
 | `selections` | [A][T] of 0 and 1, or null | the samples that each annotator selected |
+| `saliency` | [R][T] of numbers, or null | how important each of R people, not those A, found each sample |
 | `keyshots` | object or null | what TVSum and SumMe say of it, in frames: see `keyshots.py`, also for its own A and T |
 
-A span is closed, 0 <= start <= end <= duration_seconds; a single moment has start = end. Keys that may be null or
-empty may be left out. A is the same wherever annotators are listed.
+A span is closed, 0 <= start <= end <= duration_seconds (where that is told); a single moment has start = end. Keys that
+may be null or empty may be left out. A is the same wherever annotators are listed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .atomic import replacing
-from .checks import as_list, check_keys, check_text, is_number, json_lines
+from .checks import as_list, check_keys, check_text, checked_numbers, is_number, json_lines
 from .errors import V2XumError
 from .keyshots import Keyshots
 from .summary import canonical_text
@@ -73,6 +75,8 @@ class Annotation:
     text: str | None = None
     selections: tuple[tuple[int, ...], ...] | None = None
     keyshots: Keyshots | None = None
+    saliency: tuple[tuple[float, ...], ...] | None = None
+    alternatives: tuple[tuple[AnnotatedSentence, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("video_id", "source"):
@@ -84,12 +88,18 @@ class Annotation:
             if not is_number(self.duration_seconds) or self.duration_seconds <= 0:
                 raise V2XumError(f"duration_seconds must be a positive number, got {self.duration_seconds!r}")
             keep(self, "duration_seconds", float(self.duration_seconds))
-        elif self.keyshots is None:
-            raise V2XumError("duration_seconds may be null only where there are keyshots")
+        elif self.keyshots is None and (self.selections or self.key_spans or not self.sentences):
+            raise V2XumError("duration_seconds may be null only where there are keyshots, or sentences alone")
         sentences = enumerate(as_list("sentences", self.sentences))
         keep(self, "sentences", tuple(self._checked(number, one) for number, one in sentences))
+        others = enumerate(as_list("alternatives", self.alternatives))
+        keep(self, "alternatives", tuple(
+            tuple(self._checked(place, one, f"alternative {number}, ") for place, one in enumerate(some))
+            for number, some in others
+        ))  # fmt: skip
         keep(self, "key_spans", _checked_annotators("key_spans", self.key_spans, self.duration_seconds))
         self._check_selections()
+        self._check_saliency()
         if not self.sentences and not self.key_spans and not self.selections and self.keyshots is None:
             raise V2XumError("expected sentences, key_spans, selections or keyshots, got none of them")
         counts = sorted(self._annotator_counts() - {0})
@@ -116,6 +126,12 @@ class Annotation:
         """The JSON object of the module's schema, with every key."""
         record = {name: getattr(self, name) for name in _names(type(self))}
         keyshots = self.keyshots and self.keyshots.to_record()
+        others = [[vars(sentence) for sentence in some] for some in self.alternatives]
+        for name, value in (("saliency", self.saliency), ("alternatives", others)):
+            if value:
+                record[name] = value
+            else:
+                del record[name]
         return {**record, "sentences": [vars(sentence) for sentence in self.sentences], "keyshots": keyshots}
 
     @classmethod
@@ -126,12 +142,11 @@ class Annotation:
             V2XumError: naming the key, for what is missing, unknown or not allowed.
         """
         check_keys(record, _names(cls), ("video_id", "duration_seconds", "source"))
-        sentences = as_list("sentences", record.get("sentences", []))
-        for number, sentence in enumerate(sentences):
-            check_keys(sentence, _names(AnnotatedSentence), ("text",), f"sentence {number}: ")
+        others = enumerate(as_list("alternatives", record.get("alternatives", [])))
         keyshots = record.get("keyshots")
         read = {
-            "sentences": tuple(AnnotatedSentence(**sentence) for sentence in sentences),
+            "sentences": _sentences(record.get("sentences", [])),
+            "alternatives": tuple(_sentences(some, f"alternative {number}, ") for number, some in others),
             "keyshots": None if keyshots is None else Keyshots.from_record(keyshots),
         }
         return cls(**{**record, **read})
@@ -139,8 +154,8 @@ class Annotation:
     def _annotator_counts(self) -> set[int]:
         return {len(one.key_spans) for one in self.sentences} | {len(self.key_spans), len(self.selections or ())}
 
-    def _checked(self, number: int, sentence: AnnotatedSentence) -> AnnotatedSentence:
-        name = f"sentence {number}"
+    def _checked(self, number: int, sentence: AnnotatedSentence, of: str = "") -> AnnotatedSentence:
+        name = f"{of}sentence {number}"
         check_text(f"{name}: text", sentence.text)
         if not canonical_text(sentence.text):
             raise V2XumError(f"{name}: text holds no words: {sentence.text!r}")
@@ -164,6 +179,15 @@ class Annotation:
         if not rows:
             raise V2XumError("selections must have one row an annotator or be null, got []")
         object.__setattr__(self, "selections", tuple(rows))
+
+    def _check_saliency(self) -> None:
+        if self.saliency is None:
+            return
+        if not self.selections:
+            raise V2XumError("saliency is of samples, and there are no selections")
+        rows = enumerate(as_list("saliency", self.saliency))
+        samples = len(self.selections[0])
+        object.__setattr__(self, "saliency", tuple(checked_numbers(f"saliency[{n}]", row, samples) for n, row in rows))
 
 
 def write_annotations(path: str | os.PathLike[str], annotations: Iterable[Annotation]) -> int:
@@ -205,6 +229,13 @@ def _names(kind: type) -> list[str]:
     return [field.name for field in fields(kind)]
 
 
+def _sentences(records: Any, of: str = "") -> tuple[AnnotatedSentence, ...]:
+    records = as_list(f"{of}sentences", records)
+    for number, record in enumerate(records):
+        check_keys(record, _names(AnnotatedSentence), ("text",), f"{of}sentence {number}: ")
+    return tuple(AnnotatedSentence(**record) for record in records)
+
+
 def _checked_annotators(name: str, annotators: Any, duration: float | None) -> tuple[Spans, ...]:
     return tuple(
         tuple(
@@ -219,12 +250,9 @@ def _checked_span(name: str, span: Any, duration: float | None) -> Span:
     if not isinstance(span, (list, tuple)) or len(span) != 2 or not all(map(is_number, span)):
         raise V2XumError(f"{name} must be [start, end] in seconds, got {span!r}")
     start, end = map(float, span)
-    if duration is None:
-        raise V2XumError(f"{name} is in seconds, and duration_seconds is null")
-    if not 0 <= start <= end <= duration:
-        raise V2XumError(
-            f"{name} must have 0 <= start <= end <= {duration} (the duration), got {[start, end]}"
-        )
+    if not 0 <= start <= end or (duration is not None and end > duration):
+        limit = "" if duration is None else f" <= {duration} (the duration)"
+        raise V2XumError(f"{name} must have 0 <= start <= end{limit}, got {[start, end]}")
     return start, end
 
 

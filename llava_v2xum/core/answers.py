@@ -46,7 +46,7 @@ def parse_answer(
     summary = Summary(tuple(sentences))
     cites = any(re.search("[0-9]", text[item.start : item.end]) for item in lists)
     problems += _task_problems(summary, task, cites) + noise_in(text, summary.text)
-    return Summary(summary.sentences, tuple(problems))
+    return Summary(summary.sentences, tuple(dict.fromkeys(problems)))
 
 
 def format_answer(summary: Summary, form: str = "after", timeline: Timeline = _TIMELINE) -> str:

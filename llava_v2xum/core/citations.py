@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .errors import V2XumError
+from .special_tokens import SPECIAL_TOKENS
 from .tasks import VIDEO_TOKEN
 
 BRACKETS = {"[": "]"}  # what may open a list and what then closes it: characters that a tokenizer has tokens for
 BRACKET = re.compile(f"[{re.escape(''.join(BRACKETS) + ''.join(BRACKETS.values()))}]")
 FRAME_TOKEN = re.compile(r"<f(\d+)>")  # stands for an index in instruction JSON, whose table has its second
-PLACEHOLDER = re.compile(rf"{VIDEO_TOKEN}|<image>|{FRAME_TOKEN.pattern}")  # in a conversation; no prose may hold one
+# what stands for something else in a conversation; no prose may hold one
+PLACEHOLDER = re.compile("|".join([VIDEO_TOKEN, "<image>", FRAME_TOKEN.pattern, *SPECIAL_TOKENS]))
 
 _FIELD = re.compile(r"\{(?::0?(\d+)d)?\}")
 _TOKEN_LIST = re.compile(r"\[([\s,]*<f\d+>(?:[\s,]|<f\d+>)*)\]")
@@ -178,12 +180,16 @@ def excerpt(text: str, last: bool = False, quoted: bool = True) -> str:
 
 
 def _indexes(content: str, num_frames: int, problems: list[str]) -> tuple[int, ...]:
-    frames = []
+    frames, outside = [], []
     for number in re.findall("[0-9]+", content):
         # Lengths first: a runaway model writes numbers that int() refuses to read.
         significant = number.lstrip("0") or "0"
         if len(significant) > len(str(num_frames)) or int(significant) >= num_frames:
-            problems.append(f"index {excerpt(number, quoted=False)} lies outside 0..{num_frames - 1}")
+            outside.append(excerpt(number, quoted=False))
         else:
             frames.append(int(significant))
+    if len(outside) == 1:
+        problems.append(f"index {outside[0]} lies outside 0..{num_frames - 1}")
+    elif outside:  # a model that counts on may name hundreds
+        problems.append(f"{len(outside)} indexes lie outside 0..{num_frames - 1}, the first: {outside[0]}")
     return tuple(frames)

@@ -85,4 +85,11 @@ def at_least(least: int) -> Callable[[str], int]:
     return in_range(int, lambda number: number >= least, f"at least {least}")
 
 
+def add_video_track(add: Callable[..., Any]) -> None:
+    """Add `--video-track`, for a command that reads videos; `add` is argparse's `add_argument`."""
+    add("--video-track", type=at_least(0), metavar="N", help="of a file with several video tracks read "
+        "this one, counted from 0 without cover pictures (default: the one marked as default, of several the largest, "
+        "as players do)")  # fmt: skip
+
+
 share = in_range(float, lambda number: 0 < number <= 1, "above 0 and at most 1")

@@ -11,7 +11,8 @@ _LONGEST_PHRASE = 40  # words
 # our choice: of 300 answers of the released model they name the one that does not end
 _FEWEST_ROUNDS, _FEWEST_WORDS = 4, 24
 _MANY_ROUNDS = 8
-_NUMBERS = re.compile(r"(?<![\w.:/-])\d+(?:\s*,\s*\d+){3,}(?![\w:/-])")
+# with single commas as a list is written, or in any way if there are more than a person would write
+_NUMBERS = re.compile(r"(?<![\w.:/-])(?:\d+(?:\s*,\s*\d+){3,}|\d+(?:[\s,]+\d+){7,})(?![\w:/-])")
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -27,10 +28,16 @@ def noise_in(answer: str, prose: str) -> list[str]:
     phrase = _repeated_at(words)
     if phrase:
         problems.append(f"{LOOP}: {excerpt(' '.join(phrase))}")
-    numbers = _NUMBERS.search(prose)
+    numbers = numbers_in(prose)
     if numbers:
-        problems.append(f"numbers stand in the prose, outside of brackets: {excerpt(numbers[0])}")
+        problems.append(f"numbers stand in the prose, outside of brackets: {excerpt(numbers)}")
     return problems
+
+
+def numbers_in(prose: str) -> str | None:
+    """The first row of numbers that stands in prose as if it were a list of frames."""
+    found = _NUMBERS.search(prose)
+    return found and found[0]
 
 
 def _repeated_at(words: list[str]) -> list[str]:

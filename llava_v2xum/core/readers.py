@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .annotations import Annotation, Span
-from .checks import is_number
+from .checks import is_number, json_lines
 from .data_sets import DataSet, FileKind
 from .errors import V2XumError
 
@@ -34,11 +34,13 @@ class Accepted:
         annotation: in the project's form.
         place: where in the file it stands, from 0 (the first of them, where several entries make one).
         clipped: how many time stamps lay beyond the video's ends, within the tolerance, and were moved to them.
+        dropped: what is wrong with the spans that it lacks, whose video is whole without them; training rejects it.
     """
 
     annotation: Annotation
     place: int
     clipped: int = 0
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class Reader(FileKind):
         description: more of them, for `--help`.
         examples: for `--help`, what follows the format's name on the command line, and what that does.
         has_annotators: whether several people marked each video, so that a rule must choose among them.
+        several: whether a video comes once for each person who annotated it.
         trains: whether training entries can be made of it; if not, only the annotation form is written.
+        hub_name: of the data set on the Hugging Face hub; None where it is not there.
         data_set: how the data set is scored whose own format this is; None for a format of several.
     """
 
@@ -82,7 +86,9 @@ class Reader(FileKind):
     description: str
     examples: tuple[tuple[str, str], ...] = ()
     has_annotators: bool = False
+    several: bool = False
     trains: bool = True
+    hub_name: str | None = None
     data_set: DataSet | None = None
 
 
@@ -93,7 +99,8 @@ class TimeBounds:
         duration_seconds: the video's length.
         tolerance_seconds: how far beyond an end a time stamp may lie.
 
-    `moved` counts the time stamps that were moved to an end; rounding errors are moved and not counted.
+    `moved` counts the time stamps that were moved to an end; rounding errors are moved and not counted. `dropped` tells
+    of the spans that end before they start.
 
     Raises:
         V2XumError: if the duration is no positive number.
@@ -105,6 +112,7 @@ class TimeBounds:
         self.duration_seconds = float(duration_seconds)
         self.tolerance_seconds = tolerance_seconds
         self.moved = 0
+        self.dropped: list[str] = []
 
     def second(self, name: str, second: Any) -> float:
         """The moment, inside 0..duration.
@@ -126,17 +134,18 @@ class TimeBounds:
         self.moved += 1
         return inside
 
-    def span(self, name: str, span: Any) -> Span:
-        """The span [start, end], inside 0..duration.
+    def span(self, name: str, span: Any) -> Span | None:
+        """The span [start, end], inside 0..duration; None if it ends before it starts, which is kept in mind.
 
         Raises:
-            V2XumError: as `second`, or if it is no pair or ends before it starts.
+            V2XumError: as `second`, or if it is no pair.
         """
         if not isinstance(span, list) or len(span) != 2:
             raise V2XumError(f"{name} must be [start, end] in seconds, got {shown(span)}")
         inside = self.second(f"{name}: start", span[0]), self.second(f"{name}: end", span[1])
         if span[1] < span[0]:
-            raise V2XumError(f"{name} ends before it starts: {span}")
+            self.dropped.append(f"{name} ends before it starts: {span}")
+            return None
         return inside
 
 
@@ -189,6 +198,25 @@ def load_object(path: Path, what: str) -> list[tuple[str, Any]]:
     if not isinstance(content, dict) or not content:
         raise SourceError(f"{path}: expected a JSON object of {what}, got {described(content)}")
     return content.pairs if isinstance(content, RepeatedKeys) else list(content.items())
+
+
+def load_lines(path: Path, what: str) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines.
+
+    Raises:
+        SourceError: naming the file, if it is none, or empty.
+    """
+    try:
+        entries = [entry for _, _, entry in json_lines(path)]
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except V2XumError as error:
+        raise SourceError(f"{path}: expected JSON lines of {what} ({error})") from error
+    wrong = next((entry for entry in entries if not isinstance(entry, dict) or not entry), None)
+    if not entries or wrong is not None:
+        got = "an empty file" if not entries else described(wrong)
+        raise SourceError(f"{path}: expected JSON lines of {what}, one object each, got {got}")
+    return entries
 
 
 def checked_list(name: str, value: Any, length: int | None = None) -> list[Any]:

@@ -19,6 +19,7 @@ from .errors import V2XumError
 
 DEFAULT_NUM_FRAMES = 100  # paper, section 4
 LINSPACE = "linspace"
+TRACK_KEY = "video_track"  # of a record or stored features: the track that was asked for; absent, what players choose
 SAMPLING_KEY = "frame_sampling"  # of a rule's name, in config.json, features.json and instruction JSON
 
 
@@ -104,10 +105,7 @@ class FrameSampling:
         Raises:
             V2XumError: if the duration is not positive or the second lies outside 0..duration.
         """
-        if duration_seconds <= 0:
-            raise V2XumError(f"duration_seconds must be positive, got {duration_seconds}")
-        if not 0 <= second <= duration_seconds:
-            raise V2XumError(f"second must lie in 0..{duration_seconds} (the duration), got {second}")
+        check_moment(second, duration_seconds)
         return int(self.indexes_at(np.array([second]), duration_seconds, video_id)[0])
 
     def indexes_at(self, seconds: np.ndarray, duration_seconds: float, video_id: str | None = None) -> np.ndarray:
@@ -117,3 +115,15 @@ class FrameSampling:
     def seconds_of(self, duration_seconds: float, video_id: str | None = None) -> np.ndarray:
         """The moment that each index stands for in labels, float [N]."""
         return SAMPLING_RULES[self.rule].seconds_of(self.num_frames, duration_seconds, video_id)
+
+
+def check_moment(second: float, duration_seconds: float) -> None:
+    """Check that a moment is one of a video.
+
+    Raises:
+        V2XumError: if the duration is not positive or the second lies outside 0..duration.
+    """
+    if duration_seconds <= 0:
+        raise V2XumError(f"duration_seconds must be positive, got {duration_seconds}")
+    if not 0 <= second <= duration_seconds:
+        raise V2XumError(f"second must lie in 0..{duration_seconds} (the duration), got {second}")

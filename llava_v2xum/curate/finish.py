@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.sampling import TRACK_KEY
 from .card import card
 from .card.card import CardFacts, row_of, write_card
 from .card.quality import quality_before_after
@@ -97,7 +98,8 @@ def _write(folder: Path, sources: Sequence[Source], curated: Curated, making: Ma
     facts = _facts(finished, splits, left, curated, making)
     write_card(folder, facts)
     paths = {source.video_id: source for source in sources}
-    samples = [Sample(paths[name], finished[name]) for name in choose(finished, making.previewed, making.seed)]
+    track = (making.options or {}).get(TRACK_KEY)
+    samples = [Sample(paths[name], finished[name], track) for name in choose(finished, making.previewed, making.seed)]
     write_preview(folder / PREVIEW_FILE, samples, len(finished))
     return facts
 

@@ -1,6 +1,6 @@
 """Instruction JSON -> token ids and labels -> batches, for LLaVA's trainer.
 
-Shapes: B batch, S text positions, T frames of one video, C feature width.
+Shapes: B batch, S text positions, T frames of one video, C feature width, h and w the tower's pixels.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..core.clock import Clocks
 from ..core.errors import V2XumError
 from ..features import FeatureFolder
 from ..features.upstream import IGNORE_INDEX
 from ..model.packing import PackedDataset, check_attention
 from ..model.tokens import PieceCache, build_input_ids, tokenize_conversation
 from .entries import Entry, EntryChecker
-from .frame_sources import FrameSource, StoredFeatures, VideoFiles
+from .frame_sources import FrameSource, ImageFiles, NoVideos, StoredFeatures, VideoFiles
 from .mixing import load_entries
 
 __all__ = ["VideoCollator", "VideoDataset", "build_input_ids", "make_data_module"]
@@ -33,9 +34,10 @@ class VideoDataset(Dataset):
         source: where their videos come from.
         num_frames: N.
         conversation: a name in LLaVA's `conv_templates`.
+        images: where their still images come from; None if there are none.
 
     Attributes:
-        lengths: positions of each sample with its frames, exact, for length-grouped batches and packing.
+        lengths: positions of each sample with its frames or image, exact, for length-grouped batches and packing.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class VideoDataset(Dataset):
         source: FrameSource,
         num_frames: int,
         conversation: str = "v1",
+        images: ImageFiles | None = None,
     ) -> None:
         self.entries = list(entries)
         self.lengths = [entry.length for entry in self.entries]
@@ -52,28 +55,30 @@ class VideoDataset(Dataset):
         self.source = source
         self.num_frames = num_frames
         self.conversation = conversation
+        self.images = images
 
     def __len__(self) -> int:
         return len(self.entries)
 
     @property
     def modality_lengths(self) -> list[int]:
-        """The same: LLaVA marks text entries by a minus sign to keep them apart, which a video's batch need not."""
-        return self.lengths
+        """The same, with a minus sign for text alone, as LLaVA marks what it keeps apart from images and videos."""
+        return [entry.length if entry.videos or entry.image else -entry.length for entry in self.entries]
 
     def __getitem__(self, position: int) -> dict[str, Tensor | list[Tensor]]:
         """One sample, with the same keys however many videos it has.
 
         Returns:
-            input_ids and labels, int64 [S] each; videos, features [T, C] or pixels [T, 3, h, w] for each placeholder
-            in order; video_indices, int64 [T] for each, or None for one that is shown whole.
+            input_ids and labels, int64 [S] each; media, for each placeholder in order the features [T, C] or pixels
+            [T, 3, h, w] of a video or the pixels [3, h, w] of a still image; video_indices, int64 [T] for each, or None
+            for what is shown whole.
 
         Raises:
-            V2XumError: naming the entry and the file, if a video's frames cannot be had.
+            V2XumError: naming the entry and the file, if a video's frames or an image cannot be had.
         """
         input_ids, labels = self.text_of(position)
-        videos, indices = self.videos_of(position)
-        return {"input_ids": input_ids, "labels": labels, "videos": videos, "video_indices": indices}
+        media, indices = self.media_of(position)
+        return {"input_ids": input_ids, "labels": labels, "media": media, "video_indices": indices}
 
     def text_of(self, position: int) -> tuple[Tensor, Tensor]:
         """A sample's input_ids and labels, int64 [S] each."""
@@ -83,10 +88,12 @@ class VideoDataset(Dataset):
         except V2XumError as error:
             raise V2XumError(f"entry {entry.id}: {error}") from error
 
-    def videos_of(self, position: int) -> tuple[list[Tensor], list[Tensor | None]]:
-        """A sample's videos and the indexes of their frames; see `__getitem__`."""
+    def media_of(self, position: int) -> tuple[list[Tensor], list[Tensor | None]]:
+        """A sample's videos or image and the indexes of their frames; see `__getitem__`."""
         entry = self.entries[position]
         try:
+            if entry.image is not None and self.images is not None:
+                return [self.images.load(entry.image)], [None]
             videos = [self.source.load(video, shown) for video, shown in zip(entry.videos, entry.frame_indices)]
         except V2XumError as error:
             raise V2XumError(f"entry {entry.id}: {error}") from error
@@ -107,8 +114,8 @@ class VideoCollator:
         """Samples of `VideoDataset`, or rows of a `PackedDataset`, -> a batch.
 
         Returns:
-            input_ids, labels, attention_mask, int64 [B, S] each; and unless all of it is text, the lists videos and
-            video_indices, one item for each placeholder in order.
+            input_ids, labels, attention_mask, int64 [B, S] each; and unless all of it is text, the lists images (of
+            videos too, as the model takes them) and video_indices, one item for each placeholder in order.
         """
 
         def pad(rows: list[Tensor], value: int) -> Tensor:
@@ -119,9 +126,9 @@ class VideoCollator:
             "labels": pad([sample["labels"] for sample in samples], IGNORE_INDEX),
             "attention_mask": pad([sample.get("attention_mask", _ones(sample)) for sample in samples], 0),
         }
-        videos = [video for sample in samples for video in sample["videos"]]
-        if videos:
-            batch["videos"] = videos
+        media = [item for sample in samples for item in sample["media"]]
+        if media:
+            batch["images"] = media
             batch["video_indices"] = [indices for sample in samples for indices in sample["video_indices"]]
         return batch
 
@@ -138,22 +145,45 @@ def frame_source(data_args, model) -> FrameSource:
         model: with its timeline bound, and for videos its tower loaded.
 
     Raises:
-        V2XumError: if neither folder was given or both, or the stored features are not what the model needs.
+        V2XumError: if no folder was given, of images neither, or both of videos, or the stored features are not what
+            the model needs.
     """
     config = model.config
-    if (data_args.feature_folder is None) == (data_args.video_folder is None):
-        came = "neither" if data_args.feature_folder is None else "both"
+    folders = (data_args.feature_folder, data_args.video_folder)
+    if all(folders) or not any((*folders, data_args.image_folder)):
         raise V2XumError(
             "--feature_folder is needed, the folder of the videos' features, or --video_folder, that of the videos "
-            f"themselves; {came} came"
+            f"themselves, or --image_folder for still images alone; {'both' if all(folders) else 'none'} came"
         )
+    if data_args.video_track is not None and (data_args.video_folder is None or data_args.video_track < 0):
+        raise V2XumError(
+            f"--video_track is a number from 0 on, of the tracks in the files of --video_folder, got "
+            f"{data_args.video_track}" + ("" if data_args.video_folder else " without --video_folder")
+        )
+    if not any(folders):
+        return NoVideos()
     if data_args.feature_folder is not None:
         description = config.describe_features(model.get_vision_tower())
         return StoredFeatures(FeatureFolder(data_args.feature_folder, description), config.feature_shape)
     tower = model.get_vision_tower()
     return VideoFiles(
-        data_args.video_folder, config.timeline, tower.image_processor, config.image_aspect_ratio, tower.dtype
-    )
+        data_args.video_folder, config.timeline, tower.image_processor, config.image_aspect_ratio, tower.dtype,
+        data_args.video_track,
+    )  # fmt: skip
+
+
+def image_source(data_args, model) -> ImageFiles | None:
+    """Where the run's still images come from; None without any.
+
+    Raises:
+        V2XumError: if the model reads no still images.
+    """
+    if data_args.image_folder is None:
+        return None
+    model.config.feature.check_images()
+    tower = model.get_vision_tower()
+    positions = tower.num_patches + (tower.select_feature == "cls_patch")
+    return ImageFiles(data_args.image_folder, tower.image_processor, model.config.image_aspect_ratio, positions)
 
 
 def make_data_module(
@@ -168,7 +198,7 @@ def make_data_module(
 
     Args:
         data_args: `arguments.DataArguments`.
-        model: with its timeline bound, and for `--video_folder` its tower loaded.
+        model: with its timeline bound, and for `--video_folder` and `--image_folder` its tower loaded.
         conversation: a name in LLaVA's `conv_templates`.
         output_dir: where `rejected.jsonl` goes.
         seed: the run's, for `--data_weights`.
@@ -185,12 +215,12 @@ def make_data_module(
     config, pieces = model.config, PieceCache(tokenizer)
     if data_args.pack:
         check_attention(config)
-    source = frame_source(data_args, model)
-    checker = EntryChecker(
-        pieces, tokenizer.model_max_length, config.timeline, config.frame_positions, source, conversation
-    )
+    source, images = frame_source(data_args, model), image_source(data_args, model)
+    clocks = Clocks(data_args.clock, source.times)
+    most, positions = tokenizer.model_max_length, config.frame_positions
+    checker = EntryChecker(pieces, most, config.timeline, positions, source, conversation, clocks, images)
     entries = load_entries(data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir)
-    dataset = VideoDataset(entries, pieces, source, config.num_frames, conversation)
+    dataset = VideoDataset(entries, pieces, source, config.num_frames, conversation, images)
     if data_args.pack:
         dataset = PackedDataset(dataset, config.frame_positions, tokenizer.model_max_length, seed)
     return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer.pad_token_id)}

@@ -1,6 +1,6 @@
 """An entry of instruction JSON -> what the data set needs of it, or the reason why it cannot be learnt from.
 
-An entry is Instruct-V2Xum's, with four optional keys of this project:
+An entry is LLaVA's, of a still image or of text alone, or Instruct-V2Xum's, with four optional keys of this project:
 
     {"id": "v_1", "conversations": [{"from": "human", "value": "<video>\\n..."}, {"from": "gpt", "value": "..."}],
      "meta": {"duration": 63.0, "token": {"<f0>": 5.0, ...}},     seconds of the `<fK>` in its turns
@@ -9,22 +9,26 @@ An entry is Instruct-V2Xum's, with four optional keys of this project:
      "videos": ["v_1", "v_2"],                                    for several `<video>`; without it the id
      "frame_indices": [0, 4, 8]}                                  show only these frames (a list for each video)
 
-Other keys are left alone, but for `image`: an entry for a still image is refused.
+Other keys are left alone. LLaVA's has one still image, a file in the image folder, and one `<image>` for it:
+
+    {"id": "1", "image": "coco/train2017/1.jpg", "conversations": [{"from": "human", "value": "<image>\\nhi"}, ...]}
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..core.citations import FRAME_TOKEN
+from ..core.clock import Clocks
 from ..core.errors import V2XumError
 from ..core.sampling import LINSPACE, SAMPLING_KEY
 from ..core.tasks import VIDEO_TOKEN
 from ..core.timeline import Timeline
-from ..model.tokens import PieceCache, locate_answers
-from .frame_sources import FrameSource
+from ..features.upstream import DEFAULT_IMAGE_TOKEN
+from ..model.tokens import PieceCache, check_conversation, locate_answers
+from .frame_sources import FrameSource, ImageFiles
 
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
 
@@ -51,7 +55,8 @@ class Entry:
         turns: the conversation, `<fK>` replaced by the indexes of their seconds.
         videos: an id for each `<video>`.
         frame_indices: for each video the indexes of the frames shown, or None for all N.
-        length: positions in the decoder, of text and frames.
+        length: positions in the decoder, of text, frames and image.
+        image: the file of its still image, if it has one; it then has no video.
     """
 
     id: str
@@ -59,6 +64,7 @@ class Entry:
     videos: tuple[str, ...]
     frame_indices: tuple[tuple[int, ...] | None, ...]
     length: int
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ class EntryChecker:
         frame_positions: k + m, the positions that one frame takes.
         source: where the videos come from.
         conversation: a name in LLaVA's `conv_templates`.
+        clocks: tell the index of a `<fK>`'s second, and afterwards what must be said of that.
+        images: where still images come from; None for a run without any.
+
+    Raises:
+        V2XumError: if LLaVA has no such conversation, or one whose pictures we do not mark as it does.
     """
 
     tokenizer: PieceCache
@@ -80,6 +91,11 @@ class EntryChecker:
     frame_positions: int
     source: FrameSource
     conversation: str = "v1"
+    clocks: Clocks = field(default_factory=Clocks)
+    images: ImageFiles | None = None
+
+    def __post_init__(self) -> None:
+        check_conversation(self.conversation)
 
     def check(self, entry: dict) -> Entry:
         """The entry as the data set needs it.
@@ -88,6 +104,9 @@ class EntryChecker:
             EntryError: for the first thing that is wrong with it.
         """
         entry_id = _check_form(entry)
+        image = _image_of(entry)
+        if image is not None:
+            return self._check_image(entry_id, image, entry["conversations"])
         found = entry.get("num_frames", self.timeline.num_frames)
         if found != self.timeline.num_frames:
             raise EntryError(
@@ -100,39 +119,47 @@ class EntryChecker:
                 SAMPLING_KEY,
                 f"written for {SAMPLING_KEY} {rule!r}, the model has {self.timeline.rule!r}: convert it again",
             )
-        turns = with_frame_indexes(entry, self.timeline)
-        videos = _videos_of(entry, entry_id, turns)
+        videos = _videos_of(entry, entry_id)
         frame_indices = _frame_indices_of(entry, len(videos), self.timeline.num_frames)
         for video in videos:
             problem = self.source.problem(video)
             if problem is not None:
                 raise EntryError("missing video", problem)
-        length = self._length(turns, frame_indices)
+        turns = with_frame_indexes(entry, self.timeline, self.clocks)
+        frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
+        length = self._length(turns, len(videos), frames * self.frame_positions, f"{frames} frames")
         return Entry(entry_id, turns, videos, frame_indices, length)
 
-    def _length(self, turns: list[dict[str, str]], frame_indices: tuple[tuple[int, ...] | None, ...]) -> int:
+    def _check_image(self, entry_id: str, image: str, turns: list[dict[str, str]]) -> Entry:
+        if self.images is None:
+            raise EntryError("missing image", f"no --image_folder came for {image!r}")
+        problem = self.images.problem(image)
+        if problem is not None:
+            raise EntryError("missing image", problem)
+        length = self._length(turns, 1, self.images.positions, "its image")
+        return Entry(entry_id, turns, (), (), length, image)
+
+    def _length(self, turns: list[dict[str, str]], places: int, positions: int, of: str) -> int:
+        """Positions of the text and of what stands at its placeholders; refuses what is too long."""
         try:
             input_ids, _ = locate_answers(turns, self.tokenizer, self.conversation)
         except V2XumError as error:
             raise EntryError("conversation", str(error)) from error
-        text = len(input_ids) - len(frame_indices)
-        frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
-        length = text + frames * self.frame_positions
+        text = len(input_ids) - places
+        length = text + positions
         if length > self.max_length:  # LLaVA would cut the end of the answer without a word
             raise EntryError(
                 "too long",
-                f"its {text} tokens of text and {frames} frames take {length} positions, expected at most "
+                f"its {text} tokens of text and {of} take {length} positions, expected at most "
                 f"{self.max_length} (--model_max_length)",
             )
         return length
 
 
 def _check_form(entry: dict) -> str:
-    """The entry's id; refuses what has not the form of an entry, or is one for still images."""
+    """The entry's id; refuses what has not the form of an entry."""
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), (str, int)):
         raise EntryError("form", "expected an object with an id")
-    if "image" in entry:
-        raise EntryError("image", "an entry for a still image (key 'image'): this trainer learns from videos and text")
     turns = entry.get("conversations")
     whole = isinstance(turns, list) and all(
         isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str)
@@ -143,15 +170,32 @@ def _check_form(entry: dict) -> str:
     return str(entry["id"])
 
 
-def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
+def _image_of(entry: dict) -> str | None:
+    """The file of the entry's still image, or None for one of a video or of text alone."""
+    image = entry.get("image")
+    places = sum(turn["value"].count(DEFAULT_IMAGE_TOKEN) for turn in entry["conversations"])
+    if image is None and not places:
+        return None
+    if not isinstance(image, str) or places != 1:
+        raise EntryError(
+            "image", f"expected one file (key 'image') for one {DEFAULT_IMAGE_TOKEN}, got {image!r} for {places}"
+        )
+    if any(VIDEO_TOKEN in turn["value"] for turn in entry["conversations"]):
+        raise EntryError("image", f"expected an image or a video, got {DEFAULT_IMAGE_TOKEN} and {VIDEO_TOKEN}")
+    return image
+
+
+def with_frame_indexes(entry: dict, timeline: Timeline, clocks: Clocks | None = None) -> list[dict[str, str]]:
     """The entry's conversation with each `<fK>` replaced by the index of its second, in the brackets of the timeline.
 
     Args:
         entry: an entry of Instruct-V2Xum's JSON; one without `meta` is taken as it is.
+        clocks: of the videos; None where no more than their mean rate is known.
 
     Raises:
         EntryError: if a `<fK>` has no second or the second lies outside the video.
     """
+    clocks = clocks or Clocks()
     meta = entry.get("meta") or {}
     seconds = meta.get("token") or {} if isinstance(meta, dict) else None
     if not isinstance(seconds, dict):
@@ -163,7 +207,7 @@ def with_frame_indexes(entry: dict, timeline: Timeline) -> list[dict[str, str]]:
             second, duration = _number(second), _number(meta.get("duration"))
             if duration < second <= duration + _ROUNDING_SECONDS:
                 second = duration
-            citations[token] = timeline.cite(timeline.index_at(second, duration, video_id))
+            citations[token] = timeline.cite(clocks.index_at(timeline, second, duration, video_id))
         except V2XumError as error:
             raise EntryError("timestamps", f"{token}: {error}") from error
 
@@ -184,9 +228,9 @@ def _number(value: object) -> float:
     return value
 
 
-def _videos_of(entry: dict, entry_id: str, turns: list[dict[str, str]]) -> tuple[str, ...]:
+def _videos_of(entry: dict, entry_id: str) -> tuple[str, ...]:
     """The ids of the entry's videos, one for each placeholder."""
-    places = sum(turn["value"].count(VIDEO_TOKEN) for turn in turns)
+    places = sum(turn["value"].count(VIDEO_TOKEN) for turn in entry["conversations"])
     videos = entry.get("videos", [entry_id] * min(places, 1))
     if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
         raise EntryError("videos", f"videos must be a list of ids, got {videos!r}")

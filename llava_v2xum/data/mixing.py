@@ -121,6 +121,8 @@ def load_entries(
         rejections += bad
     if is_main_process():
         _report(rejections, output_dir)
+        for note in checker.clocks.notes():
+            logger.warning("%s", note)
     if not entries:
         first = f"; the first: {rejections[0]}" if rejections else ""
         raise V2XumError(f"no entry is left to learn from: {len(rejections)} are bad{first}")

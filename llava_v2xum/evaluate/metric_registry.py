@@ -14,6 +14,7 @@ from .metrics.captions import COCO
 from .metrics.clip_scores import CROSS_F_CLIP, F_CLIP, VT_CLIPSCORE
 from .metrics.dense import DENSE
 from .metrics.events import DETECTION
+from .metrics.highlights import AT_BUDGETS, HIGHLIGHTS, PIECES
 from .metrics.metric import Family, Metric
 from .metrics.v2v_scores import CORRELATIONS, KEYSHOT_F1, SET_F1, SUMMARY_CORRELATIONS, TOP_F1
 from .models.bertscores import BERTSCORE
@@ -24,6 +25,9 @@ FAMILIES: tuple[Family, ...] = (
     KEYSHOT_F1,
     CORRELATIONS,
     SUMMARY_CORRELATIONS,
+    HIGHLIGHTS,
+    PIECES,
+    AT_BUDGETS,
     F_CLIP,
     *COCO,
     BERTSCORE,

@@ -6,23 +6,22 @@ import contextlib
 import json
 import os
 import pickle
-import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..core.errors import V2XumError
+from .hub import fetch, is_hub_name
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 PROJECTOR, NON_LORA = "mm_projector.bin", "non_lora_trainables.bin"
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w-][\w.-]*")
 _SMALL_FILES = ["*.json", "*.model", "*.txt", PROJECTOR, NON_LORA, "adapter_model.bin", f"*/{PROJECTOR}"]
 _SMALL_FILES += [f"*/{NON_LORA}", "*/adapter_model.bin", "clip/*.pt", "*.safetensors"]
 
@@ -41,19 +40,14 @@ def find_folder(name: str | os.PathLike, what: str) -> Path:
         return path
     if path.exists():
         raise FileNotFoundError(f"{what}: expected a folder, {name} is a file")
-    if not _HUB_NAME.fullmatch(str(name)):
+    if not is_hub_name(name):
         raise FileNotFoundError(f"{what}: no such folder: {name}")
-    from huggingface_hub import snapshot_download
-
     try:
-        folder = Path(snapshot_download(str(name), allow_patterns=_SMALL_FILES))
+        folder = fetch(str(name), _SMALL_FILES)
         if not any(folder.rglob("*.safetensors")):  # repositories with both forms need only one
-            snapshot_download(str(name), allow_patterns=["pytorch_model*.bin"])
-    except Exception as error:  # the hub's client raises a dozen types, of its own and of its HTTP library
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FileNotFoundError(
-            f"{what}: {name} is no folder here, and the Hugging Face hub gave no repository of that name ({reason})"
-        ) from error
+            fetch(str(name), ["pytorch_model*.bin"])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{what}: {name} is no folder here, and {error}") from error
     return folder
 
 
@@ -93,8 +87,11 @@ def weight_files(folder: Path) -> list[Path]:
     return []
 
 
-def read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+def read_tensors(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a safetensors file or of a pickle (read with `weights_only`), on the CPU.
+
+    Args:
+        wanted: whether to give the tensor of a name; of a safetensors file no other is read.
 
     Raises:
         FileNotFoundError, V2XumError: naming the file, if it is missing, damaged or holds anything but tensors.
@@ -102,7 +99,7 @@ def read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
     if file.suffix == ".safetensors":
-        yield from _read_safetensors(file)
+        yield from _read_safetensors(file, wanted)
         return
     try:
         with warnings.catch_warnings():
@@ -115,15 +112,15 @@ def read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
         ) from error
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise V2XumError(f"{file}: expected a dictionary of tensors, got {_describe(content)}")
-    yield from content.items()
+    yield from ((name, tensor) for name, tensor in content.items() if wanted(name))
 
 
-def _read_safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+def _read_safetensors(file: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt", device="cpu") as tensors:
-            for name in tensors.keys():
+            for name in filter(wanted, tensors.keys()):
                 yield name, tensors.get_tensor(name)
     except SafetensorError as error:
         raise V2XumError(f"{file}: expected a whole safetensors file, got a damaged one ({error})") from error

@@ -20,6 +20,7 @@ from .checkpoint_files import (
     read_tensors,
     weight_files,
 )
+from .hf_llava import config_in, is_hf_llava, llava_fields
 from .kinds import CLIP_EMBEDDING, has_own_tower
 
 logger = logging.getLogger(__name__)
@@ -80,10 +81,16 @@ def find_layout(
         return _full_or_projector(folder, model_base, projector, tower)
     base = _base_of(folder, model_base)
     config_file = folder / CONFIG
-    config = read_json_object(config_file) if config_file.is_file() else {}
+    config = config_in(folder)
     if config.get("model_type") not in (OURS, *LLAVA):
-        return _released(folder, base, projector, tower)
-    _check_is_base(base, (LLAMA, OURS, *LLAVA))
+        of_base = config_in(base)
+        if config or of_base.get("model_type") not in (OURS, *LLAVA):
+            return _released(folder, base, projector, tower)
+        # an adapter as peft saves it, over a checkpoint with a projector
+        config, config_file = _fields(_check_is_base(base, (OURS, *LLAVA)), base), base / CONFIG
+        extras = tuple(file for file in (projector, folder / NON_LORA) if file is not None and file.is_file())
+        return Layout(folder, config, config_file, base, folder, extras, tower)
+    config = _with_rows_of(base, config, config_file)
     if projector is None and not (folder / NON_LORA).is_file():
         raise FileNotFoundError(
             f"{folder}: expected {NON_LORA} (the trained projector) beside the adapter, found none; "
@@ -96,7 +103,7 @@ def find_layout(
 def _full_or_projector(folder: Path, model_base, projector: Path | None, tower: str | None) -> Layout:
     """A checkpoint without an adapter: all weights, or LLaVA's projector alone."""
     config_file = folder / CONFIG
-    config = read_json_object(config_file)
+    config = _fields(read_json_object(config_file), folder)
     _check_model_type(config, config_file)
     if weight_files(folder):
         if model_base is not None:
@@ -111,17 +118,36 @@ def _full_or_projector(folder: Path, model_base, projector: Path | None, tower: 
     if model_base is None:
         raise V2XumError(f"{folder}: holds a projector alone ({PROJECTOR}): give model_base, the decoder it belongs to")
     base = find_folder(model_base, "model_base")
-    _check_is_base(base, (LLAMA, OURS, *LLAVA))
+    config = _with_rows_of(base, config, config_file)
     return Layout(folder, config, config_file, base, None, (projector or own,), tower)
+
+
+def _fields(config: dict, folder: Path) -> dict:
+    """The config of a folder in LLaVA's own terms."""
+    return llava_fields(config, folder) if is_hf_llava(config) else config
+
+
+def _with_rows_of(base: Path, config: dict, config_file: Path) -> dict:
+    """The checkpoint's config, with the vocabulary of its base where that is transformers' own LLaVA.
+
+    Its rows behind the tokenizer's are padding, which a checkpoint that was made on LLaVA's own form does not know.
+    """
+    of_base = _check_is_base(base, (LLAMA, OURS, *LLAVA))
+    if not is_hf_llava(of_base):
+        return config
+    rows, known = llava_fields(of_base, base).get("vocab_size"), config.get("vocab_size")
+    if rows != known:
+        logger.info("%s: the decoder has the %s rows of vocabulary of %s, not %s", config_file, rows, base, known)
+    return {**config, "vocab_size": rows}
+
+
+def trained_its_tower(config: dict) -> bool:
+    """Whether a checkpoint's own weights hold its vision tower: LLaVA says so by a flag, LLaVA-NeXT by a list too."""
+    return bool(config.get("unfreeze_mm_vision_tower")) or "mm_vision_tower" in (config.get("mm_tunable_parts") or "")
 
 
 def _check_model_type(config: dict, config_file: Path) -> None:
     model_type = config.get("model_type")
-    if model_type in LLAVA and "text_config" in config:
-        raise V2XumError(
-            f"{config_file}: expected LLaVA's own form of a checkpoint (such as liuhaotian/llava-v1.5-7b), got "
-            "transformers' conversion of one (it has a text_config)"
-        )
     if model_type not in (OURS, *LLAVA):
         hint = ", a plain decoder: give it as model_base, with an adapter or projector" if model_type == LLAMA else ""
         raise V2XumError(f"{config_file}: expected model_type {OURS}, {' or '.join(LLAVA)}, got {model_type!r}{hint}")

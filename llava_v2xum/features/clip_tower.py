@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..core.errors import V2XumError
-from .checkpoint_files import find_folder, read_tensors, some, weight_files
+from .checkpoint_files import find_folder, some
+from .hf_llava import TOWER, config_in, is_hf_llava, weights_in
 
 
 def load_clip_tower(tower, tuned: dict[str, Tensor] | None = None) -> None:
@@ -44,16 +45,17 @@ def tower_name(name: str) -> str:
 
 
 def tower_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """The vision weights of a CLIP folder, of the tower alone or of the whole CLIP, without `vision_model.`."""
-    files = weight_files(folder)
+    """The vision weights, without `vision_model.`, of the folder of a tower, a whole CLIP or transformers' LLaVA."""
+    is_nested = is_hf_llava(config_in(folder))
+    others = ("text_model.", "text_projection", "visual_projection", "logit_scale")
+    files = [*weights_in(folder, lambda name: name.startswith(TOWER) if is_nested else not name.startswith(others))]
     if not files:
         raise FileNotFoundError(
             f"{folder}: expected the vision tower's weights, model.safetensors or pytorch_model.bin"
         )
-    for file in files:
-        for name, tensor in read_tensors(file):
-            if not name.startswith(("text_model.", "text_projection", "visual_projection", "logit_scale")):
-                yield tower_name(name), tensor
+    for _, tensors in files:
+        for name, tensor in tensors:
+            yield tower_name(name.removeprefix(TOWER)), tensor
 
 
 @contextlib.contextmanager

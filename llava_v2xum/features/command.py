@@ -120,6 +120,7 @@ class FeaturesRun:
         extraction = Extraction(
             folder, encoder, FrameSampling.of_fields(encoder.description), workers,
             on_done=self.finish, on_failure=self.fail, on_warning=lambda text: say(f"warning: {text}"),
+            track=args.video_track,
         )  # fmt: skip
         failed = self.failed
         todo = extraction.still_to_do(share)

@@ -21,9 +21,9 @@ from ..core.sampling import FrameSampling
 from ..media.helper import Helper
 from ..media.read_ahead import Line
 from ..media.reading import Request, faults_of
-from ..media.video import Video
+from ..media.video import Video, VideoError, probe_video
 from .encoder import FrameEncoder
-from .sources import file_source, video_source
+from .sources import file_source, frame_times, video_source
 from .store import DamagedFeatures, FeatureFolder
 from .video_features import read_pixels
 
@@ -39,6 +39,7 @@ class Extraction:
         encoder: the tower, loaded, and what its features are.
         sampling: says which frames stand for a video.
         workers: decoding processes; 0 decodes in this one.
+        track: which of several video tracks (`opening.opened`).
         on_done: called with each video whose features are stored.
         on_failure: called with each video that cannot be done, and the reason, which names it.
         on_warning: called with what was wrong with a file that could be read.
@@ -51,24 +52,41 @@ class Extraction:
     on_done: Callable[[Path], None]
     on_failure: Callable[[Path, str], None]
     on_warning: Callable[[str], None]
+    track: int | None = None
     sources: dict[Path, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shape = self.encoder.feature.shape(self.sampling.num_frames, self.encoder.tower.hidden_size)
 
     def still_to_do(self, videos: Iterable[Path]) -> list[Path]:
-        """The videos whose features are not there; nothing is decoded."""
+        """The videos whose features are not there; nothing is decoded, and seconds that stores lack are added."""
         todo, here = [], self.folder.ids()
         for path in videos:
             try:
-                if path.stem not in here or not self.folder.holds(path.stem, self.shape, file_source(path)):
+                source = file_source(path, self.track)
+                if path.stem not in here or not self.folder.holds(path.stem, self.shape, source):
                     todo.append(path)
+                else:
+                    self._add_times(path)
             except DamagedFeatures as error:
                 self.on_warning(f"{error}; it is made again")
                 todo.append(path)
             except (V2XumError, OSError) as error:  # another video's features, or a file that is gone
                 self.on_failure(path, str(error))
         return todo
+
+    def _add_times(self, path: Path) -> None:
+        """Note when the frames of stored features are shown, which older releases did not; only packets are read."""
+        known = self.folder.sources.get(path.stem) or {}
+        if "frame_seconds" in known or not known.get("intact"):  # packets tell nothing of damage
+            return
+        try:
+            video = probe_video(path, self.sampling, self.track)
+        except VideoError as error:
+            self.on_warning(f"{error}; its features stay without the seconds of its frames")
+            return
+        if video is not None and video.total_frames == known.get("total_frames"):
+            self.folder.sources.append(path.stem, {**known, **frame_times(video)})
 
     def run(self, videos: Iterable[Path]) -> None:
         """Do all of the videos.
@@ -90,7 +108,7 @@ class Extraction:
         """The pixels of each video that can be read; at most one a worker waits to be taken."""
 
         def read(path: Path, helper: Helper | None) -> tuple[Video, dict, np.ndarray]:
-            return read_whole(path, self.encoder, self.sampling, helper)
+            return read_whole(path, self.encoder, self.sampling, helper, self.track)
 
         todo = list(videos)
         with Line(todo, read, self.workers, ahead=max(self.workers, 1), window=len(todo) + 1) as line:
@@ -107,19 +125,24 @@ class Extraction:
 
 
 def read_whole(
-    path: Path, encoder: FrameEncoder, sampling: FrameSampling, helper: Helper | None = None
+    path: Path,
+    encoder: FrameEncoder,
+    sampling: FrameSampling,
+    helper: Helper | None = None,
+    track: int | None = None,
 ) -> tuple[Video, dict, np.ndarray]:
     """A video without its frames, its `video_source`, and its frames as the tower takes them, uint8 [N, 3, h, w].
 
     Args:
         helper: the process that decodes and resizes; None does it in this one.
+        track: as `Extraction`.
 
     Raises:
         VideoError: naming the file, if it cannot be read.
         HelperStartError: if the process cannot start.
     """
     with faults_of(path):
-        request = Request(path, sampling, FRAMES_AT_ONCE, thumbnails=False)
+        request = Request(path, sampling, FRAMES_AT_ONCE, thumbnails=False, track=track)
         video, parts = read_pixels(request, encoder, helper, convert=np.asarray)
         return video, video_source(video), np.concatenate(parts)
 

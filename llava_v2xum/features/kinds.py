@@ -9,7 +9,7 @@ Shapes: T frames, N frames of a whole video, m visual tokens of a frame, C featu
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -116,6 +116,26 @@ class FrameFeature:
     def project(self, projector: nn.Module, features: Tensor) -> Tensor:
         """Frame features, `shape(T, C)` -> visual tokens [T, m, D]."""
         return projector(features.flatten(0, -2)).unflatten(0, (len(features), -1))
+
+    def project_beside(
+        self, projector: nn.Module, features: Tensor, stills: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`project` of features [T, C] or [T, m, C], and patch features [P, C] of still images -> [P, 1, D] each.
+
+        The projector is called once for all; a kind that reads images takes it row by row.
+        """
+        if not stills:
+            return self.project(projector, features), []
+        import torch
+
+        sizes = [features.shape[:-1].numel(), *map(len, stills)]
+        visual, *images = projector(torch.cat([features.flatten(0, -2), *stills])).split(sizes)
+        return visual.unflatten(0, (len(features), -1)), [image[:, None] for image in images]
+
+    def check_images(self) -> None:
+        """Refuse still images where they do not go through tower and projector as in LLaVA-1.5."""
+        if not self.reads_images:
+            raise V2XumError(f"a model whose frames are {self.kind!r} reads no still images")
 
     def check_projector(self, projector: nn.Module, width: int) -> None:
         """Refuse a projector that is not for this feature.

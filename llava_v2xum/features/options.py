@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.command_line import Parser, at_least
+from ..core.command_line import Parser, add_video_track, at_least
 from ..core.errors import V2XumError
 from ..core.sampling import DEFAULT_NUM_FRAMES, LINSPACE, SAMPLING_RULES, FrameSampling
 from ..media.processes import MOST_WORKERS
@@ -39,6 +39,7 @@ def build_parser() -> Parser:
     add("videos", nargs="+", metavar="VIDEO", help="video files, or folders of them")
     add("--out", type=Path, required=True, metavar="STORE", help="the folder of features; ID.npy for ID.mp4")
     add("--strict", action="store_true", help="stop at the first video that cannot be done")
+    add_video_track(add)
     model = parser.add_argument_group("what the features are: a checkpoint's, or as these flags say")
     add = model.add_argument
     add("--model-path", help="checkpoint folder or hub name whose tower and settings to use")
@@ -58,9 +59,8 @@ def build_parser() -> Parser:
     add("--dtype", default="auto", help="what the tower computes in: auto, float32, bfloat16, float16 (%(default)s: "
         "bfloat16 on a GPU that has it); stored is float16")  # fmt: skip
     add("--batch-size", type=at_least(1), default=64, help="frames in one pass of the tower (%(default)s)")
-    add("--workers", type=at_least(0), help="decoding processes, each with the N frames of a video in memory, 0.6 GB "
-        "of 100 in full HD; 0 decodes in the main one (default: one for each core, at most "
-        f"{MOST_WORKERS})")  # fmt: skip
+    add("--workers", type=at_least(0), help="decoding processes, 0 decodes in the main one (default: one for each "
+        f"core, at most {MOST_WORKERS})")  # fmt: skip
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
 

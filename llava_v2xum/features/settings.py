@@ -49,7 +49,7 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
         FileNotFoundError, V2XumError: naming the file, as `load_pretrained`.
     """
     from .checkpoint_files import CONFIG
-    from .checkpoint_layouts import Layout, find_tower
+    from .checkpoint_layouts import Layout, find_tower, trained_its_tower
 
     folder = _folder_of(model_path)
     config = _config_in(folder)
@@ -60,8 +60,9 @@ def encoder_of_checkpoint(model_path: str | os.PathLike, vision_tower: str | Non
         tower = find_tower(str(tower), layout)
     elif not feature.has_own_tower:
         raise V2XumError(f"{folder / CONFIG}: expected mm_vision_tower, the CLIP tower's folder or hub name, got none")
-    fields = {**config, "mm_vision_tower": tower, "unfreeze_mm_vision_tower": False}  # loaded below, and only there
-    tuned = _tuned_tower(folder) if config.get("unfreeze_mm_vision_tower") else {}
+    # loaded below, and only there
+    fields = {**config, "mm_vision_tower": tower, "unfreeze_mm_vision_tower": False, "mm_tunable_parts": ""}
+    tuned = _tuned_tower(folder) if trained_its_tower(config) else {}
     encoder = _encoder(fields, feature, FrameSampling.of_fields(config), config.get("image_aspect_ratio"), tuned)
     expected = config.get("mm_hidden_size", encoder.tower.hidden_size)
     if encoder.tower.hidden_size != expected:
@@ -83,12 +84,12 @@ def _encoder(
     else:
         from .checkpoint_files import find_folder
         from .clip_tower import load_clip_tower, quiet_loading
-        from .upstream import build_vision_tower
+        from .nested_tower import build_tower
 
         find_folder(name, "the vision tower")  # where it is missing, this names it
         with quiet_loading():
             try:
-                tower = build_vision_tower(SimpleNamespace(**fields), delay_load=True)
+                tower = build_tower(SimpleNamespace(**fields), delay_load=True)
             except (OSError, ValueError, AttributeError) as error:
                 raise V2XumError(f"{name}: expected a CLIP vision tower ({error})") from error
         load_clip_tower(tower, tuned)
@@ -108,10 +109,12 @@ def _encoder(
 def _folder_of(model_path: str | os.PathLike) -> Path:
     """The folder with the checkpoint's config; of a hub repository only what says and holds the tower is fetched."""
     from .checkpoint_files import ADAPTER_CONFIG, CONFIG, find_folder
+    from .hf_llava import config_in, is_hf_llava
 
     path = Path(model_path).expanduser()
     if not path.exists() and "/" in str(model_path):
-        path = _fetch_small_files(str(model_path)) or path
+        fetched = _fetch_small_files(str(model_path))
+        path = fetched if fetched is not None and not is_hf_llava(config_in(fetched)) else path
     folder = find_folder(path, "model_path")
     if (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file():
         return folder
@@ -124,21 +127,24 @@ def _folder_of(model_path: str | os.PathLike) -> Path:
 
 def _fetch_small_files(name: str) -> Path | None:
     """A hub repository without its decoder, or None if there is none of that name."""
-    from huggingface_hub import snapshot_download
+    from .hub import fetch
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "vision_tower/*", "clip/*.pt"]))
-    except Exception as error:  # the hub's client raises a dozen types, of its own and of its HTTP library
+        return fetch(name, ["*.json", "vision_tower/*", "clip/*.pt"])
+    except FileNotFoundError as error:  # `find_folder` says so
         logger.debug("%s: %s", name, error)
         return None
 
 
 def _config_in(folder: Path) -> dict:
     """The config's fields; of a released stage 2 what its model is known to have."""
-    from .checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json_object
+    from .checkpoint_files import ADAPTER_CONFIG, CONFIG
     from .checkpoint_layouts import LLAVA, OURS, RELEASED_CLIP
+    from .hf_llava import config_in, is_hf_llava, llava_fields
 
-    config = read_json_object(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    config = config_in(folder)
+    if is_hf_llava(config):
+        return llava_fields(config, folder)
     if config.get("model_type") in (OURS, *LLAVA):
         return config
     if not (folder / ADAPTER_CONFIG).is_file():

@@ -6,34 +6,81 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.atomic import append_line, cut_torn_line
+from ..core.clock import FrameTimes
 from ..core.errors import V2XumError
+from ..core.sampling import TRACK_KEY, FrameSampling
 
 if TYPE_CHECKING:
     from ..media.video import Video
 
 logger = logging.getLogger(__name__)
 
+NOTE = "features.json"  # of a feature folder: what its features are
 
-def file_source(path: str | os.PathLike, total_frames: int | None = None, intact: bool | None = None) -> dict:
-    """What is known of a video's file: its size, and, once it has been read, its frames and whether all was well."""
+
+def file_source(
+    path: str | os.PathLike,
+    track: int | None = None,
+    total_frames: int | None = None,
+    intact: bool | None = None,
+) -> dict:
+    """What is known of a video's file: its size, and, once it has been read, its frames and whether all was well.
+
+    Args:
+        track: the video track that was asked for (`opening.opened`).
+    """
     source: dict = {"bytes": os.stat(path).st_size}
+    if track is not None:
+        source[TRACK_KEY] = track
     if intact is not None:
         source["intact"] = intact
     return source if total_frames is None else {"total_frames": total_frames, **source}
 
 
 def video_source(video: Video) -> dict:
-    """`file_source` of a video that has been read; it is intact if nothing was wrong with its file."""
-    return file_source(video.path, video.total_frames, not video.warnings)
+    """`file_source` of a video that has been read, and when its N frames are shown.
+
+    It is intact if nothing was wrong with its file.
+    """
+    return {**file_source(video.path, video.track, video.total_frames, not video.warnings), **frame_times(video)}
+
+
+def frame_times(video: Video) -> dict:
+    """When the N frames of a video are shown, as its source tells it (`SourceLog.times`)."""
+    return {
+        "duration_seconds": round(video.duration_seconds, 6),
+        "frame_seconds": [round(second, 6) for second in video.frame_seconds.tolist()],
+    }
 
 
 def same_source(found: dict, expected: dict) -> bool:
-    """Whether two sources can be the same file, by what both know of it."""
-    return all(found[key] == expected[key] for key in found.keys() & expected.keys())
+    """Whether two sources can be the same track of the same file, by what both know of it."""
+    both = (found.keys() & expected.keys()) | {TRACK_KEY}  # where no track is named, it is the one of players
+    return all(found.get(key) == expected.get(key) for key in both)
+
+
+def stored_times(folder: Path, sampling: FrameSampling) -> Callable[[str], FrameTimes | None]:
+    """What tells, by a video's id, when the frames are shown that a folder has the features of; loads no torch.
+
+    Raises:
+        V2XumError: naming the folder, if it holds no such features or they are of other frames.
+    """
+    note = folder / NOTE
+    if not note.is_file():
+        raise V2XumError(f"{folder}: expected a folder of features with {NOTE}, which says what they are")
+    try:
+        found = FrameSampling.of_fields(json.loads(note.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError) as error:
+        raise V2XumError(f"{note}: expected JSON that says what the features are ({error})") from error
+    wanted = FrameSampling(sampling.num_frames, rule=sampling.rule)
+    if found != wanted:
+        raise V2XumError(f"{note}: expected features of {wanted}, got those of {found}")
+    return SourceLog(folder).times
 
 
 class SourceLog:
@@ -64,7 +111,7 @@ class SourceLog:
         if video_id in self._known:
             return self._known[video_id]["source"]
         note = self.folder / f"{video_id}.json"
-        if video_id == "features" or not note.exists():  # features.json says what the features are
+        if note.name == NOTE or not note.exists():
             return None
         try:
             source = json.loads(note.read_text(encoding="utf-8"))
@@ -73,6 +120,20 @@ class SourceLog:
         if not isinstance(source, dict):
             raise V2XumError(f"{note}: expected a JSON object, got a {type(source).__name__}")
         return source
+
+    def times(self, video_id: str) -> FrameTimes | None:
+        """When the frames are shown that the features are of; None where nobody kept it, as older releases did not.
+
+        Raises:
+            V2XumError: naming the folder and the video, for what are no such times.
+        """
+        source = self.get(video_id) or {}
+        if "frame_seconds" not in source:
+            return None
+        try:
+            return FrameTimes.of(source["frame_seconds"], source.get("duration_seconds"))
+        except V2XumError as error:
+            raise V2XumError(f"{self.folder}: the source of {video_id!r}: {error}") from error
 
     def append(self, video_id: str, source: dict) -> None:
         """Record a source; it is on disk when this returns."""

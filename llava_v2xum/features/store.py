@@ -5,6 +5,7 @@ Shapes: N frames of a video, m visual tokens of a frame, C feature width.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from ..core.atomic import replacing
 from ..core.errors import V2XumError
 from ..core.sampling import LINSPACE, SAMPLING_KEY
 from .description import SAMPLE, differences
-from .sources import SourceLog, same_source
+from .sources import NOTE, SourceLog, same_source
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,9 @@ class DamagedFeatures(V2XumError):
 class FeatureFolder:
     """A folder of `ID.npy`, float16 [N, C] or [N, m, C] each (the released code's layout).
 
-    Beside them `features.json` notes what they are, and `sources.jsonl` which file each was made of. A folder without
-    the note, as the released code writes it, is read with the shapes as the only check, by a model that samples as
-    that code does.
+    Beside them `features.json` notes what they are, and `sources.jsonl` which file each was made of and when its N
+    frames are shown (which folders of older releases do not tell). A folder without the note, as the released code
+    writes it, is read with the shapes as the only check, by a model that samples as that code does.
 
     Args:
         path: the folder; made at the first save.
@@ -47,7 +48,7 @@ class FeatureFolder:
         NotADirectoryError: if the path is a file.
     """
 
-    NOTE = "features.json"
+    NOTE = NOTE
 
     def __init__(self, path: str | os.PathLike, description: dict, rank: int = 0) -> None:
         self.path = Path(path)
@@ -148,7 +149,7 @@ class FeatureFolder:
         Raises:
             DamagedFeatures: if the file is not a whole array; it is a V2XumError.
             V2XumError: if the array has another shape or no floating dtype, or was made of another video of the
-                same name.
+                same name, or of another track of it.
         """
         return self._open(video_id, shape, source)
 
@@ -156,9 +157,9 @@ class FeatureFolder:
         file = self._file(video_id)
         if not file.exists():
             return None
-        found = self.sources.get(video_id) if source is not None else None
-        if found is not None and not same_source(found, source):
-            raise V2XumError(f"{file}: made of another video named {video_id!r}: expected {source}, got {found}")
+        if source is not None and not same_source(found := self.sources.get(video_id) or {}, source):
+            what = f"{file}: made of another video named {video_id!r}, or of another track of it"
+            raise V2XumError(f"{what}: expected {source}, got {found}")
         try:
             features = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -189,7 +190,9 @@ class FeatureFolder:
             file.unlink(missing_ok=True)  # else, after a kill, the features of an older file would pass for the new
             self.sources.append(video_id, source)
         with replacing(file) as part, open(part, "wb") as writer:
-            np.save(writer, stored)
+            data = io.BytesIO()  # straight to a file NumPy hides why it could not write
+            np.save(data, stored)
+            writer.write(data.getbuffer())
             writer.flush()
             os.fsync(writer.fileno())
 

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class ReadVideo:
 
     Attributes:
         video: `frames` holds thumbnails, or nothing.
-        pixels: its frames as the tower takes them, uint8 [n, 3, h, w] a part; empty once there are features.
+        pixels: its frames as the tower takes them, uint8 [n, 3, h, w] a batch; empty once there are features.
         features: [N, C] or [N, m, C], or None before the tower has seen the pixels.
     """
 
@@ -50,6 +50,7 @@ class VideoFeatures:
         shape: of a video's features, (N, C) or (N, m, C).
         folder: where features are taken from, and those that are missing put; None for nowhere.
         thumbnails: whether small frames are kept, for pictures.
+        track: which of several video tracks (`opening.opened`).
         seconds: where to add up `seconds`, with a default of 0; None begins anew.
         resize_apart: whether helpers resize too: they then load torch, which takes seconds, and this process's threads
             keep out of the decoder's way. None does so where the tower is on a GPU.
@@ -67,6 +68,7 @@ class VideoFeatures:
         thumbnails: bool = True,
         seconds: dict[str, float] | None = None,
         resize_apart: bool | None = None,
+        track: int | None = None,
     ) -> None:
         encoder.load()
         self.encoder = encoder
@@ -74,6 +76,7 @@ class VideoFeatures:
         self.shape = tuple(shape)
         self.folder = folder
         self.thumbnails = thumbnails
+        self.track = track
         self.seconds = defaultdict(float) if seconds is None else seconds
         self.resize_apart = self.on_gpu if resize_apart is None else resize_apart
         self._lock = threading.Lock()  # of the folder and the seconds
@@ -95,13 +98,13 @@ class VideoFeatures:
             part = self.encoder.batch_size if known is None else 0
             # only of a file that was read before without a warning do the packets tell everything
             probe = known is not None and bool(known.get("intact")) and not self.thumbnails
-            request = Request(path, self.sampling, part, self.thumbnails, probe)
+            request = Request(path, self.sampling, part, self.thumbnails, probe, self.track)
             video, pixels = self._read(request, helper)
             if known is not None and probe and video.total_frames != known["total_frames"]:
-                video, pixels = self._read(Request(path, self.sampling, part, self.thumbnails), helper)
+                video, pixels = self._read(replace(request, probe=False), helper)
             features = None
             if self.folder is not None and known is not None:
-                features = self._load(self.folder, path, file_source(path, video.total_frames))
+                features = self._load(self.folder, path, file_source(path, self.track, video.total_frames))
         return ReadVideo(video, pixels, features)
 
     def encode(self, made: ReadVideo) -> ReadVideo:
@@ -129,7 +132,7 @@ class VideoFeatures:
         if self.folder is None or not path.is_file():  # reading says what is wrong with it
             return None
         with self._lock:
-            if not self.folder.holds(path.stem, self.shape, file_source(path)):
+            if not self.folder.holds(path.stem, self.shape, file_source(path, self.track)):
                 return None
             return self.folder.sources.get(path.stem) or {}
 
@@ -146,12 +149,14 @@ class VideoFeatures:
         return torch.from_numpy(stored.astype(np.float16))
 
     def _read(self, request: Request, helper: Helper | None) -> tuple[Video, list[Tensor]]:
-        """The video, and its frames as uint8 [n, 3, h, w]."""
-        return read_pixels(request, self.encoder, helper, self.resize_apart, self._pinned)
+        """The video, and its frames as uint8 [n, 3, h, w], in the batches that the tower takes."""
+        video, parts = read_pixels(request, self.encoder, helper, self.resize_apart, torch.as_tensor)
+        if any(len(part) < request.part for part in parts[:-1]):  # large frames come a few at a time
+            parts = [batch.clone() for batch in torch.cat(parts).split(request.part)]
+        return video, [self._pinned(part) for part in parts]
 
-    def _pinned(self, pixels: np.ndarray | Tensor) -> Tensor:
+    def _pinned(self, pixels: Tensor) -> Tensor:
         """Pixels where a GPU can fetch them while it works."""
-        pixels = torch.as_tensor(pixels)
         if not self.on_gpu:
             return pixels
         with torch.cuda.device(self.encoder.tower.device):  # else it would open the first GPU's context too
@@ -194,4 +199,4 @@ def _resized_parts(request: Request, image_processor, aspect_ratio: str | None) 
     """`read_parts` with the parts as the tower takes them, uint8 [n, 3, h, w]; runs in a helper."""
     torch.set_num_threads(1)  # the helpers share the cores
     for part in read_parts(request):
-        yield part if isinstance(part, Video) else resize(part, image_processor, aspect_ratio).numpy()
+        yield resize(part, image_processor, aspect_ratio).numpy() if isinstance(part, np.ndarray) else part

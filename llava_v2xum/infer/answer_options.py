@@ -14,6 +14,7 @@ class AnswerOptions:
     Attributes:
         batch_size: answers in the making at a time; of the task "all", each video has three.
         max_new_tokens: where an answer is cut off (a problem is listed then).
+        end_loops: cut it off as soon as it certainly repeats itself without end (greedy answers only).
         temperature: 0 is greedy; above it answers are sampled.
         seed: of the sampling; together with the video's name it decides the answer.
         drafts: check several likely tokens in one pass.
@@ -26,6 +27,7 @@ class AnswerOptions:
 
     batch_size: int = 8
     max_new_tokens: int = 1024
+    end_loops: bool = True
     temperature: float = 0.0
     seed: int = 0
     drafts: bool = True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core.command_line import Parser, at_least, share
+from ..core.command_line import Parser, add_video_track, at_least, share
 from ..core.errors import V2XumError
 from ..core.tasks import ALL, TASKS
 from ..media.formats import DEFAULT_FORMATS, FORMATS, check_formats
@@ -50,6 +50,7 @@ def build_parser() -> Parser:
     add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (summaries)")
     add("--format", default=",".join(DEFAULT_FORMATS), help="files to write for each video, comma-separated, of "
         f"{', '.join(FORMATS)} (%(default)s)")  # fmt: skip
+    add_video_track(add)
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already")
     add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")
@@ -81,7 +82,8 @@ def loading_of(args: argparse.Namespace) -> dict[str, Any]:
 def answering_of(args: argparse.Namespace) -> dict[str, Any]:
     """How a Summarizer, of this process or by Ray, is to answer: `AnswerOptions`."""
     same = ("batch_size", "max_new_tokens", "temperature", "seed", "max_draft", "compile")
-    return {**{name: getattr(args, name) for name in same}, "drafts": not args.no_drafts}
+    switched_off = {"drafts": not args.no_drafts, "end_loops": not args.keep_loops}
+    return {**{name: getattr(args, name) for name in same}, **switched_off}
 
 
 def _add_model(group) -> None:
@@ -104,7 +106,9 @@ def _add_answer(group) -> None:
     add("--seed", type=int, default=0, help="for a temperature above 0 (%(default)s)")
     add("--strict", action="store_true", help="end with status 1 where summaries have problems, such as an answer that "
         "repeats itself without end")  # fmt: skip
-    add("--max-new-tokens", type=at_least(1), default=1024, help="where an answer is cut off (%(default)s)")
+    add("--max-new-tokens", type=at_least(1), default=1024, help="where an answer is cut off (%(default)s); sooner "
+        "where it certainly repeats itself without end")  # fmt: skip
+    add("--keep-loops", action="store_true", help="write such an answer to the limit too")
 
 
 def _add_speed(group) -> None:

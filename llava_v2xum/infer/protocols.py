@@ -42,6 +42,7 @@ class VideoSummarizer(Protocol):
         on_error: Callable[[Path, V2XumError], None] | None = None,
         workers: int | None = None,
         thumbnails: bool = True,
+        video_track: int | None = None,
         **options: Any,
     ) -> Summaries:
         """The summary of every video that has one; see `Summarizer.summarize_many`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..core.atomic import append_line, cut_torn_line, replacing
 from ..core.errors import V2XumError
+from ..core.sampling import TRACK_KEY
 from ..media.formats import FORMATS
 
 logger = logging.getLogger(__name__)
@@ -91,8 +92,10 @@ class ResultFolder:
         for file in files:
             file.unlink()
 
-    def is_done(self, video: Path, task: str, model: str, formats: Iterable[str]) -> bool:
-        """Whether the video's folder holds what that task and model give, in all of the formats.
+    def is_done(
+        self, video: Path, task: str, model: str, formats: Iterable[str], track: int | None = None
+    ) -> bool:
+        """Whether the video's folder holds what that task, model and video track give, in all of the formats.
 
         Raises:
             V2XumError: if the folder holds another video's files.
@@ -105,10 +108,14 @@ class ResultFolder:
                 f"{video}: {self.folder_of(video.stem)} holds the summary of {last['video']}; "
                 "give another output folder"
             )
-        if self.fresh or (last["task"], last["model"]) != (task, model):
+        if self.fresh or (last["task"], last["model"], last.get(TRACK_KEY)) != (task, model, track):
             return False
         wanted = [FORMATS[name] for name in formats if FORMATS[name].is_of(last)]
         return all((self.folder_of(video.stem) / form.file_name).exists() for form in wanted)
+
+    def has_problems(self, video: Path) -> bool:
+        """Whether the summary of a video that is done has problems; records of old releases do not say."""
+        return bool(self._last[video.stem].get("problems"))
 
     def folder_of(self, video_id: str) -> Path:
         """Where that video's files go."""

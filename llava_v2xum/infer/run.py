@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from ..core.atomic import DiskFullError, for_people
 from ..core.errors import V2XumError
 from ..core.tasks import ALL
 from ..media.console import say
@@ -79,11 +80,12 @@ class InferRun:
         todo, done = {}, 0
         for path in videos:
             try:
-                tasks = [
-                    task
-                    for task, results in self.results.items()
-                    if not results.is_done(path, task, model, self.args.formats)
-                ]
+                tasks = []
+                for task, results in self.results.items():
+                    if results.is_done(path, task, model, self.args.formats, self.args.video_track):
+                        self.with_problems += results.has_problems(path)  # told again: --strict is about all of them
+                    else:
+                        tasks.append(task)
             except V2XumError as error:
                 self.fail(str(error))
                 continue
@@ -164,6 +166,7 @@ class InferRun:
             on_error=leave_out,
             workers=workers,
             thumbnails=any(FORMATS[name].needs_frames for name in args.formats),
+            video_track=args.video_track,
             **answering_of(args),
         )
         with closing(many):  # after an error too the reading ends here, before anything is told
@@ -191,6 +194,15 @@ class InferRun:
                 self.done += 1
                 progress.advance(Path(record["video"]))
 
+    def still_needed(self, videos: list[Path]) -> str:
+        """How much space the videos that are left are likely to take, by those that are done; "" where none is."""
+        folders = [results.folder_of(path.stem) for results in self.results.values() for path in videos]
+        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders if folder.is_dir()]
+        left = len(videos) - self.done - self.failed
+        if not self.done or left < 1:
+            return ""
+        return f"; the {left} videos that are left need about {for_people(sum(sizes) / self.done * left)}"
+
     def merge(self, videos: list[Path]) -> None:
         """Put the ranks' records together."""
         for results in self.results.values():
@@ -204,7 +216,8 @@ class InferRun:
         elif total > 1:
             say(f"{name}{total} videos summarized: {args.output_dir / ('' if args.task == ALL else FILE_NAME)}")
         if self.with_problems:
-            say(f"{name}{self.with_problems} summaries have problems, which their records name")
+            have = "summary has" if self.with_problems == 1 else "summaries have"
+            say(f"{name}{self.with_problems} {have} problems, which the records name")
         if self.rank.world_size > 1 and not self.rank.has_launcher:  # nobody knows when all have come
             say(f"{name}the records of all ranks come into {FILE_NAME} when the same command runs in one process")
 
@@ -239,6 +252,6 @@ def run_command(args: argparse.Namespace) -> int:
         say("interrupted; the same command goes on where it stopped")
         return 130
     except (V2XumError, OSError, ImportError, HelperStartError) as error:  # the model, the folders, a helper
-        say(f"error: {rank.name}{error}")
+        say(f"error: {rank.name}{error}{run.still_needed(videos) if isinstance(error, DiskFullError) else ''}")
         return 1 if run.done else 2
     return run.status

@@ -128,6 +128,7 @@ class Summarizer:
         on_error: Callable[[Path, V2XumError], None] | None = None,
         workers: int | None = None,
         thumbnails: bool = True,
+        video_track: int | None = None,
         **options: Any,
     ) -> Summaries:
         """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
@@ -144,6 +145,7 @@ class Summarizer:
                 this one, without a thread. None is one for each core, at most 16.
             thumbnails: whether summaries come with frames, for `save` to draw. Without, a video whose features are
                 stored need not be decoded.
+            video_track: which of several video tracks, from 0; None for the default one, of several the largest.
             options: how to answer (`AnswerOptions`).
 
         Yields:
@@ -156,8 +158,9 @@ class Summarizer:
         how, tasks = AnswerOptions(**options), TASKS if task == ALL else (task,)
         prompts, run = self.prompts(tasks), self.runner(how)
         videos = VideoFeatures(
-            self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds
-        )
+            self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds,
+            track=video_track,
+        )  # fmt: skip
         kept: dict[Ticket, Video] = {}
 
         def job_of(ticket: Ticket, made: ReadVideo) -> Job[Ticket]:
@@ -214,6 +217,7 @@ class Summarizer:
             max_draft=how.max_draft,
             compile=how.compile,
             temperature=how.temperature,
+            end_loops=how.end_loops,
         )
         engine.stats = self.stats
         return engine.run

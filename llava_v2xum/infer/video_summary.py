@@ -12,7 +12,9 @@ import numpy as np
 
 from .. import __version__
 from ..core.answers import parse_answer
-from ..core.sampling import LINSPACE, SAMPLING_KEY
+from ..core.citations import excerpt
+from ..core.noise import LOOP
+from ..core.sampling import LINSPACE, SAMPLING_KEY, TRACK_KEY
 from ..core.summary import Summary
 from ..core.timeline import Timeline
 from ..media.formats import DEFAULT_FORMATS, write_files
@@ -48,9 +50,13 @@ class VideoSummary:
             model: what the record calls the model.
         """
         summary = parse_answer(answer.text, timeline.num_frames, task, timeline.citations)
+        problems = summary.problems
+        if answer.loop is not None:
+            problems = (*(one for one in problems if not one.startswith(LOOP)), f"{LOOP}: {excerpt(answer.loop)}")
         if not answer.finished:
-            problem = f"the answer was cut off after {len(answer.token_ids)} tokens (max_new_tokens)"
-            summary = replace(summary, problems=(*summary.problems, problem))
+            why = "max_new_tokens" if answer.loop is None else "it would go on as it does"
+            problems = (*problems, f"the answer was cut off after {len(answer.token_ids)} tokens ({why})")
+        summary = replace(summary, problems=problems)
         record = make_record(
             summary,
             video_id=video.path.stem,
@@ -66,6 +72,8 @@ class VideoSummary:
         )
         if timeline.rule != LINSPACE:  # scores take indexes to be N frames at even distances, and refuse this key
             record[SAMPLING_KEY] = timeline.rule
+        if video.track is not None:
+            record[TRACK_KEY] = video.track
         return cls(summary, record, video.frames, video.warnings)
 
     def save(self, directory: str | os.PathLike, formats: Iterable[str] = DEFAULT_FORMATS) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Which seconds of a video its summary cites, and the clip cut from them.
+"""The clip that is cut from the segments of a video that its summary cites.
 
 Seconds are those of the first video frame on, as in `video.py`; spans are half open, [start, end).
 """
@@ -6,25 +6,31 @@ Seconds are those of the first video frame on, as in `video.py`; spans are half 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 
-from ..core.atomic import replacing
+from ..core.atomic import DiskFullError, replacing
 from ..core.errors import V2XumError
+from ..core.sampling import TRACK_KEY
+from ..core.spans import Span, joined
 from .cut_streams import Pictures, Sound
-from .demux import DEMUX_ERRORS, opened
+from .demux import DECODE_ERRORS, DEMUX_ERRORS, choose_threads, decode
 from .file_format import FileFormat
+from .heard import heard
+from .opening import opened
+from .video import decoded_seconds
 
 logger = logging.getLogger(__name__)
 
-Span = tuple[float, float]
+# a stream's index, the second at which the packet is decoded, and a frame with its second, if it gave one
+_Decoded = tuple[int, float | None, av.VideoFrame | av.AudioFrame | None, float | None]
 
-PADDING_SECONDS = 0.25  # our choice: a cited frame is a moment, and a cut right at it jars
-MIN_SPAN_SECONDS = 0.5  # our choice: shorter pieces cannot be followed
 READ_ON_SECONDS = 2.0  # how far beyond a span to look for the rest of its sound
 SLOWEST_RATE = Fraction(5)  # our choice: frames a second
 
@@ -33,51 +39,21 @@ class ClipError(V2XumError):
     """A summary clip cannot be cut; the message names the file and what is wrong."""
 
 
-def frame_spans(frame_seconds: Sequence[float], duration_seconds: float) -> list[Span]:
-    """The span that each of the N frames stands for: until the next sampled frame, the last one a mean step.
-
-    Frames repeat where the video has fewer than N: each repeat stands for the same span.
-    """
-    last = frame_seconds[-1]
-    step = (last - frame_seconds[0]) / max(len(frame_seconds) - 1, 1) or duration_seconds
-    spans: list[Span] = []
-    end = max(last, min(last + step, duration_seconds))
-    following = last
-    for second in reversed(frame_seconds):
-        if second < following:
-            end, following = following, second
-        spans.append((second, end))
-    return spans[::-1]
-
-
 def clip_spans(record: dict) -> list[Span]:
-    """The spans of the source that a summary's clip shows, ascending and apart from each other.
+    """The spans of the source that a summary's clip shows: its segments, ascending, merged where they touch.
 
     Args:
         record: a summary record (`render.make_record`).
 
     Returns:
-        [start, end) in seconds: the spans of the cited frames, padded within the video, at least
-        MIN_SPAN_SECONDS long (or the whole video, if that is shorter), and merged where they touch. Empty if
-        nothing is cited.
+        [start, end) in seconds; empty if nothing is cited.
     """
-    duration = record["duration_seconds"]
-    of_frame = frame_spans(record["frame_seconds"], duration)
-    merged: list[Span] = []
-    for frame in sorted(set(record["frames"])):
-        start, end = of_frame[frame]
-        padding = max(PADDING_SECONDS, (MIN_SPAN_SECONDS - (end - start)) / 2)
-        start, end = start - padding, end + padding
-        # What the padding loses at one end of the video it gains at the other side of the frame.
-        start, end = (max(min(start, duration - MIN_SPAN_SECONDS), 0.0), min(max(end, MIN_SPAN_SECONDS), duration))
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return [(round(start, 6), round(end, 6)) for start, end in merged]
+    return joined((segment["start_seconds"], segment["end_seconds"]) for segment in record["segments"])
 
 
-def cut_clip(video_path: str | Path, spans: Sequence[Span], out_path: str | Path) -> Path | None:
+def cut_clip(
+    video_path: str | Path, spans: Sequence[Span], out_path: str | Path, track: int | None = None
+) -> Path | None:
     """Cut spans out of a video into one clip that browsers play: H.264 yuv420p and AAC in MP4, faststart.
 
     The clip is upright, of even sides and square pixels, keeps the source's frame times (variable rates too)
@@ -86,6 +62,7 @@ def cut_clip(video_path: str | Path, spans: Sequence[Span], out_path: str | Path
 
     Args:
         spans: [start, end) in seconds from the first video frame, ascending and apart.
+        track: the video track that they are of, as `opening.opened`.
 
     Returns:
         out_path, or None (and no file) if there are no spans.
@@ -93,38 +70,83 @@ def cut_clip(video_path: str | Path, spans: Sequence[Span], out_path: str | Path
     Raises:
         VideoError: if the source cannot be opened, or is no video.
         ClipError: if no frame of the spans can be decoded, or the clip cannot be encoded or written.
+        DiskFullError: if there is no space for it.
     """
     if not spans:
         return None
     video_path, out_path = Path(video_path), Path(out_path)
     try:
-        with replacing(out_path) as temporary, opened(video_path) as (source, video):
-            options = {"movflags": "+faststart"}  # the index in front: playing begins before all is loaded
-            with av.open(f"file:{temporary}", "w", format="mp4", options=options) as output:
-                frames = _Cutter(source, video, output).cut(spans)
+        with replacing(out_path) as temporary:
+            try:
+                frames = _cut(video_path, spans, temporary, track)
+            except _NoClock:
+                frames = _cut(video_path, spans, temporary, track, decoded_seconds(video_path, track))
             if not frames:
                 raise ClipError(f"{video_path}: no frame could be decoded in the seconds {_listed(spans)}")
+    except DiskFullError:
+        raise
     except (av.error.FFmpegError, OSError) as error:
         raise ClipError(f"{video_path}: the summary clip {out_path.name} could not be cut: {error}") from error
     return out_path
 
 
+class _NoClock(Exception):
+    """The stamps of frames are missing, do not rise, or cannot be sought: they do not lead to what is to be shown."""
+
+
+def _cut(
+    path: Path, spans: Sequence[Span], out_path: Path, track: int | None, clock: Sequence[float] | None = None
+) -> int:
+    """Cut the spans, and return how many frames that gave; see `_Cutter` for the clock."""
+    options = {"movflags": "+faststart"}  # the index in front: playing begins before all is loaded
+    with (
+        heard() as said,
+        opened(path, track) as (source, video),
+        av.open(f"file:{out_path}", "w", format="mp4", options=options) as output,
+    ):
+        return _Cutter(path, track, source, video, output, clock, said).cut(spans)
+
+
 class _Cutter:
-    """Copies spans of one open source into one open output, both streams on the clip's own clock."""
+    """Copies spans of one open source into one open output, both streams on the clip's own clock.
+
+    Args:
+        clock: the second of each frame as the decoder gives them out, for a source that is read once, from end to
+            end. Without, frames have stamps, and each span is sought.
+        said: what FFmpeg says (`heard`).
+    """
 
     def __init__(
-        self, source: av.container.InputContainer, video: av.VideoStream, output: av.container.OutputContainer
+        self,
+        path: Path,
+        track: int | None,
+        source: av.container.InputContainer,
+        video: av.VideoStream,
+        output: av.container.OutputContainer,
+        clock: Sequence[float] | None,
+        said: list,
     ) -> None:
+        self.path = path
         self.source = source
         self.video = video
-        self.video.thread_type = "AUTO"
+        # where a clock counts the frames, all that it counts must come out
+        choose_threads(video.codec_context, tell_where=clock is not None)
         self.audio = next((s for s in source.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
         # of a film with long pauses the mean is no rate at which to show a clip's last frame
         self.rate: Fraction = max(self.video.average_rate or Fraction(25), SLOWEST_RATE)
-        self.origin = float((self.video.start_time or 0) * self.video.time_base)
-        first = next((frame for _, _, frames in self._demuxed([video]) for frame in frames), None)
+        self.clock = None if clock is None else iter(clock)
+        self.said = said
+        self.step = float(1 / self.rate)  # between two frames, in seconds: the mean, or the shortest so far
+        self.origin, self.is_damaged, self.is_under_way = 0.0, False, False
+        first = next(decode(path, None, track=track), None)
         if first is None:
-            raise ClipError(f"{source.name.removeprefix('file:')}: no frame can be decoded")
+            raise ClipError(f"{path}: no frame can be decoded")
+        # of a transport stream that begins in the middle, it is not the first that is stored
+        # In a program stream FFmpeg gives frames the stamps of others, the more so after seeking.
+        if clock is None and (first.pts is None or source.format.name == "mpeg"):
+            raise _NoClock
+        self.origin = float((first.pts or 0) * self.video.time_base)
+        self.rest: Iterator[_Decoded] = self._demuxed()  # of the source, where it is read once
         # Both streams must be there before the first packet of either is written.
         self.pictures = Pictures(first, self.video, output, self.rate)
         self.sound = Sound(self.audio, output) if self.audio else None
@@ -133,15 +155,18 @@ class _Cutter:
         """Write every span, one behind the other, and return how many frames that gave."""
         clip_seconds, frames = 0.0, 0
         for start, end in spans:
+            self.is_damaged = False
             written = self._cut_span(start, end, clip_seconds)
             if written:  # a span that cannot be decoded takes no time in the clip
                 frames += written
                 clip_seconds += end - start
                 if self.sound:
                     self.sound.fill(clip_seconds)
+                if self.is_damaged:
+                    logger.warning("%s: damaged in the seconds %.2f-%.2f: the clip may show it", self.path, start, end)
             else:
-                name = self.source.name.removeprefix("file:")
-                logger.warning("%s: no frame decodes in the seconds %.2f-%.2f: the clip lacks them", name, start, end)
+                lacks = f"no frame decodes in the seconds {start:.2f}-{end:.2f}: the clip lacks them"
+                logger.warning("%s: %s", self.path, lacks)
         self.pictures.close(clip_seconds)
         if self.sound:
             self.sound.close()
@@ -149,63 +174,110 @@ class _Cutter:
 
     def _cut_span(self, start: float, end: float, clip_start: float) -> int:
         """Write the frames and the sound of [start, end) from clip_start on; return the number of frames."""
-        held, written = None, 0
+        held, before, written = None, start, 0
         for frame, second in self._decode(start, end):
             if self.sound and isinstance(frame, av.AudioFrame):
                 self.sound.write(frame, clip_start, second - start, end - start)
             elif second < start:
-                held = frame
-            elif second >= end:
-                if not written and held is not None:  # between the two, what is seen is the one before
+                held, before = frame, second
+            elif second < end or not written:
+                # What is seen at the span's start is the frame before it, but for a moment.
+                moment = 0.6 * min(self.step, second - before)
+                if not written and held is not None and (second >= end or second - start > moment):
                     self.pictures.write(held, clip_start)
                     written = 1
-            else:
-                # Where the rate varies, the frame before the span may be what is seen at its start.
-                if not written and held is not None and second - start > 1.5 / self.rate:
-                    self.pictures.write(held, clip_start)
-                self.pictures.write(frame, clip_start + second - start)
-                written += 1
+                if second < end:
+                    is_near = not written and held is not None and not clip_start  # else what is there already stays
+                    self.pictures.write(frame, clip_start + (0 if is_near else second - start))
+                    written += 1
         return written
 
     def _decode(self, start: float, end: float) -> Iterator[tuple[av.VideoFrame | av.AudioFrame, float]]:
         """Yield, with their seconds, the frames of both streams up to the first behind the span."""
-        # A wrong index (some old AVI files) leads behind the span, and so does the first stamp of a transport stream,
-        # to its second key frame: then everything before the span is read.
-        if self._first_second_from(start) <= start:
-            self._seek(start)
-        else:
-            self.source.seek(0)
-        streams = [self.video, self.audio] if self.audio else [self.video]
-        open_streams = {stream.index for stream in streams}
-        for index, packet_second, frames in self._demuxed(streams):
-            for frame in frames if index in open_streams else ():
-                second = self._second(frame)
-                if second is None or index not in open_streams:
-                    continue
-                if second >= end:
-                    open_streams.discard(index)
-                if index == self.video.index or second + frame.samples / frame.sample_rate > start:
+        decoded = self.rest if self.clock is not None else self._sought(start)
+        open_streams = {self.video.index, *([self.audio.index] if self.audio else [])}
+        last, before, behind = -math.inf, [], []
+        for one in decoded:
+            index, packet_second, frame, second = one
+            if index == self.video.index and frame is not None:
+                if second is None or second <= last:
+                    raise _NoClock
+                self.step = min(self.step, second - last)
+                last = second
+                self.is_damaged |= frame.is_corrupt and start <= second < end
+            if frame is not None and second is not None:
+                is_behind = second >= end
+                if self.clock is not None:
+                    if is_behind:
+                        behind.append(one)
+                    elif index == self.video.index:
+                        before = [one]
+                if index in open_streams and (
+                    index == self.video.index or second + frame.samples / frame.sample_rate > start
+                ):
                     yield frame, second
+                if is_behind:
+                    open_streams.discard(index)
             late = packet_second is not None and packet_second > end + READ_ON_SECONDS
             if not open_streams or (late and self.video.index not in open_streams):
                 break
+        self.rest = chain(before, behind, decoded)
 
-    def _demuxed(self, streams: list) -> Iterator[tuple[int, float | None, list]]:
-        """Yield each packet's stream index, decoding second and frames, up to where damage ends the file."""
+    def _sought(self, second: float) -> Iterator[_Decoded]:
+        """What is decoded from the key frame at or before a second on."""
+        # A wrong index (some old AVI files) leads behind the second, and so does the first stamp of a transport stream,
+        # to its second key frame.
+        for seek in (lambda: self._seek(second), lambda: self.source.seek(0)):
+            seek()
+            decoded, passed = self._demuxed(), []
+            for one in decoded:
+                passed.append(one)
+                if one[0] == self.video.index and one[2] is not None:
+                    break
+            *_, frame, first = passed[-1] if passed else (None, None)
+            if frame is not None and first is not None and frame.key_frame and first <= second:
+                return chain(passed, decoded)
+        raise _NoClock
+
+    def _demuxed(self) -> Iterator[_Decoded]:
+        """Yield what each packet gives, be it nothing, up to where damage ends the file."""
+        streams = [self.video, self.audio] if self.audio else [self.video]
+        self.is_under_way = False
         try:
             for packet in self.source.demux(streams):
-                second = None if packet.dts is None else float(packet.dts * packet.time_base) - self.origin
-                yield packet.stream.index, second, _decoded(packet.decode)
+                packet_second = None if packet.dts is None else float(packet.dts * packet.time_base) - self.origin
+                frames = self._decoded(packet.stream, packet.decode)
+                yield from self._timed(packet.stream, packet_second, frames)
         except DEMUX_ERRORS as error:
-            logger.debug("%s: cannot be read on: %s", self.source.name, error)
+            logger.debug("%s: cannot be read on: %s", self.path, error)
             for stream in streams:
-                yield stream.index, None, _decoded(stream.codec_context.decode)
+                yield from self._timed(stream, None, self._decoded(stream, stream.codec_context.decode))
 
-    def _first_second_from(self, second: float) -> float:
-        """Where the first frame lies that decodes after seeking to a second; infinity if none does."""
-        self._seek(second)
-        stamps = (self._second(frame) for _, _, frames in self._demuxed([self.video]) for frame in frames)
-        return next((stamp for stamp in stamps if stamp is not None), float("inf"))
+    def _decoded(self, stream: av.stream.Stream, decode: Callable[[], list]) -> list[av.VideoFrame | av.AudioFrame]:
+        """The frames that a packet, or a decoder at its end, gives; none if the packet is damaged."""
+        before, frames, is_whole = len(self.said), [], True
+        try:
+            frames = decode()
+        except DECODE_ERRORS as error:
+            logger.debug("%s: a damaged packet is left out of the clip: %s", self.path, error)
+            is_whole = False
+        if stream is self.video:
+            # At first a decoder misses what lies before the key frame from which it was to begin.
+            self.is_damaged |= self.is_under_way and (not is_whole or len(self.said) > before)
+            self.is_under_way |= bool(frames)
+        return frames
+
+    def _timed(self, stream: av.stream.Stream, packet_second: float | None, frames: list) -> Iterator[_Decoded]:
+        if not frames:
+            yield stream.index, packet_second, None, None
+        for frame in frames:
+            second = None
+            if stream is self.video and self.clock is not None:
+                second = next(self.clock, None)
+            elif frame.pts is not None:
+                second = float(frame.pts * frame.time_base) - self.origin
+            # Rounded as spans are: a frame at 0.4 s must not be lost to 0.39999999.
+            yield stream.index, packet_second, frame, None if second is None else round(second, 6)
 
     def _seek(self, second: float) -> None:
         """Go to the key frame at or before a second."""
@@ -213,22 +285,8 @@ class _Cutter:
         try:
             self.source.seek(offset, stream=self.video, backward=True)
         except av.error.FFmpegError as error:
-            logger.debug("%s: seeking to second %.3f failed: %s", self.source.name, second, error)
+            logger.debug("%s: seeking to second %.3f failed: %s", self.path, second, error)
             self.source.seek(0)
-
-    def _second(self, frame: av.VideoFrame | av.AudioFrame) -> float | None:
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        # Rounded as spans are: a frame at 0.4 s must not be lost to 0.39999999.
-        return None if stamp is None else round(float(stamp * frame.time_base) - self.origin, 6)
-
-
-def _decoded(decode: Callable[[], list]) -> list[av.VideoFrame | av.AudioFrame]:
-    """The frames that a packet, or a decoder at its end, gives; none if the packet is damaged."""
-    try:
-        return decode()
-    except av.error.FFmpegError as error:
-        logger.debug("a damaged packet is left out of the clip: %s", error)
-        return []
 
 
 def _listed(spans: Sequence[Span]) -> str:
@@ -237,7 +295,7 @@ def _listed(spans: Sequence[Span]) -> str:
 
 
 def _write_clip(record: dict, frames: np.ndarray, path: Path) -> None:
-    cut_clip(record["video"], clip_spans(record), path)
+    cut_clip(record["video"], clip_spans(record), path, record.get(TRACK_KEY))
 
 
 def _is_cited(record: dict) -> bool:

@@ -54,12 +54,16 @@ class Pictures:
         if self.pending is not None:
             # A last frame that is seen for long (in a variable rate) is shown again: players may not hold it.
             picture, pts = self.pending
+            end = round(clip_seconds / VIDEO_CLOCK)
             again = round((clip_seconds - 1 / self.rate) / VIDEO_CLOCK)
             self._encode_pending()
             if again - pts > 0.5 / self.rate / VIDEO_CLOCK:
-                self.pending = (picture, again)
+                self.pending, pts = (picture, again), again
                 self._encode_pending()
-            self.output.mux(self.stream.encode(None))
+            for packet in self.stream.encode(None):
+                if packet.pts == pts:  # otherwise it would last as long as the one before
+                    packet.duration = end - pts
+                self.output.mux(packet)
 
     def _encode_pending(self) -> None:
         if self.pending is not None:

@@ -1,4 +1,4 @@
-"""PyAV behind `video.read_video`: opening a file, its packets, decoding ranges of them, orientation.
+"""PyAV behind `video.read_video`: the packets of a file, decoding ranges of them, orientation.
 
 Why PyAV: `scripts/bench/bench_decode.py` compares it with decord (slower, no arm64 wheels) and decord2. On a long
 film decord2 3.4.0 gave up seeking and handed out other frames with no error; it also fails on damage that
@@ -8,27 +8,29 @@ leaves most frames readable, and returns rotated pictures with six channels.
 from __future__ import annotations
 
 import math
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import filterfalse, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 
-from ..core.errors import V2XumError
-from .nal import is_refresh
+from .heard import heard
+from .nal import FrameNumbers, is_refresh
+from .opening import opened
 
 _CUT_OFF_SECONDS = 0.25  # containers round durations: what lacks no more than this, or 1 %, is whole
 _MATRIX_TOLERANCE = 0.01  # about half a degree: a display matrix this near to a right angle is one
 DEMUX_ERRORS = (av.FFmpegError, LookupError)  # LookupError: a packet of a stream that damage has made up
+DECODE_ERRORS = (av.FFmpegError, ValueError)  # ValueError: damage has changed the codec to one that FFmpeg has not
 _SKIPS_EXACTLY = frozenset({"h264", "hevc"})  # codecs that mark the frames that nothing refers to
-
-
-class VideoError(V2XumError):
-    """A video that cannot be read; the message names the file and says what is wrong with it."""
+_ANNOUNCE_NOTHING = frozenset({"mpeg", "mpegts"})  # a duration of theirs is FFmpeg's guess, the same for all streams
+_THREADS = min(os.cpu_count() or 1, 16) + 1  # by as many packets, at most, a decoder is late to tell of an error
+_ONLY_SLICES = frozenset({"mpeg1video", "mpeg2video"})  # codecs of which FFmpeg cannot decode several frames at a time
+_MUTE_IN_SLICES = _ONLY_SLICES | {"h264", "hevc"}  # threads of slices keep their errors to themselves
 
 
 @dataclass
@@ -58,12 +60,15 @@ class Packets:
     time_base: float
     rate: float  # the header's frames a second, 0 where it does not say
     header_frames: int  # the header's number of frames, 0 where it does not say
-    corrupt: list[int] = field(default_factory=list)  # those that the container marks as damaged
+    corrupt: list[int] = field(default_factory=list)  # those that are marked as damaged, or come twice or after a loss
     reorders: bool = False  # whether the codec shows frames in another order than that in which they are stored
+    is_h264: bool = False
     one_each: bool = False  # whether the codec gives a picture for every packet
     refreshes: bool = True  # whether each key frame makes the decoder forget all before it
     announced_seconds: float = 0.0  # the header's duration, 0 where it does not say
     is_cut_off: bool = False  # the packets end before that
+    missing: int = 0  # frames that an avi's header counts and its packets, which are numbered as they come, do not
+    track: int | None = None  # as `opening.opened` takes it
 
     @property
     def may_be_in_storage_order(self) -> bool:
@@ -82,6 +87,19 @@ class Packets:
             for is_key, key, after in zip(self.keys[1:], self.stamps[1:], self.stamps[2:], strict=False)
         )
         return not self.refreshes or any(leads)
+
+    def may_miss_references(self, packet: int, starts: Sequence[int]) -> bool:
+        """Whether decoding that begins at these key frames fails around a packet though all is well.
+
+        What is stored behind a key frame and shown before it may need what lies before both, in open groups.
+        """
+        start = starts[max(bisect_right(starts, packet) - 1, 0)]
+        if not self.has_open_groups or not start:
+            return False
+        stamps, after = [stamp or 0 for stamp in self.stamps], start + 1
+        while after < len(stamps) and stamps[after] < stamps[start]:
+            after += 1
+        return start < packet < after + _THREADS
 
     def up_to_next_key(self, packets: Iterable[int]) -> set[int]:
         """Those packets and the ones after each, up to the next key frame: what may have been predicted from them."""
@@ -125,81 +143,10 @@ class Packets:
             while ranges and start <= ranges[-1][1] + 1:
                 start = min(start, ranges.pop()[0])
             ranges.append((start, packet))
+        if indices.max() == len(frames.names) - 1 and not self.is_cut_off:
+            # Damage to the last pictures may be told by those that are stored behind them and shown before.
+            ranges[-1] = (ranges[-1][0], len(self.keys) - 1)
         return ranges
-
-
-# Metadata that is no UTF-8 must not keep a file from being read. PyAV 19 takes no such argument and lets it pass.
-_ANY_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple]:
-    """The container and its video stream."""
-    try:
-        # "file:" keeps a colon in the name from being read as a protocol.
-        container = av.open(f"file:{path}", **_ANY_METADATA)
-    except (av.FFmpegError, UnicodeError) as error:
-        if _lacks_moov(path):
-            raise VideoError(
-                f"{path}: the mp4 file lacks its index (moov box): cut off, or its recording was not finished"
-            ) from error
-        raise VideoError(f"{path}: is not a video, or its header is corrupt") from error
-    with container:
-        if container.format.name == "tty":  # FFmpeg shows any text file as a film of a terminal
-            raise VideoError(f"{path}: is a text file, not a video")
-        # the default track, of several the largest, as players do
-        videos = sorted(filterfalse(_is_cover, container.streams.video), key=_rank, reverse=True)
-        if not videos:
-            what = "sound only" if container.streams.audio else "no video stream"
-            raise VideoError(f"{path}: holds {what}, expected a video")
-        if videos[0].codec_context is None:
-            raise VideoError(f"{path}: FFmpeg has no decoder for the codec of its video")
-        try:
-            yield container, videos[0]
-        finally:
-            _end_threads(container)
-
-
-def _end_threads(container: av.container.InputContainer) -> None:
-    """Let frame threads end that are still at work, because whoever decoded has had enough.
-
-    Freeing a decoder waits for them, and PyAV holds Python's lock meanwhile, which they want for what they log: that
-    hangs now and then. This waits without the lock.
-    """
-    for stream in container.streams:
-        context = getattr(stream, "codec_context", None)
-        if context is not None and context.is_open:
-            context.flush_buffers()
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    """Whether a video stream is the cover picture of a music file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _rank(stream: av.VideoStream) -> tuple[bool, int]:
-    context = stream.codec_context
-    return bool(stream.disposition & av.stream.Disposition.default), context.width * context.height if context else 0
-
-
-def _lacks_moov(path: Path) -> bool:
-    """Whether a file is built of mp4 boxes, `ftyp` first, and has no whole `moov` (ISO 14496-12)."""
-    size, position = path.stat().st_size, 0
-    with open(path, "rb") as file:
-        while position + 8 <= size:
-            file.seek(position)
-            header = file.read(16)
-            length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-            if kind == b"moov":
-                return position + length > size
-            if position == 0 and kind != b"ftyp":
-                return False
-            if length == 1:
-                length = int.from_bytes(header[8:16], "big")
-            if length < 8:  # 0: up to the end of the file; else damage
-                break
-            position += length
-    return position > 0
 
 
 def _packets_of(container: av.container.InputContainer, streams: list) -> Iterator[av.Packet]:
@@ -220,28 +167,51 @@ def _packets_of(container: av.container.InputContainer, streams: list) -> Iterat
             yield packet
 
 
-def scan(path: Path) -> Packets:
+def _are_one(packet: av.Packet, following: av.Packet) -> bool:
+    """Whether a packet is stored twice."""
+    is_alike = packet.size == following.size and packet.pts == following.pts and packet.dts == following.dts
+    return is_alike and packet.pts is not None and bytes(packet) == bytes(following)
+
+
+def _announced(
+    container: av.container.InputContainer, stream: av.VideoStream, rate: float
+) -> tuple[float, list]:
+    """The duration that a file announces, in seconds, or 0, and the streams whose packets tell if it is reached."""
+    kind = container.format.name
+    if kind == "avi" and rate:
+        return stream.frames / rate, [stream]
+    if kind in _ANNOUNCE_NOTHING:
+        return 0.0, [stream]
+    if stream.duration and "mov" in kind:  # others know but one duration, the file's
+        return float(stream.duration * stream.time_base), [stream]
+    if container.duration:
+        # The container's duration is that of its longest stream, be it subtitles: all tell if it was reached.
+        return container.duration / av.time_base, list(container.streams)
+    return 0.0, [stream]
+
+
+def scan(path: Path, track: int | None = None) -> Packets:
     """Demux the whole file without decoding.
 
+    Args:
+        track: as `opened`.
+
     Raises:
-        VideoError: if the file is not a video that FFmpeg opens.
+        VideoError: if the file is not a video that FFmpeg opens, or has no such track.
     """
-    with opened(path) as (container, stream):
-        is_avi = container.format.name == "avi"  # FFmpeg guesses a torn avi's duration from its size
+    with heard() as said, opened(path, track) as (container, stream):
+        kind = container.format.name
+        is_avi = kind == "avi"  # FFmpeg guesses a torn avi's duration from its size
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         packets = Packets([], [], [], [], [], float(stream.time_base), rate, stream.frames)
+        packets.track = track
         packets.reorders = bool(stream.codec_context.has_b_frames)
+        packets.is_h264 = stream.codec_context.name == "h264"
         packets.one_each = stream.codec_context.name in _SKIPS_EXACTLY
-        announced, scanned = 0.0, [stream]
-        if is_avi and rate:
-            announced = stream.frames / rate
-        elif stream.duration:
-            announced = stream.duration * packets.time_base
-        elif container.duration:
-            # The container's duration is that of its longest stream, be it subtitles: all tell if it was reached.
-            announced = container.duration / av.time_base
-            scanned = list(container.streams)
+        announced, scanned = _announced(container, stream, rate)
         start, end = math.inf, -math.inf
+        last, before = None, len(said)  # which were about guessing the container
+        numbers = FrameNumbers(stream.codec_context) if packets.is_h264 else None
         for packet in _packets_of(container, scanned):
             if packet.pts is not None and not packet.is_corrupt:
                 start = min(start, packet.pts * float(packet.time_base))
@@ -254,14 +224,35 @@ def scan(path: Path) -> Packets:
                 if packet.is_keyframe and packets.one_each and packets.refreshes:
                     packets.refreshes = is_refresh(packet, stream.codec_context)
                 packets.shown.append(not packet.is_discard and not packet.is_corrupt)
-                if packet.is_corrupt:
+                is_odd = numbers is not None and numbers.tells_of_loss(packet)
+                is_odd |= packet.is_corrupt or len(said) > before
+                if is_odd or (last is not None and _are_one(last, packet)):
                     packets.corrupt.append(len(packets.keys) - 1)
+                last, before = packet, len(said)
+        if not any(stamp is not None for stamp in packets.stamps):  # nor is the rate the file's: FFmpeg takes 25
+            packets.rate = float(stream.codec_context.framerate or rate)
+        if is_avi and all(packets.keys) and not stream.codec_context.codec.intra_only:
+            packets.keys[1:] = [False] * (len(packets.keys) - 1)  # so FFmpeg takes them where the index is lost
         if announced and start < end:
-            if "matroska" in container.format.name:  # there it is when the video ends, however late it begins
+            if "matroska" in kind or kind == "asf":  # there it is when the video ends, however late it begins
                 announced -= max(start, 0.0)
             packets.announced_seconds = announced
+            packets.missing = max(round((announced - (end - start)) * rate), 0) if is_avi else 0
             packets.is_cut_off = announced - (end - start) > max(_CUT_OFF_SECONDS, 0.01 * announced)
+            if packets.is_cut_off and packets.corrupt[-1:] == [len(packets.keys) - 1]:
+                packets.corrupt.pop()  # cut through
     return packets
+
+
+def choose_threads(context: av.CodecContext, *, tell_where: bool) -> None:
+    """Threads that report errors, of frames where there are such: they are faster.
+
+    Args:
+        tell_where: whether to report an error where it is; threads of frames are late, and drop intact ones with it.
+    """
+    context.thread_type = "SLICE" if tell_where else "AUTO"
+    if context.name in (_MUTE_IN_SLICES if tell_where else _ONLY_SLICES):
+        context.thread_count = 1
 
 
 def decode(
@@ -270,32 +261,41 @@ def decode(
     wanted: set[int] | None = None,
     errors: list[int] | None = None,
     is_strict: bool = False,
+    track: int | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Decode the packet ranges, or the whole file (None), in presentation order.
 
     Args:
         wanted: frames of other time stamps that nothing refers to may be left out.
-        errors: gets the packet, or with ranges one soon after, at which something did not decode, and is left out.
+        errors: gets the packet, or with ranges one soon after, at which something did not decode, and is left out, or
+            of which the decoder complains.
         is_strict: whether what a decoder would otherwise patch up counts as not decoded.
+        track: as `opened`.
     """
-    with opened(path) as (container, stream):
+    with heard() as said, opened(path, track) as (container, stream):
         context = stream.codec_context
-        # Frame threads are faster, but report an error late and drop intact frames with the damaged one.
-        context.thread_type = "SLICE" if ranges is None else "AUTO"
+        # With so little to decode threads gain nothing, and at its end those of frames keep some errors to themselves.
+        is_little = ranges is not None and sum(end - start for start, end in ranges) < 4 * _THREADS
+        choose_threads(context, tell_where=ranges is None or is_little)
         if is_strict:
             context.options = {"err_detect": "explode"}
         kept = wanted if context.name in _SKIPS_EXACTLY else None
+        known = len(said)  # what was said in opening it
         remaining: Iterator[tuple[float, float]] = iter([(0, math.inf)] if ranges is None else ranges)
         start, end = next(remaining)
         place = 0
 
         def attempt(decode: Callable, *arguments: object) -> list[av.VideoFrame]:
+            nonlocal known
+            frames, is_whole = [], True
             try:
-                return decode(*arguments)
-            except av.FFmpegError:
-                if errors is not None:
-                    errors.append(place)
-                return []
+                frames = decode(*arguments)
+            except DECODE_ERRORS:
+                is_whole = False
+            if errors is not None and (not is_whole or len(said) > known):
+                errors.append(place)
+            known = len(said)
+            return frames
 
         for place, packet in enumerate(_packets_of(container, [stream])):
             if place > end:

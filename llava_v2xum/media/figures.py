@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,10 +14,12 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.atomic import replacing
 from ..core.citations import CitationGrammar
 from ..core.errors import V2XumError
-from .cut import frame_spans
+from ..core.spans import frame_runs, frame_spans
+from .cut import clip_spans
 from .file_format import FileFormat
 
 MAX_PICTURES = 12  # for one sentence
+MAX_TIMES = 12  # over one sentence
 MAX_GROUPS = 30  # a runaway answer must not give a sheet that no viewer opens
 SHEET_WIDTH = 1280
 MARGIN = 24
@@ -26,22 +28,16 @@ PICTURE_HEIGHT_LIMIT = 360  # portrait pictures get narrower columns instead
 BACKGROUND, INK, FAINT, ACCENT = (255, 255, 255), (28, 32, 38), (105, 112, 122), (26, 95, 180)
 
 
-def time_label(seconds: float, up: bool = False) -> str:
-    """Seconds as m:ss, or h:mm:ss from an hour on; rounded down, or up."""
-    whole = math.ceil(seconds - 1e-6) if up else math.floor(seconds + 1e-6)
+def time_label(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on; rounded down."""
+    whole = math.floor(seconds + 1e-6)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def frame_runs(frames: Sequence[int]) -> list[list[int]]:
-    """Frame indexes as runs of successive ones: (40, 12, 13) -> [[12, 13], [40]]."""
-    runs: list[list[int]] = []
-    for frame in sorted(set(frames)):
-        if runs and frame == runs[-1][-1] + 1:
-            runs[-1].append(frame)
-        else:
-            runs.append([frame])
-    return runs
+def moment_label(seconds: float) -> str:
+    """Seconds with their tenths, rounded down: 2.84 -> `0:02.8`."""
+    return f"{time_label(seconds)}.{int(seconds * 10 + 1e-6) % 10}"
 
 
 def frame_ranges(frames: Sequence[int], digits: int = 2) -> str:
@@ -52,27 +48,32 @@ def frame_ranges(frames: Sequence[int], digits: int = 2) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """What is shown together: a time (empty if nothing is cited), a sentence and its frames, ascending."""
+    """What is shown together: a sentence, or one part of the video where there is none.
 
-    time: str
+    Args:
+        text: empty for frames alone.
+        times: of its segments, ascending; empty if nothing is cited.
+        frames: of each segment, ascending.
+    """
+
     text: str
-    frames: list[int]
+    times: tuple[str, ...]
+    frames: tuple[tuple[int, ...], ...]
 
 
 def groups_of(record: dict) -> list[Group]:
-    """One group for each sentence; frames without text (VIDEO answers) give one for each run of them."""
-    spans = frame_spans(record["frame_seconds"], record["duration_seconds"])
+    """One group for each sentence; frames without text (VIDEO answers) give one for each segment of them."""
     groups = []
-    for sentence in record["sentences"]:
-        runs = frame_runs(sentence["frames"])
-        parts = [sorted(set(sentence["frames"]))] if sentence["text"] else runs
-        for frames in parts:
-            time = ""
-            if frames:
-                start, end = spans[frames[0]][0], spans[frames[-1]][1]
-                time = f"{time_label(start)}-{time_label(end, up=True)}"
-            groups.append(Group(time, sentence["text"], frames))
+    for number, sentence in enumerate(record["sentences"]):
+        segments = [segment for segment in record["segments"] if segment["sentence"] == number]
+        for part in [segments] if sentence["text"] else ([segment] for segment in segments):
+            times = tuple(_interval(segment) for segment in part)
+            groups.append(Group(sentence["text"], times, tuple(tuple(segment["frames"]) for segment in part)))
     return groups
+
+
+def _interval(segment: dict) -> str:
+    return f"{moment_label(segment['start_seconds'])}-{moment_label(segment['end_seconds'])}"
 
 
 def evenly_chosen(items: Sequence[int], count: int) -> list[int]:
@@ -102,8 +103,8 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
     if record["frames"]:
         groups = groups_of(record)
         for group in groups[:MAX_GROUPS]:
-            strips.append(_words(group.time or "no frame cited", group.text))
-            strips += _pictures(record, frames, group.frames, columns, size)
+            strips.append(_words(_times(group), group.text))
+            strips += _pictures(record, frames, [frame for run in group.frames for frame in run], columns, size)
         if len(groups) > MAX_GROUPS:
             strips.append(_words(f"+{len(groups) - MAX_GROUPS} more parts of the summary", ""))
     else:
@@ -117,6 +118,11 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
         sheet.paste(strip, (0, top))
         top += strip.height
     return sheet
+
+
+def _times(group: Group) -> str:
+    more = len(group.times) - MAX_TIMES
+    return ", ".join(group.times[:MAX_TIMES]) + (f", +{more} more" if more > 0 else "") or "no frame cited"
 
 
 def _grid(height: int, width: int) -> tuple[int, tuple[int, int]]:
@@ -185,8 +191,7 @@ def _pictures(
             left = MARGIN + column * pitch
             picture = Image.fromarray(frames[index]).resize(size, Image.Resampling.LANCZOS)
             strip.paste(picture, (left, GAP))
-            second = record["frame_seconds"][index]
-            stamp = f"{time_label(second)}.{int(second * 10 + 1e-6) % 10}"
+            stamp = moment_label(record["frame_seconds"][index])
             draw.text((left, GAP + size[1] + 3), stamp, fill=INK, font=font)
             cited = (left + size[0], GAP + size[1] + 3)
             draw.text(cited, citations.write((index,)), fill=FAINT, font=font, anchor="ra")
@@ -216,7 +221,7 @@ def draw_importance(record: dict, path: str | Path | BinaryIO) -> None:
     axes = figure.add_subplot()
     duration, cited = record["duration_seconds"], set(record["frames"])
     spans = frame_spans(record["frame_seconds"], duration)
-    for number, (start, end) in enumerate(_joined(spans[index] for index in sorted(cited))):
+    for number, (start, end) in enumerate(clip_spans(record)):
         axes.axvspan(start, end, color="#f6b26b", alpha=0.45, lw=0, label="cited frames" if not number else None)
     importance = record["importance"]
     if importance is not None:
@@ -248,16 +253,6 @@ def _minutes(duration_seconds: float) -> object:
 
     steps = (15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
     return MultipleLocator(next((step for step in steps if duration_seconds / step <= 10), duration_seconds / 8))
-
-
-def _joined(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    joined: list[tuple[float, float]] = []
-    for start, end in spans:
-        if joined and start <= joined[-1][1] + 1e-6:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _write_sheet(record: dict, frames: np.ndarray, path: Path) -> None:

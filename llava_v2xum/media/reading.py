@@ -1,4 +1,6 @@
-"""What the model's process gets of a video: its frames in parts, to be encoded and forgotten, and small ones to keep.
+"""What the model's process gets of a video: its frames in parts, to be resized and forgotten, and small ones to keep.
+
+Frames come as they are decoded: however large they are, few of them are in memory at a time.
 
 Loads no torch, so that it can run in a `helper.Helper`.
 
@@ -20,12 +22,13 @@ from PIL import Image
 from ..core.errors import V2XumError
 from ..core.sampling import FrameSampling
 from .helper import Helper, HelperError, HelperStartError
-from .video import Video, VideoError, probe_video, read_video
+from .video import Video, VideoError, chooser, probe_video, stream_frames
 
 logger = logging.getLogger(__name__)
 
-Parts = Generator[Video | np.ndarray, None, None]  # see `read_parts`
+Parts = Generator[Video | np.ndarray | None, None, None]  # see `read_parts`
 
+PART_BYTES = 64 * 2**20  # our choice: ten frames of 1920 x 1080, two of 4096 x 2160
 THUMBNAIL_SIDE = 480  # pixels of the longer side: what a contact sheet can show, at a fraction of the memory
 
 
@@ -36,9 +39,10 @@ class Request:
     Attributes:
         path: the file.
         sampling: says which frames stand for it.
-        part: n, frames that come at once; 0 if the frames themselves are not wanted.
+        part: n, the most frames that come at once (of large ones fewer do); 0 if the frames themselves are not wanted.
         thumbnails: whether small ones are.
         probe: what the packets tell is enough, where neither is wanted and they tell it (`video.probe_video`).
+        track: which of several video tracks (`opening.opened`).
     """
 
     path: Path
@@ -46,6 +50,7 @@ class Request:
     part: int
     thumbnails: bool
     probe: bool = False
+    track: int | None = None
 
 
 @contextmanager
@@ -64,21 +69,40 @@ def faults_of(path: Path) -> Iterator[None]:
 
 
 def read_parts(request: Request) -> Parts:
-    """The video, with thumbnails or nothing for its frames; then its frames, uint8 [n, H, W, 3] a part.
+    """The frames, uint8 [n, H, W, 3] a part; last the video, with thumbnails or nothing for its frames.
+
+    None among the parts says that those before it are void: the file must be read anew.
 
     Raises:
         VideoError: naming the file, if it cannot be read.
     """
     path = request.path
     with faults_of(path):
-        if request.probe and (probed := probe_video(path, request.sampling)) is not None:
+        if request.probe and (probed := probe_video(path, request.sampling, request.track)) is not None:
             yield probed
             return
-        video = read_video(path, request.sampling)
-    none = np.empty((0, *video.frames.shape[1:]), dtype=np.uint8)  # a slice would keep all of them in memory
-    yield replace(video, frames=thumbnails(video.frames) if request.thumbnails else none)
-    for start in range(0, len(video.frames) if request.part else 0, request.part or 1):
-        yield video.frames[start : start + request.part]
+        small: list[np.ndarray] = []
+        waiting: list[np.ndarray] = []
+        for came in stream_frames(path, chooser(path, request.sampling), request.track):
+            if isinstance(came, int):
+                small, waiting = [], []
+                yield None
+                continue
+            if waiting and (isinstance(came, Video) or _is_enough(waiting, request.part)):
+                yield np.stack(waiting)
+                waiting = []
+            if isinstance(came, Video):
+                yield replace(came, frames=np.stack(small)) if small else came
+                continue
+            if request.thumbnails:
+                small.append(thumbnails(came[None])[0])
+            if request.part:
+                waiting.append(came)
+
+
+def _is_enough(frames: list[np.ndarray], part: int) -> bool:
+    """Whether one more would make too large a part."""
+    return len(frames) >= part or (len(frames) + 1) * frames[0].nbytes > PART_BYTES
 
 
 def read(
@@ -88,7 +112,7 @@ def read(
     parts_of: Callable[..., Parts] = read_parts,
     arguments: tuple = (),
 ) -> tuple[Video, list[Any]]:
-    """The video and its frames, each part as `convert` makes it; one part at a time is held at full size.
+    """The video and its frames, each part as `convert` makes it when it comes.
 
     Args:
         helper: the process that decodes; None decodes in this one.
@@ -102,8 +126,15 @@ def read(
     call = parts_of(request, *arguments) if helper is None else helper.call(parts_of, request, *arguments)
     with closing(call) as parts:
         try:
-            video = next(parts)
-            return video, [convert(part) for part in parts]
+            made: list[Any] = []
+            for part in parts:
+                if part is None:
+                    made = []
+                elif isinstance(part, Video):
+                    video = part
+                else:
+                    made.append(convert(part))
+            return video, made
         except HelperError as error:
             raise VideoError(f"{request.path}: it could not be read: {error}") from error
 

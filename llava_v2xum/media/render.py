@@ -12,9 +12,9 @@ import numpy as np
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
-from ..core.noise import LOOP
-from ..core.summary import Summary
-from .cut import frame_spans
+from ..core.noise import LOOP, numbers_in
+from ..core.spans import segments_of
+from ..core.summary import Sentence, Summary
 from .figures import frame_ranges, groups_of, time_label
 from .file_format import FileFormat
 
@@ -37,9 +37,9 @@ def make_record(
 ) -> dict:
     """Make the record of one summary: what summary.json and a line of summaries.jsonl hold, ready for JSON.
 
-    A sentence's start_seconds is the second of its earliest cited frame; its end_seconds is where its latest
-    one gives way to the next sampled frame (the last of all lasts a mean step), at most the duration. Both
-    are null for a sentence that cites nothing.
+    The segments are the parts of the video that its sentences cite (`core.spans.segments_of`): the console, the sheet
+    and the clip show them. A sentence begins with its first one and ends with its last: start_seconds and end_seconds,
+    null for a sentence that cites nothing.
 
     Args:
         summary: the parsed answer; its problems go into the record.
@@ -59,6 +59,7 @@ def make_record(
     if importance is not None and len(importance) != len(seconds):
         raise V2XumError(f"{video}: expected {len(seconds)} importance scores, one a frame, got {len(importance)}")
     duration = _rounded(video, "duration_seconds", duration_seconds)
+    segments = segments_of(summary.sentences, seconds, duration)
     return {
         "video_id": video_id,
         "video": str(video),
@@ -68,7 +69,8 @@ def make_record(
         "task": task,
         "answer": answer,
         "text": summary.text,
-        "sentences": _timed(summary, seconds, duration),
+        "sentences": _timed(summary.sentences, segments),
+        "segments": segments,
         "frames": list(summary.frames),
         "frame_seconds": seconds,
         "importance": None if importance is None else [_rounded(video, "importance", score, 8) for score in importance],
@@ -78,18 +80,20 @@ def make_record(
     }
 
 
-def _timed(summary: Summary, seconds: list[float], duration: float) -> list[dict]:
+def _timed(sentences: Sequence[Sentence], segments: list[dict]) -> list[dict]:
     """The sentences with when they begin and end."""
-    spans = frame_spans(seconds, duration)
-    return [
-        {
-            "text": sentence.text,
-            "frames": list(sentence.frames),
-            "start_seconds": seconds[min(sentence.frames)] if sentence.frames else None,
-            "end_seconds": round(min(spans[max(sentence.frames)][1], duration), 6) if sentence.frames else None,
-        }
-        for sentence in summary.sentences
-    ]
+    timed = []
+    for number, sentence in enumerate(sentences):
+        own = [segment for segment in segments if segment["sentence"] == number]
+        timed.append(
+            {
+                "text": sentence.text,
+                "frames": list(sentence.frames),
+                "start_seconds": own[0]["start_seconds"] if own else None,
+                "end_seconds": own[-1]["end_seconds"] if own else None,
+            }
+        )
+    return timed
 
 
 def _rounded(video: str | Path, name: str, value: float, places: int = 6) -> float:
@@ -100,28 +104,29 @@ def _rounded(video: str | Path, name: str, value: float, places: int = 6) -> flo
 
 
 def format_for_people(record: dict) -> str:
-    """The summary as it is printed: a header, each sentence with its time and key frames, the problems.
+    """The summary as it is printed: a header, sentences with their segments' times and key frames, the problems.
 
-    Of an answer that goes round in circles the problem stands alone; the record has the answer.
+    Of an answer that goes round in circles the problem stands alone, and a sentence with a row of numbers in it is left
+    out; the record has both.
     """
     duration = record["duration_seconds"]
     length = f"{duration:.1f} s" if duration < 60 else time_label(duration)
     header = f"{record['video_id']}  ({length}, {record['fps']:.4g} fps, {record['task'].upper()} summary)"
     lines = [header, "-" * min(len(header), LINE_WIDTH)]
     digits = len(str(record["num_frames"] - 1))
-    groups = groups_of(record)
-    indent = max([len(group.time) for group in groups], default=0)
+    loops = any(problem.startswith(LOOP) for problem in record["problems"])
+    groups = [] if loops else [group for group in groups_of(record) if not numbers_in(group.text)]
+    indent = max([len(time) for group in groups for time in group.times], default=0)
     indent += 2 if indent else 0
-    is_noise = any(problem.startswith(LOOP) for problem in record["problems"])
-    for group in () if is_noise else groups:
-        label = group.time.ljust(indent)
+    for group in groups:
+        labels = [time.ljust(indent) for time in group.times] or [" " * indent]
         if group.text:
-            lines += _wrapped(group.text, label, indent)
-            label = " " * indent
-        if group.frames:
-            name = "key frame" if len(group.frames) == 1 else "key frames"
-            lines += _wrapped(f"{name} {frame_ranges(group.frames, digits)}", label, indent)
-    if is_noise or not record["sentences"]:
+            lines += _wrapped(group.text, labels[0], indent)
+            labels[0] = " " * indent
+        for label, frames in zip(labels, group.frames):
+            name = "key frame" if len(frames) == 1 else "key frames"
+            lines += _wrapped(f"{name} {frame_ranges(frames, digits)}", label, indent)
+    if not groups:
         lines.append("(no summary)")
     for problem in record["problems"]:
         lines += _wrapped(problem, "problem: ", 9)
@@ -135,7 +140,7 @@ def _wrapped(text: str, label: str, indent: int) -> list[str]:
 
 
 def to_json(record: dict) -> str:
-    """The record as JSON that people can read too: one key a line, and one sentence a line."""
+    """The record as JSON that people can read too: one key a line, and one sentence or segment a line."""
 
     def dumped(value: object) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -143,8 +148,8 @@ def to_json(record: dict) -> str:
     lines = []
     for key, value in record.items():
         text = dumped(value)
-        if key == "sentences" and value:
-            text = "[\n    " + ",\n    ".join(dumped(sentence) for sentence in value) + "\n  ]"
+        if key in ("sentences", "segments") and value:
+            text = "[\n    " + ",\n    ".join(map(dumped, value)) + "\n  ]"
         lines.append(f"  {dumped(key)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 

@@ -11,17 +11,17 @@ Shapes: N frames, H height, W width (of the upright picture). Times are seconds 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from ..core.sampling import FrameSampling
-from .demux import Frames, Packets, VideoError, decode, orientation, scan
-from .whole import Damage, decode_all
+from .demux import Frames, Packets, decode, scan
+from .opening import VideoError
+from .pictures import pictures
+from .whole import Damage, decode_all, mended_stamps
 
 __all__ = ["VIDEO_EXTENSIONS", "Video", "VideoError", "find_videos", "probe_video", "read_frames", "read_video"]
 
@@ -29,8 +29,11 @@ VIDEO_EXTENSIONS = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
     | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
+Choice = Callable[[np.ndarray], np.ndarray]  # see `stream_frames`
+
 MIN_FRAMES = 2  # a single picture has nothing to choose key frames from
 _UNUSUAL = 0.05  # our choice: the share of steps by which a varying rate is known
+_NONE = np.empty((0, 0, 0, 3), dtype=np.uint8)  # of frames
 _GAP_SECONDS = 0.5  # our choice: what is lost in a shorter pause hardly shifts the N frames
 
 
@@ -47,6 +50,7 @@ class Video:
         fps: frames a second; the mean where the rate varies.
         total_frames: how many frames the file has, up to the last one that decodes.
         warnings: what was wrong with the file and did not stop it from being read; each names the file.
+        track: the video track that was asked for; None for the one that players choose.
     """
 
     path: Path
@@ -57,9 +61,14 @@ class Video:
     fps: float
     total_frames: int
     warnings: tuple[str, ...] = ()
+    track: int | None = None
 
 
-def read_video(path: str | Path, timeline: FrameSampling = FrameSampling()) -> Video:  # noqa: B008 (frozen)
+def read_video(
+    path: str | Path,
+    timeline: FrameSampling = FrameSampling(),  # noqa: B008 (frozen)
+    track: int | None = None,
+) -> Video:
     """Read the N frames that stand for a video; see `read_frames`.
 
     Args:
@@ -68,70 +77,117 @@ def read_video(path: str | Path, timeline: FrameSampling = FrameSampling()) -> V
     Raises:
         VideoError: as `read_frames`.
     """
-    return read_frames(path, lambda seconds: timeline.frame_numbers(seconds, Path(path).stem))
+    return read_frames(path, chooser(path, timeline), track)
 
 
-def read_frames(path: str | Path, choose: Callable[[np.ndarray], np.ndarray]) -> Video:
-    """Read chosen frames of a video: the package's one decode function.
+def chooser(path: str | Path, timeline: FrameSampling) -> Choice:
+    """What a sampling chooses of the frames of a file."""
+    return lambda seconds: timeline.frame_numbers(seconds, Path(path).stem)
 
-    Only the chosen frames are held in memory. A rotation flag of 90, 180 or 270 degrees (or a mirrored picture) is
+
+def read_frames(path: str | Path, choose: Choice, track: int | None = None) -> Video:
+    """Read chosen frames of a video, as `stream_frames` gives them, into memory.
+
+    Raises:
+        VideoError: as `stream_frames`.
+    """
+    frames, place = _NONE, 0
+    for came in stream_frames(path, choose, track):
+        if isinstance(came, Video):
+            video = came
+        elif isinstance(came, int):
+            count, place, frames = came, 0, _NONE
+        else:
+            if not place:
+                frames = np.empty((count, *came.shape), dtype=np.uint8)
+            frames[place] = came
+            place += 1
+    return replace(video, frames=frames)
+
+
+def stream_frames(path: str | Path, choose: Choice, track: int | None = None) -> Iterator[int | np.ndarray | Video]:
+    """Read chosen frames of a video, one after the other: the package's one decode function.
+
+    Few frames are in memory at a time. A rotation flag of 90, 180 or 270 degrees (or a mirrored picture) is
     applied; any other leaves the frames as stored, with a warning. Of a file that is cut off, the part that decodes
     is chosen from; a chosen frame that is damaged gives way to the nearest intact one, as `frame_indices` and
-    `frame_seconds` then tell. Both add a warning.
+    `frame_seconds` then tell. Both add a warning, and so does what is neither tone-mapped nor deinterlaced.
 
     Args:
         choose: the seconds of all frames, float64 [F], ascending from 0 -> the numbers of the wanted frames, int64 [N],
             in any order; called again where a first reading shows that the file has other frames than it announces.
+        track: which of several video tracks (`opening.opened`).
+
+    Yields:
+        N where a reading begins, then the frames in the order in which they were chosen, uint8 [H, W, 3]; where
+        another reading begins, what came before is void. At the end the video, without frames.
 
     Raises:
         VideoError: if the path is missing, is a folder, is empty or may not be read; if the file is no
-            video, has sound only, or lacks its index (an mp4 without its `moov` box); if fewer than two
-            frames decode.
+            video, has sound only, has no such track, or lacks its index (an mp4 without its `moov` box); if fewer than
+            two frames decode.
     """
     path = Path(path)
     _check_file(path)
-    packets = scan(path)
+    packets = scan(path, track)
     frames = packets.frames()
-    pictures, indices = None, None
+    odd = None
     if frames is not None:
         _check_count(path, frames, packets)
         if not packets.corrupt:
             indices = choose(_times(path, packets, frames)[0])
-            pictures = _collect(path, frames, indices, packets)
+            yield len(indices)
+            odd = yield from pictures(path, frames, indices, packets, is_part=True)
     warnings = []
-    if frames is None or pictures is None:
+    if frames is None or odd is None:
         frames, damage = decode_all(path, packets)
         _check_count(path, frames, packets)
         indices, replaced = _nearest_intact(choose(_times(path, packets, frames)[0][: frames.total]), frames.intact)
         warnings += _told(path, frames, damage, indices, replaced)
-        pictures = _collect(path, frames, indices)
-    if pictures is None:
+        yield len(indices)
+        odd = yield from pictures(path, frames, indices, packets, is_part=False)
+    if odd is None:
         raise VideoError(f"{path}: corrupt: decoding it twice did not give the same frames")
     seconds, fps, duration = _times(path, packets, frames)
     warnings += _shortfalls(path, packets, frames, fps, duration)
-    warnings += _gaps(path, packets, seconds) + pictures.warnings
-    return Video(path, pictures.frames, indices, seconds[indices], duration, fps, frames.total, tuple(warnings))
+    warnings += _gaps(path, packets, seconds) + odd
+    yield Video(path, _NONE, indices, seconds[indices], duration, fps, frames.total, tuple(warnings), track)
 
 
-def probe_video(path: str | Path, timeline: FrameSampling = FrameSampling()) -> Video | None:  # noqa: B008 (frozen)
+def probe_video(
+    path: str | Path,
+    timeline: FrameSampling = FrameSampling(),  # noqa: B008 (frozen)
+    track: int | None = None,
+) -> Video | None:
     """What `read_video` says of a file, without its frames and without decoding; None where only decoding can tell.
 
     Damage inside of packets stays unseen: it is for files that have been read before without a warning.
 
     Raises:
-        VideoError: if the path is missing, is a folder, is empty or may not be read, or the file is no video.
+        VideoError: if the path is missing, is a folder, is empty or may not be read, the file is no video, or it has no
+            such track.
     """
     path = Path(path)
     _check_file(path)
-    packets = scan(path)
+    packets = scan(path, track)
     frames = packets.frames()
-    if frames is None or packets.is_cut_off or frames.total < MIN_FRAMES:
+    if frames is None or packets.is_cut_off or packets.missing or frames.total < MIN_FRAMES:
         return None
     seconds, fps, duration = _times(path, packets, frames)
-    indices = timeline.frame_numbers(seconds, path.stem)
-    none = np.empty((0, 0, 0, 3), dtype=np.uint8)
+    indices = chooser(path, timeline)(seconds)
     warnings = tuple(_gaps(path, packets, seconds))
-    return Video(path, none, indices, seconds[indices], duration, fps, frames.total, warnings)
+    return Video(path, _NONE, indices, seconds[indices], duration, fps, frames.total, warnings, track)
+
+
+def decoded_seconds(path: Path, track: int | None = None) -> np.ndarray:
+    """The second of every frame in the order in which a decoder gives them out, float64 [F], whatever its stamps are.
+
+    Raises:
+        VideoError: if the file is no video, or has neither time stamps nor a frame rate.
+    """
+    packets, stamps = scan(path, track), [frame.pts for frame in decode(path, None, track=track)]
+    frames = Frames(list(range(len(stamps))), mended_stamps(stamps), np.ones(len(stamps), dtype=bool))
+    return _times(path, packets, frames)[0]
 
 
 def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -170,14 +226,6 @@ def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-@dataclass
-class _Pictures:
-    """The sampled frames, uint8 [N, H, W, 3], and what was odd about their orientation."""
-
-    frames: np.ndarray
-    warnings: list[str]
-
-
 def _check_file(path: Path) -> None:
     """Refuse what is not a readable file that holds something."""
     try:
@@ -195,53 +243,6 @@ def _check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file cannot be read: {error.strerror or error}") from error
     if not first:
         raise VideoError(f"{path}: the file is empty (0 bytes)")
-
-
-def _collect(path: Path, frames: Frames, indices: np.ndarray, packets: Packets | None = None) -> _Pictures | None:
-    """Decode the frames `indices`, upright; None where not all of them come out intact.
-
-    Args:
-        packets: decode only those that are needed, as strictly as can be, and give up where the frames do not come out
-            in the order of their stamps; None decodes all, and takes what the decoder patches up.
-    """
-    slots: dict[int, list[int]] = {}
-    for slot, index in enumerate(indices.tolist()):
-        slots.setdefault(frames.names[index], []).append(slot)
-    by_stamp = bool(frames.packets)
-    is_part = packets is not None
-    ranges = packets.ranges_for(frames, indices) if packets else None
-    is_to_rise = packets is not None and packets.may_be_in_storage_order
-    # where groups are open, what is strict takes the beginning of each range for damage
-    is_strict = packets is not None and not packets.has_open_groups
-    wanted = set(slots) if is_part and not is_to_rise else None
-    errors: list[int] = []
-    last = -math.inf
-    pictures, turn = None, None
-    warnings: list[str] = []
-    # PyAV 19's own one lives as long as its thread, and in a forked process waits for threads that are not there
-    convert = VideoReformatter()
-    for place, frame in enumerate(decode(path, ranges, wanted, errors, is_strict)):
-        name = frame.pts if by_stamp else place
-        if is_to_rise and name <= last:
-            return None
-        last = name
-        if name not in slots:
-            continue
-        if frame.is_corrupt:
-            if is_part:
-                return None
-            continue
-        if turn is None:
-            width, height = frame.width, frame.height
-            turn, odd = orientation(frame)
-            warnings = [f"{path}: {odd}; the frames are taken as stored"] if odd else []
-        # Where the picture size changes within the file, the first one counts.
-        picture = turn(convert.reformat(frame, width, height, "rgb24").to_ndarray())
-        if pictures is None:
-            pictures = np.empty((len(indices), *picture.shape), dtype=np.uint8)
-        for slot in slots.pop(name):
-            pictures[slot] = picture
-    return None if slots or (is_strict and errors) else _Pictures(pictures, warnings)
 
 
 def _check_count(path: Path, frames: Frames, packets: Packets) -> None:
@@ -307,7 +308,7 @@ def _times(path: Path, packets: Packets, frames: Frames) -> tuple[np.ndarray, fl
     last = frames.total - 1
     lasts = packets.durations[frames.packets[last]] * packets.time_base if frames.packets else 0.0
     if not lasts:
-        lasts = 1 / fps if is_constant else float(np.median(np.diff(seconds)))
+        lasts = 1 / fps if is_constant else float(np.quantile(np.diff(seconds), 0.5, method="lower"))
     return seconds, fps, float(seconds[last]) + lasts
 
 
@@ -331,6 +332,9 @@ def _shortfalls(path: Path, packets: Packets, frames: Frames, fps: float, durati
     """A warning where the file announces more than decodes at its end."""
     announced = packets.announced_seconds
     if not packets.is_cut_off:
+        if packets.missing:
+            count = f"{packets.missing} of the announced {packets.header_frames} frames are missing"
+            return [f"{path}: {count}: the seconds behind them may be that much too early"]
         if frames.total == len(frames.names):
             return []
         announced = max(announced, duration + (len(frames.names) - frames.total) / fps)

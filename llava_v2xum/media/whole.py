@@ -26,7 +26,8 @@ class Damage:
 
     Attributes:
         doubtful: which frames come after damage and before the next key frame, and may show it, bool [F].
-        lost: how many packets give no picture, of a codec in which each has one.
+        lost: how many packets give no picture: those that are marked as damaged, in error, or of a codec in which each
+            has one.
     """
 
     doubtful: np.ndarray
@@ -36,32 +37,40 @@ class Damage:
 def decode_all(path: Path, packets: Packets) -> tuple[Frames, Damage]:
     """Decode the whole file, and again as strictly as can be, to learn which frames it has and what is damaged."""
     bad: list[int] = []
-    decoded = [(frame.pts, not frame.is_corrupt) for frame in decode(path, None, errors=bad)]
+    decoded = [(frame.pts, not frame.is_corrupt) for frame in decode(path, None, errors=bad, track=packets.track)]
+    failed = len(set(bad))
     stamps = [stamp for stamp, _ in decoded]
     intact = np.array([whole for _, whole in decoded], dtype=bool)
-    bad += packets.corrupt
-    for _ in decode(path, None, errors=bad, is_strict=True):  # what the decoder has patched up
+    bad += [near for packet in packets.corrupt for near in (packet - 1, packet, packet + 1)]  # a hole has two edges
+    for _ in decode(path, None, errors=bad, is_strict=True, track=packets.track):  # what the decoder has patched up
         pass
-    is_broken = bool(bad) or not intact.all()
     known = packets.frames()
+    falls, is_broken = _falls(stamps), bool(bad) or not intact.all()
     stored = known.stamps if known is not None else None
-    if (packets.may_be_in_storage_order and not _rise(stamps)) or (is_broken and stored and _leaps(stored)):
+    if (falls and not is_broken) or (is_broken and stored and _leaps(stored)):
         known = None  # the packets' stamps are not those of the frames
+    if not packets.may_be_in_storage_order:
+        bad += [packets.stamps.index(stamp) for stamp in falls]  # damaged stamps, or frames that others need are lost
+    is_broken |= bool(bad)
     if known is not None and (is_broken or (packets.one_each and _lacks(known, stamps))):
         good = {stamp for stamp, whole in decoded if whole}
         known.intact = np.array([name in good for name in known.names], dtype=bool)
         lost = [packet for packet, whole in zip(known.packets, known.intact.tolist()) if not whole]
         reached = packets.up_to_next_key([*bad, *lost])
-        return known, Damage(np.array([packet in reached for packet in known.packets], dtype=bool))
+        missing = len(set(packets.corrupt) - set(known.packets))
+        return known, Damage(np.array([packet in reached for packet in known.packets], dtype=bool), missing)
     # The packets do not tell the frames: some show none, lack time stamps, or have those of others.
     frames = Frames(list(range(len(decoded))), mended_stamps(stamps, is_broken), intact)
-    missing = max(sum(packets.shown) - len(decoded), 0) if packets.one_each else 0
+    missing = max(sum(packets.shown) - len(decoded), 0)
+    if not packets.one_each:  # a packet may hold none, and no error
+        missing = min(missing, failed)
     return frames, Damage(_doubtful(packets, bad, stamps), missing)
 
 
-def _rise(stamps: Sequence[int | None]) -> bool:
+def _falls(stamps: Sequence[int | None]) -> list[int]:
+    """Those stamps that are earlier than the one before."""
     given = [stamp for stamp in stamps if stamp is not None]
-    return all(earlier < later for earlier, later in pairwise(given))
+    return [later for earlier, later in pairwise(given) if later < earlier]
 
 
 def _lacks(known: Frames, stamps: Sequence[int | None]) -> bool:

@@ -66,6 +66,38 @@ def _without_cache_position(forward: Callable) -> Callable:
     return called
 
 
+def splicing_of(splice: Callable, media: Sequence) -> dict[str, list[str]]:
+    """What LLaVA's splicing must be told of items that are embedded already; nothing in LLaVA itself.
+
+    LLaVA-NeXT takes `modalities`, one for each item, pools what is a "video" there, and drops the rows beyond its
+    default of a single one.
+    """
+    takes_kinds = "modalities" in inspect.signature(splice).parameters
+    return {"modalities": ["image"] * len(media)} if takes_kinds else {}
+
+
+def mend_encoding(model_class: type[Any], upstream: type[Any]) -> None:
+    """Let what is embedded already pass LongVA's `encode_multimodals`, which its splicing asks and no `encode_images`.
+
+    Does nothing for a LLaVA without it.
+
+    Args:
+        model_class: ours.
+        upstream: LLaVA's class that it inherits from.
+    """
+    stock = getattr(upstream, "encode_multimodals", None)
+    if stock is None:
+        return
+
+    @functools.wraps(stock)
+    def encode_multimodals(self, media, videos, sizes=None):
+        if media.shape[1] == 1:  # pixels have three channels
+            return list(media.flatten(1, 2).split(sizes))
+        return stock(self, media, videos, sizes)
+
+    model_class.encode_multimodals = encode_multimodals
+
+
 def mend_tokenizer(tokenizer) -> None:
     """Make a LLaMA tokenizer of transformers 5 give the ids that sentencepiece gives. Calling it again changes nothing.
 
@@ -113,20 +145,22 @@ def mended_other_weights(gather_others: Callable) -> Callable:
     def gather_with_projector(named_params: Iterable[tuple], require_grad_only: bool = True) -> dict:
         named = list(named_params)
         found = gather_others(named, require_grad_only)
-        frozen = [(name, param) for name, param in named if "mm_projector" in name and name not in found]
+        # not of a second model that some forks put into the first
+        frozen = [(name, param) for name, param in named if "model.mm_projector" in name and name not in found]
         return {**found, **gather_others(frozen, False)}
 
     return gather_with_projector
 
 
 def mended_final_save(save: Callable) -> Callable:
-    """LLaVA's `safe_save_model_for_hf_trainer`, which under DeepSpeed asks for CUDA even where there is none."""
+    """LLaVA's `safe_save_model_for_hf_trainer`, which asks for CUDA even where there is none: LLaVA-NeXT's always,
+    LLaVA's own under DeepSpeed."""
 
     def safe_save_model_for_hf_trainer(trainer, output_dir: str) -> None:
         import torch
 
         projector_alone = getattr(trainer.args, "tune_mm_mlp_adapter", False)
-        if trainer.is_deepspeed_enabled and not projector_alone and not torch.cuda.is_available():
+        if not projector_alone and not torch.cuda.is_available():
             trainer.save_model(output_dir)
         else:
             save(trainer, output_dir)
@@ -172,6 +206,15 @@ def without_partitioning() -> Iterator[None]:
         yield
     finally:
         integration.set_hf_deepspeed_config(config)
+
+
+def cast_as_zero3(projector, dtype) -> None:
+    """Give a projector that was built behind a partitioned decoder the dtype of that; does nothing outside of ZeRO-3.
+
+    DeepSpeed's engine did so itself until 0.18; since then it stops at weights of two dtypes.
+    """
+    if _zero3_settings() is not None:
+        projector.to(dtype)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,10 @@ from ..core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, temp
 from ..features import PATCH_MEAN, FrameFeature, describe
 from ..features.upstream import LlavaConfig
 
+OF_ANOTHER_CLASS = (  # fields of a config.json that are not of the model
+    "model_type", "architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path", "auto_map",
+)  # fmt: skip
+
 
 class LlavaV2XumConfig(LlavaConfig):
     """LLaVA's config and what a checkpoint must remember of its timeline.
@@ -83,3 +87,15 @@ class LlavaV2XumConfig(LlavaConfig):
         layer, ratio = getattr(self, "mm_vision_select_layer", None), getattr(self, "image_aspect_ratio", None)
         width = getattr(self, "mm_hidden_size", None)
         return describe(self.feature, name, layer, ratio, self.timeline, width, tower)
+
+
+def not_of_llava_15(patch_merge_type: str) -> str:
+    """What to say of LLaVA-1.6's checkpoints, whose images are tiles."""
+    return f"expected LLaVA-1.5, whose mm_patch_merge_type is 'flat', got {patch_merge_type!r} (LLaVA-1.6)"
+
+
+def take_fields(config: LlavaV2XumConfig, other) -> None:
+    """Take from a config of another class, read from the same file, what has been changed in it since."""
+    for key, value in (other.to_dict() if other is not None else {}).items():
+        if key not in OF_ANOTHER_CLASS and getattr(config, key, None) != value:
+            setattr(config, key, value)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..core.errors import V2XumError
 from ..core.timeline import Timeline, as_template
+from ..features.nested_tower import build_tower
 from ..features.upstream import (
     IGNORE_INDEX,
     IMAGE_TOKEN_INDEX,
@@ -26,12 +27,12 @@ from ..features.upstream import (
     LlavaLlamaForCausalLM,
     LlavaMetaForCausalLM,
     LogitsProcessorList,
+    llava_arch,
     llava_model,
 )
-from . import packing
-from .compat import mend_calls
-from .config import LlavaV2XumConfig
-from .placeholders import FRAMES_AT_ONCE, check_frames, is_pixels, keep_pace, one_item_per_place
+from . import packing, placeholders
+from .compat import mend_calls, mend_encoding, splicing_of
+from .config import LlavaV2XumConfig, not_of_llava_15
 from .start_ids import StartIds
 
 
@@ -135,7 +136,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         return self._bind_frames(self._features_of([video]), [frame_indices])[0]
 
     @torch.no_grad()
-    def encode_frames(self, pixels: Tensor, batch_size: int = FRAMES_AT_ONCE) -> Tensor:
+    def encode_frames(self, pixels: Tensor, batch_size: int = placeholders.FRAMES_AT_ONCE) -> Tensor:
         """Frame features [T, C] (or [T, m, C]) of pixels [T, 3, H, W], by the vision tower (frozen), in its dtype.
 
         Raises:
@@ -151,7 +152,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
 
     def _features_of(self, videos: Iterable[Tensor]) -> list[Tensor]:
         """Frame features as they are, or those of pixels; checked against what the projector takes."""
-        features = [self.encode_frames(video) if is_pixels(video) else video for video in videos]
+        features = [self.encode_frames(video) if placeholders.is_pixels(video) else video for video in videos]
         shape = self.config.feature_shape[1:]
         for video in features:
             if tuple(video.shape[1:]) != shape:
@@ -162,27 +163,32 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
                 )
         return features
 
-    def _bind_frames(self, videos: list[Tensor], indices: list[Tensor | None]) -> list[Tensor]:
+    def _bind_frames(
+        self, videos: list[Tensor], indices: list[Tensor | None], stills: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
         """Each [T, C] -> [T, k + m, D]: the temporal prompts, and behind each its frame's projected features.
 
-        All videos go through the embedding and the projector in one call each, which is also what ZeRO-3 needs: it
-        gathers weights at every call, and each process must make as many.
+        All videos go through the embedding and the projector in one call each, and still images (patch features [P, C]
+        -> [P, 1, D], behind the videos) through the projector's, which is also what ZeRO-3 needs: it gathers weights at
+        every call, and each process must make as many.
         """
         table = self._prompt_table()
         lengths = [len(video) for video in videos]
         for length, index in zip(lengths, indices):
-            check_frames(length, index, len(table))
+            placeholders.check_frames(length, index, len(table))
         weight = next(self.get_model().mm_projector.parameters())
         features = torch.cat([video.to(weight.device, weight.dtype) for video in videos])
-        visual = self.config.feature.project(self.get_model().mm_projector, features)
+        stills = [still.to(weight.device, weight.dtype) for still in stills]
+        visual, stills = self.config.feature.project_beside(self.get_model().mm_projector, features, stills)
+        visual = visual.to(table.device, self.get_input_embeddings().weight.dtype)
         if len(set(lengths)) == 1 and all(index is None for index in indices):
             prompts = self.get_input_embeddings()(table[: lengths[0]])[None]  # looked up once for all videos
-            visual = visual.unflatten(0, (len(videos), -1)).to(prompts.device, prompts.dtype)
-            return list(torch.cat([prompts.expand(len(videos), -1, -1, -1), visual], dim=2).unbind(0))
+            visual = visual.unflatten(0, (len(videos), -1))
+            return [*torch.cat([prompts.expand(len(videos), -1, -1, -1), visual], dim=2).unbind(0), *stills]
         shown = [torch.arange(size) if index is None else index for size, index in zip(lengths, indices)]
         prompts = self.get_input_embeddings()(table[torch.cat([index.to(table.device) for index in shown])])
-        bound = torch.cat([prompts, visual.to(prompts.device, prompts.dtype)], dim=1)
-        return list(bound.split(lengths))
+        bound = torch.cat([prompts, visual], dim=1)
+        return [*bound.split(lengths), *stills]
 
     def _prompt_table(self) -> Tensor:
         """int64 [N, k], the ids of the temporal prompts, beside the embedding ([N, 0] without prompts)."""
@@ -203,35 +209,40 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         Items that are embedded already pass through.
         """
         if getattr(self.config, "mm_patch_merge_type", "flat") != "flat":
-            raise V2XumError(
-                "videos need a LLaVA-1.5 checkpoint (mm_patch_merge_type 'flat'), got "
-                f"{self.config.mm_patch_merge_type!r}"
-            )
+            raise V2XumError(not_of_llava_15(self.config.mm_patch_merge_type))
         indices = frame_indices if frame_indices is not None else [None] * len(media)
-        embedded: dict[int, Tensor] = {}
-        videos: dict[int, Tensor] = {}
-        for position, item in enumerate(media):
-            if item.ndim == 4 and item.shape[1] == 1:
-                embedded[position] = item
-            elif self._is_image(item):
-                embedded[position] = self.encode_images(item[None])[0][:, None, None]
-            else:
-                videos[position] = item
+        embedded = {place: item for place, item in enumerate(media) if item.ndim == 4 and item.shape[1] == 1}
+        stills = {place: item for place, item in enumerate(media) if place not in embedded and self._is_image(item)}
+        videos = {place: item for place, item in enumerate(media) if place not in embedded and place not in stills}
+        shown = [indices[place] for place in videos]
+        if stills and not videos:  # the embedding is called as often as in a process with videos
+            videos, shown = {-1: self._no_frame()}, [None]
         if videos:
-            bound = self._bind_frames(self._features_of(videos.values()), [indices[position] for position in videos])
-            embedded.update({place: video.flatten(0, 1)[:, None, None] for place, video in zip(videos, bound)})
+            features = self._features_of(videos.values())
+            bound = self._bind_frames(features, shown, self._patches_of(list(stills.values())))
+            if -1 in videos:  # and as often in the backward pass: nothing of it, which stays in the graph
+                bound[1] = torch.cat([bound[0].flatten(0, 1)[:0, None], bound[1]])
+            embedded |= {place: item.flatten(0, 1)[:, None, None] for place, item in zip([*videos, *stills], bound)}
         return [embedded[position] for position in range(len(media))]
+
+    def _patches_of(self, stills: list[Tensor]) -> list[Tensor]:
+        """LLaVA-1.5's patch features [P, C] of still images [3, H, W], by the tower in one call."""
+        if stills:
+            self.config.feature.check_images()
+        tower = self.get_vision_tower()
+        return list(tower(torch.stack(stills).to(tower.dtype))) if stills else []
 
     def _is_image(self, item: Tensor) -> bool:
         """Whether a media item is a still image [3, H, W] rather than the features of a video of three frames."""
         return item.ndim == 3 and item.shape[0] == 3 and tuple(item.shape[1:]) != self.config.feature_shape[1:]
 
     def prepare_inputs_labels_for_multimodal(
-        self, input_ids, position_ids, attention_mask, past_key_values, labels, images, image_sizes=None
+        self, input_ids, position_ids, attention_mask, past_key_values, labels, images, *more, **named
     ):
         """LLaVA's splicing, for batches that may mix videos, still images and text.
 
         Args:
+            more, named: what a release of LLaVA takes beside these, such as `image_sizes`: for still images alone.
             attention_mask: 1 for text and 0 for padding, or the codes of packed rows (`packing`).
             images: as in LLaVA; or a list in the order of the placeholders, of images and videos (`embed_media`).
                 Rows without a placeholder need no item of their own.
@@ -245,52 +256,41 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         rest = (position_ids, attention_mask, past_key_values, labels)
         stock = super().prepare_inputs_labels_for_multimodal
         if input_ids is None or input_ids.shape[1] == 1:
-            return stock(input_ids, *rest, images, image_sizes)
+            return stock(input_ids, *rest, images, *more, **named)
         packed = packing.is_packed(attention_mask)
         text_alone = images is None and (packed or (self.training and self.config.temporal_prompt_ids is not None))
         if not text_alone and not self._holds_videos(images):
-            return stock(input_ids, *rest, images, image_sizes)
+            return stock(input_ids, *rest, images, *more, **named)
         embedded = self.embed_media([] if images is None else list(images))
-        media = one_item_per_place(input_ids, embedded, embedded[0][:0] if embedded else self._no_media())
-        self._check_length(input_ids, attention_mask, media)
+        media = placeholders.one_item_per_place(input_ids, embedded, embedded[0][:0] if embedded else self._no_media())
+        placeholders.check_length(input_ids, attention_mask, media, self.config)
         if packed:
             return self._prepare_packed(input_ids, attention_mask, labels, media)
         if attention_mask is None:  # else LLaVA returns none, and padding of unequal rows would be attended to
             attention_mask = torch.ones_like(input_ids)
-        return stock(input_ids, position_ids, attention_mask, past_key_values, labels, media)
+        rest = (position_ids, attention_mask, past_key_values, labels)
+        return stock(input_ids, *rest, media, **splicing_of(stock, media))
 
     def _no_media(self) -> Tensor:
         """[0, 1, 1, D], out of the projector: in a batch of text alone it must run too, or other processes wait for it.
 
         ZeRO-3 gathers its weights at every call, and data parallel training expects a gradient of every weight.
         """
-        frame = torch.zeros(1, *self.config.feature_shape[1:], device=self.device)
-        return self._bind_frames([frame], [None])[0].flatten(0, 1)[:0, None, None]
+        return self._bind_frames([self._no_frame()], [None])[0].flatten(0, 1)[:0, None, None]
+
+    def _no_frame(self) -> Tensor:
+        return torch.zeros(1, *self.config.feature_shape[1:], device=self.device)
 
     def _prepare_packed(self, input_ids, attention_mask, labels, media):
         """Rows of several samples (`packing`): LLaVA splices; positions and attention are those of the samples."""
         packing.check_attention(self.config)
-        _, _, _, _, embeds, labels = super().prepare_inputs_labels_for_multimodal(
-            input_ids, None, attention_mask, None, labels, media
+        stock = super().prepare_inputs_labels_for_multimodal
+        _, _, _, _, embeds, labels = stock(
+            input_ids, None, attention_mask, None, labels, media, **splicing_of(stock, media)
         )
         side = getattr(self.config, "tokenizer_padding_side", "right")
         codes = packing.spread(input_ids, attention_mask, [len(item) for item in media], embeds.shape[1], side)
         return None, packing.positions(codes), packing.attention_mask_of(codes, embeds.dtype), None, embeds, labels
-
-    def _check_length(self, input_ids: Tensor, attention_mask: Tensor | None, media: list[Tensor]) -> None:
-        """LLaVA cuts rows at the tokenizer's length without a word, the end of the prompt first."""
-        longest = getattr(self.config, "tokenizer_model_max_length", None)
-        sizes = iter([len(item) for item in media])
-        for row, ids in enumerate(input_ids):
-            text = ids if attention_mask is None else ids[attention_mask[row].bool()]
-            places = int((text == IMAGE_TOKEN_INDEX).sum())
-            taken = [next(sizes) for _ in range(max(places, 1))]
-            length = len(text) - places + (sum(taken) if places else 0)
-            if longest is not None and length > longest:
-                raise V2XumError(
-                    f"row {row}: {len(text) - places} tokens and {places} videos or images take {length} positions, "
-                    f"expected at most {longest} (tokenizer_model_max_length)"
-                )
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, videos=None, video_indices=None, **kwargs):
         """LLaVA's forward with videos.
@@ -301,7 +301,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
             labels: int64 [B, S], -100 where no loss is wanted, or None.
             videos: a list of frame features [T, C] or pixels [T, 3, H, W], one for each video in the order of the
                 placeholders.
-            video_indices: for each video the timeline indexes int64 [T] of its frames, or None for 0..T-1.
+            video_indices: for each video (of a list `images`, for each item) the timeline indexes int64 [T] of its
+                frames, or None for 0..T-1.
             kwargs: the other arguments of LLaVA's forward.
 
         Returns:
@@ -311,7 +312,8 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         if input_ids is not None:
             input_ids = input_ids.to(self.get_input_embeddings().weight.device)
         if self.training:
-            keep_pace(self.get_vision_tower(), videos or (), self.encode_frames, self.device)
+            calls = placeholders.tower_calls(kwargs.get("images") if videos is None else videos, self._is_image)
+            placeholders.keep_pace(self.get_vision_tower(), calls, self.encode_frames, self.device)
         kwargs["images"] = self._media(input_ids, kwargs.get("images"), videos, video_indices)
         if self.training and labels is not None and input_ids is not None:
             return self._training_step(input_ids, attention_mask, labels, kwargs["images"])
@@ -362,30 +364,29 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         return any(item.ndim != 3 or not self._is_image(item) for item in images)
 
     def _media(self, input_ids, images, videos, video_indices):
-        if videos is None:
-            if images is None and input_ids is not None and (input_ids == IMAGE_TOKEN_INDEX).any():
-                raise V2XumError(f"input_ids hold placeholders ({IMAGE_TOKEN_INDEX}), but no videos and no images came")
+        """What stands for LLaVA's `images`: those, or the media, embedded."""
+        if videos is None and images is None and input_ids is not None and (input_ids == IMAGE_TOKEN_INDEX).any():
+            raise V2XumError(f"input_ids hold placeholders ({IMAGE_TOKEN_INDEX}), but no videos and no images came")
+        if videos is None and (images is None or video_indices is None):
             return images
-        if images is not None:
+        if videos is not None and images is not None:
             raise V2XumError(
                 "give either videos, or images as one list in the order of the placeholders (an item with three "
                 "axes is an image, any other a video), not both"
             )
-        places = int((input_ids == IMAGE_TOKEN_INDEX).sum())
-        if len(videos) != places:
-            raise V2XumError(
-                f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(videos)} videos came"
-            )
-        for video in videos:
+        media = list(images if videos is None else videos)
+        placeholders.check_counts(int((input_ids == IMAGE_TOKEN_INDEX).sum()), media, video_indices)
+        for video in videos or ():
             if video.ndim not in (2, 4) and tuple(video.shape[1:]) != self.config.feature_shape[1:]:
                 self._features_of([video])  # says what it should be
-        if video_indices is not None and len(video_indices) != places:
-            raise V2XumError(f"{places} videos need as many items in video_indices, got {len(video_indices)}")
-        return self.embed_media(list(videos), video_indices)
+        return self.embed_media(media, video_indices)
 
 
 for model_class in LlavaMetaForCausalLM.__subclasses__():  # LLaVA's own, of which ours is made
     mend_calls(model_class)
+mend_encoding(LlavaV2XumForCausalLM, LlavaMetaForCausalLM)
+
+llava_arch.build_vision_tower = build_tower  # LLaVA's own, for all that it knows
 
 # as LLaVA's own model files do
 AutoConfig.register(LlavaV2XumConfig.model_type, LlavaV2XumConfig, exist_ok=True)

@@ -243,13 +243,13 @@ class PackedDataset(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, Tensor | list[Tensor]]:
         """One row, with the keys of a sample, and its codes as attention_mask."""
-        groups, videos, indices = [], [], []
+        groups, media, indices = [], [], []
         for members in self.rows[number]:
             samples = [self.dataset.text_of(position) for position in members]
             shared = shared_length(samples) if len(samples) > 1 else 0
             once = int((samples[0][0][:shared] == IMAGE_TOKEN_INDEX).sum())
-            shown, places = self.dataset.videos_of(members[0])
-            videos += shown[:once] + shown[once:] * len(samples)
+            shown, places = self.dataset.media_of(members[0])
+            media += shown[:once] + shown[once:] * len(samples)
             indices += places[:once] + places[once:] * len(samples)
             groups.append(samples)
         input_ids, labels, codes = pack_row(groups)
@@ -257,7 +257,7 @@ class PackedDataset(Dataset):
             "input_ids": input_ids,
             "labels": labels,
             "attention_mask": codes,
-            "videos": videos,
+            "media": media,
             "video_indices": indices,
         }
 

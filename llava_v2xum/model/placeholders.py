@@ -5,7 +5,7 @@ Shapes: T frames of one video, H and W pixels, S text positions, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,26 +21,32 @@ def is_pixels(video: Tensor) -> bool:
     return video.ndim == 4 and video.shape[1] == 3
 
 
-def keep_pace(tower, videos: Sequence[Tensor], encode: Callable[[Tensor], Tensor], device: torch.device) -> None:
-    """Call the tower on empty frames as often as the process with the most frames calls it more than this one.
+def keep_pace(tower, calls: int, encode: Callable[[Tensor], Tensor], device: torch.device) -> None:
+    """Call the tower on an empty frame as often as the process with the most calls calls it more than this one.
 
     ZeRO-3 partitions the tower too and gathers its weights at every call, so that all processes must make as many;
-    their batches differ in their videos. To be called by each before it encodes its own; does nothing elsewhere.
+    their batches differ in their videos and images. To be called by each before it encodes its own; does nothing
+    elsewhere.
 
     Args:
         tower: the model's, or None.
-        videos: of this process's batch.
+        calls: those that this process's batch needs (`tower_calls`).
         encode: pixels -> frame features, `FRAMES_AT_ONCE` in one call.
         device: of the model.
     """
     if tower is None or not tower.is_loaded or not any(hasattr(weight, "ds_id") for weight in tower.parameters()):
         return
-    calls = sum(-(-len(video) // FRAMES_AT_ONCE) for video in videos if is_pixels(video))
     most = torch.tensor(calls, device=device)
     torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
     size = tower.image_processor.crop_size
     for _ in range(int(most) - calls):
         encode(torch.zeros(1, 3, size["height"], size["width"], device=device))
+
+
+def tower_calls(media: Iterable[Tensor] | None, is_image: Callable[[Tensor], bool]) -> int:
+    """How often a batch's media call the tower: a video's pixels in parts, still images all at once."""
+    media = list(() if media is None else media)
+    return sum(-(-len(item) // FRAMES_AT_ONCE) for item in media if is_pixels(item)) + any(map(is_image, media))
 
 
 def check_frames(num_frames: int, frame_indices: Tensor | None, most: int) -> None:
@@ -55,6 +61,34 @@ def check_frames(num_frames: int, frame_indices: Tensor | None, most: int) -> No
             f"a video must have 1 to {most} frames with indexes 0 to {most - 1} (the checkpoint's timeline), got "
             f"{num_frames} frames" + (f", indexes {low} to {high}" if num_frames else "")
         )
+
+
+def check_counts(places: int, media: Sequence[Tensor], indices: Sequence[Tensor | None] | None) -> None:
+    """Refuse media that are more or fewer than the placeholders, or than the items of `video_indices`."""
+    if len(media) != places:
+        raise V2XumError(f"input_ids hold {places} placeholders ({IMAGE_TOKEN_INDEX}), but {len(media)} videos came")
+    if indices is not None and len(indices) != places:
+        raise V2XumError(f"{places} videos need as many items in video_indices, got {len(indices)}")
+
+
+def check_length(input_ids: Tensor, attention_mask: Tensor | None, media: list[Tensor], config) -> None:
+    """LLaVA cuts rows at the tokenizer's length without a word, the end of the prompt first.
+
+    Raises:
+        V2XumError: for a row [S] that is longer with its media, of which there is one item for each place.
+    """
+    longest = getattr(config, "tokenizer_model_max_length", None)
+    sizes = iter([len(item) for item in media])
+    for row, ids in enumerate(input_ids):
+        text = ids if attention_mask is None else ids[attention_mask[row].bool()]
+        places = int((text == IMAGE_TOKEN_INDEX).sum())
+        taken = [next(sizes) for _ in range(max(places, 1))]
+        length = len(text) - places + (sum(taken) if places else 0)
+        if longest is not None and length > longest:
+            raise V2XumError(
+                f"row {row}: {len(text) - places} tokens and {places} videos or images take {length} positions, "
+                f"expected at most {longest} (tokenizer_model_max_length)"
+            )
 
 
 def one_item_per_place(input_ids: Tensor, media: list[Tensor], empty: Tensor) -> list[Tensor]:

@@ -13,19 +13,30 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import torch
+from torch import Tensor
 
 from ..core.errors import V2XumError
 from ..data.dataset import make_data_module
-from ..features.checkpoint_files import CONFIG, read_json_object, read_tensors
+from ..features.checkpoint_files import find_folder, read_tensors
 from ..features.clip_tower import load_clip_tower
+from ..features.hf_llava import (
+    TOWER,
+    config_in,
+    hf_llava_folder,
+    is_hf_llava,
+    llava_fields,
+    projector_in,
+    weights_in,
+)
 from ..features.kinds import DEFAULT_TOWER, tower_key
-from ..features.upstream import HfArgumentParser, Trainer, llava_train, llava_trainer, set_seed
+from ..features.upstream import HfArgumentParser, PretrainedConfig, Trainer, llava_train, llava_trainer, set_seed
 from ..model.compat import (
+    cast_as_zero3,
     gathered,
     join_processes,
     mended_arguments,
@@ -36,9 +47,10 @@ from ..model.compat import (
     own_precision,
     without_partitioning,
 )
-from ..model.config import LlavaV2XumConfig
+from ..model.config import LlavaV2XumConfig, not_of_llava_15, take_fields
 from ..model.modeling import LlavaV2XumForCausalLM
 from ..model.plugin import register
+from ..model.tokens import is_plain
 from .arguments import DataArguments, ModelArguments, TrainingArguments
 from .flags import UsageError, as_arguments, check_arguments, given_values
 from .trainer import make_trainer_class
@@ -55,7 +67,7 @@ class _ModelMaker:
         asked: the arguments of training.
 
     Attributes:
-        model: LLaVA makes it first, so that all else finds it.
+        model: the one that LLaVA gave a vision tower last; forks make others too, such as a teacher.
         trainer: what LLaVA's `train()` trains with; None until it has got that far.
     """
 
@@ -69,7 +81,11 @@ class _ModelMaker:
     def from_pretrained(self, name: str, **kwargs) -> LlavaV2XumForCausalLM:
         join_processes()
         try:
-            config = LlavaV2XumConfig.from_pretrained(name, cache_dir=kwargs.get("cache_dir"))
+            folder = hf_llava_folder(name, "--model_name_or_path")
+            if folder is not None:
+                config = LlavaV2XumConfig.from_dict(llava_fields(config_in(folder), folder))
+            else:
+                config = LlavaV2XumConfig.from_pretrained(name, cache_dir=kwargs.get("cache_dir"))
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UsageError(f"--model_name_or_path: {name}: expected a decoder's folder or name ({reason})") from error
@@ -78,12 +94,24 @@ class _ModelMaker:
         elif getattr(config, "mm_vision_tower", None):
             config.mm_vision_tower = self.asked.vision_tower  # a checkpoint that holds its tower names it by its place
             config.mm_vision_select_layer = self.asked.mm_vision_select_layer  # which LLaVA would only note
-        self.model = LlavaV2XumForCausalLM.from_pretrained(name, config=config, **mended_model_kwargs(kwargs))
-        self.model.choose_feature(self.asked)
-        inner = self.model.get_model()
+        if getattr(config, "mm_patch_merge_type", "flat") != "flat":
+            raise UsageError(f"--model_name_or_path: {name}: {not_of_llava_15(config.mm_patch_merge_type)}")
+        kwargs = mended_model_kwargs(kwargs)
+        take_fields(config, kwargs.pop("config", None))  # LLaVA-NeXT's, with what its own flags change
+        if folder is not None:
+            kwargs["state_dict"] = _decoder_in(folder, kwargs)
+        source = name if folder is None else None
+        model = LlavaV2XumForCausalLM.from_pretrained(source, config=config, **kwargs)
+        model.choose_feature(self.asked)
+        inner = model.get_model()
         stock = inner.initialize_vision_modules
-        inner.initialize_vision_modules = lambda **given: _initialize_vision(self.model, stock, **given)
-        return self.model
+
+        def initialize_vision_modules(**given) -> None:
+            self.model = model
+            _initialize_vision(model, stock, **given)
+
+        inner.initialize_vision_modules = initialize_vision_modules
+        return model
 
     def trainer_class(self, *args, **kwargs):
         self.trainer = make_trainer_class(llava_trainer.LLaVATrainer)(*args, **kwargs)
@@ -92,13 +120,22 @@ class _ModelMaker:
     def data_module(self, tokenizer, data_args: DataArguments) -> dict:
         """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
         self.tokenizer = tokenizer
-        if not self.model.config.feature.has_own_tower:
-            load_clip_tower(self.model.get_vision_tower())  # LLaVA's own load may have left random weights in it
         asked = self.asked
         try:
             return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
         except V2XumError as error:  # of the user's files, and says which
             raise UsageError(str(error)) from error
+
+
+def _decoder_in(folder: Path, kwargs: Mapping[str, object]) -> dict[str, Tensor]:
+    """Decoder and projector of transformers' own LLaVA, under LLaVA's names; its tower loads itself."""
+    if kwargs.get("quantization_config") is not None:
+        raise UsageError(
+            f"--bits: {folder} is in transformers' own form, which can be trained in 16 bits; write it in LLaVA's "
+            "first: python -m llava_v2xum.merge --model-path ... --out ..."
+        )
+    files = weights_in(folder, lambda name: not name.startswith(TOWER))
+    return {name: tensor for _, tensors in files for name, tensor in tensors}
 
 
 def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArguments, fsdp=None) -> None:
@@ -117,6 +154,9 @@ def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArg
         stock(model_args=model_args, fsdp=fsdp)
         if not had_projector and model.config.feature.has_own_projector:
             model.get_model().mm_projector = model.config.feature.projector(model.config)
+        if not model.config.feature.has_own_tower:
+            load_clip_tower(model.get_vision_tower())  # LLaVA's own load may have left random weights in it
+    cast_as_zero3(model.get_model().mm_projector, model.lm_head.weight.dtype)
     model_args.pretrain_mm_mlp_adapter = file
     if file is not None:
         _load_projector(model.get_model().mm_projector, Path(file))
@@ -125,7 +165,12 @@ def _initialize_vision(model: LlavaV2XumForCausalLM, stock, model_args: ModelArg
 
 
 def _load_projector(projector, file: Path) -> None:
-    stored = {name.split("mm_projector.")[1]: tensor for name, tensor in read_tensors(file) if "mm_projector." in name}
+    """Its weights, from LLaVA's file or from a folder or hub name of a whole checkpoint."""
+    try:
+        found = dict(read_tensors(file)) if file.is_file() else projector_in(find_folder(file, "the projector"))
+    except (FileNotFoundError, V2XumError) as error:
+        raise UsageError(f"--pretrain_mm_mlp_adapter: {error}") from error
+    stored = {name.split("mm_projector.")[1]: tensor for name, tensor in found.items() if "mm_projector." in name}
     with gathered(projector.parameters()):
         expected = {name: list(tensor.shape) for name, tensor in projector.state_dict().items()}
         found = {name: list(tensor.shape) for name, tensor in stored.items()}
@@ -202,6 +247,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     asked, arguments = _read(arguments)
     check_arguments(arguments)
+    _check_machine(asked)
     set_seed(asked.seed)  # LLaVA seeds only its trainer, after a new projector has got its weights
     stock = inspect.unwrap(llava_train.train)  # a patched LLaVA's calls here (`hooks.around_train`)
     argv = sys.argv
@@ -231,6 +277,9 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = HfArgumentParser(classes, description=__doc__)
     parser.error = _refuse_flag  # its own prints every flag there is, from every process
     asked, unknown = parser.parse_known_args(arguments)  # plain values: the trainer's arguments are made only once
+    if Path(asked.vision_tower).exists():  # it is saved with the model, which is loaded from other places
+        asked.vision_tower = str(Path(asked.vision_tower).resolve())
+        arguments += ["--vision_tower", asked.vision_tower]
     if unknown:
         raise UsageError(
             f"{' '.join(unknown)}: no such flag of training (DeepSpeed's own go between deepspeed and the script)"
@@ -244,19 +293,50 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return asked, arguments
 
 
+def _check_machine(asked: argparse.Namespace) -> None:
+    """What transformers would refuse with a traceback: a precision that is not here, DeepSpeed without its launcher.
+
+    Raises:
+        UsageError: naming the flag, and what it needs.
+    """
+    if asked.tf32 and not (torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)):
+        raise UsageError("--tf32 True needs a GPU of NVIDIA's Ampere or a newer kind; leave the flag out")
+    if asked.deepspeed and "LOCAL_RANK" not in os.environ:
+        raise UsageError(
+            "--deepspeed needs a launcher, also for one process: deepspeed --module llava_v2xum.train FLAGS, or "
+            "scripts/finetune_v2xum.sh, which starts it"
+        )
+
+
 def _refuse_flag(message: str) -> NoReturn:
     raise UsageError(message)
 
 
 def _settings_of_base(arguments: Sequence[str]) -> dict[str, object]:
     """Flag -> value of what a checkpoint to start from was made with: its tower, or LLaVA-1.5's, and how it is used."""
-    base = Path((given_values(arguments).get("model_name_or_path") or [""])[-1]).expanduser()
-    config = read_json_object(base / CONFIG) if (base / CONFIG).is_file() else {}
+    base = _local_base((given_values(arguments).get("model_name_or_path") or [""])[-1])
+    config = config_in(base)
+    if is_hf_llava(config):
+        config = llava_fields(config, base)
     tower = config.get(tower_key(config))
     if tower and (base / tower).exists():
         tower = str(base / tower)
     found = {name: config[name] for name in _KEPT_FROM_BASE if config.get(name) is not None}
+    if is_plain((given_values(arguments).get("version") or [""])[-1]):
+        found["image_aspect_ratio"] = "square"  # LLaVA-1.5's first stage says nothing of it, and has LLaVA's default
     return {"vision_tower": tower or DEFAULT_TOWER, **found}
+
+
+def _local_base(name: str) -> Path:
+    """The folder of a base; of a hub name only where it is a checkpoint that may hold its own tower."""
+    path = Path(name).expanduser()
+    if not name or path.exists():
+        return path
+    try:
+        found = PretrainedConfig.get_config_dict(name)[0]
+    except (OSError, ValueError):
+        return path  # `from_pretrained` says what is wrong with it
+    return find_folder(name, "--model_name_or_path") if "mm_vision_tower" in found or is_hf_llava(found) else path
 
 
 def _attention(asked: argparse.Namespace, wanted: str | None) -> str | None:

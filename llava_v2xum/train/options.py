@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from ..core.clock import CLOCKS, FRAMES
 from ..core.command_line import Parser
 from ..core.sampling import LINSPACE, SAMPLING_RULES
 from ..core.tasks import CONVERSATION
@@ -17,9 +18,11 @@ from ..features.kinds import DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN
 HELP_ALL = "--help-all"
 
 NEEDED = {
-    ("model_name_or_path",): "the decoder to start from, a folder or hub name such as lmsys/vicuna-7b-v1.5",
+    ("model_name_or_path",): "the decoder to start from, a folder or hub name: lmsys/vicuna-7b-v1.5, "
+    "liuhaotian/llava-v1.5-7b, llava-hf/llava-1.5-7b-hf, ...",
     ("data_path",): "the instruction JSON, one file or several (python -m llava_v2xum.convert)",
-    ("feature_folder", "video_folder"): "the videos' features (python -m llava_v2xum.features), or the videos",
+    ("feature_folder", "video_folder", "image_folder"): "the videos' features (python -m llava_v2xum.features), the "
+    "videos, or the still images of LLaVA's own data",
     ("output_dir",): "where the checkpoints and the trained model go",
 }
 
@@ -98,7 +101,11 @@ class DataOptions:
         },
     )
     image_aspect_ratio: str = field(
-        default="pad", metadata={"help": "pad frames to a square (LLaVA-1.5), or crop their middle: pad or square"}
+        default="pad",
+        metadata={
+            "help": "pad frames and images to a square (LLaVA-1.5), or crop their middle: pad or square; with "
+            "--version plain square, as in LLaVA's first stage",
+        },
     )
     feature_folder: str | None = field(
         default=None,
@@ -112,6 +119,20 @@ class DataOptions:
         metadata={
             "metavar": "DIR",
             "help": "the videos, ID.mp4 and so on: decoded while training, without stored features",
+        },
+    )
+    video_track: int | None = field(
+        default=None,
+        metadata={
+            "metavar": "N",
+            "help": "of files in --video_folder with several video tracks this one, from 0 (else as players choose)",
+        },
+    )
+    clock: str = field(
+        default=FRAMES,
+        metadata={
+            "help": "what index a second of published data (<fK>) is: "
+            + "; ".join(f"{name}: {what}" for name, what in CLOCKS.items())
         },
     )
     strict: bool = field(default=False, metadata={"help": "stop at the first entry that cannot be learnt from"})
@@ -137,9 +158,11 @@ class TrainingOptions:
 
 
 LLAVAS = {  # flag and what stands for its value -> what it does
-    "pretrain_mm_mlp_adapter FILE": "LLaVA-1.5's pretrained projector, mm_projector.bin; without it the projector "
-    "starts from random weights, unless the base has one",
-    "vision_tower NAME": f"the vision tower's folder or hub name; the base's own, or {DEFAULT_TOWER}",
+    "image_folder DIR": "the still images of LLaVA's own data (key 'image'), beside videos or alone",
+    "pretrain_mm_mlp_adapter FILE": "LLaVA-1.5's pretrained projector, mm_projector.bin, or the folder or hub name of "
+    "a whole LLaVA-1.5; without it the projector starts from random weights, unless the base has one",
+    "vision_tower NAME": "the folder or hub name of a vision tower, or of a LLaVA-1.5 in transformers' form; the "
+    f"base's own, or {DEFAULT_TOWER}",
     "freeze_mm_mlp_adapter BOOL": "leave the projector as it is; as a default only with "
     "--pretrain_mm_mlp_adapter",
     "tune_mm_mlp_adapter BOOL": "train the projector alone",
@@ -192,8 +215,11 @@ def describe(program: str, usage: str, title: str, defaults: Mapping[str, object
     defaults = {name: one.default for name, one in own.items() if one.default is not None} | dict(defaults)
     told = {name: one.metadata["help"] for name, one in own.items()}
     kinds = {name: one.metadata.get("metavar", "") for name, one in own.items()}
+    for flag, what in LLAVAS.items():
+        name, _, kinds[name] = flag.partition(" ")
+        told[name] = what
     groups = {
-        "needed (of the two folders one)": {
+        "needed (of the folders one of videos, or that of images)": {
             f"{name} {kinds.get(name, 'PATH')}": told.get(name, what)
             for names, what in NEEDED.items()
             for name in names

@@ -14,6 +14,8 @@ Two things are timed, each as the median of the rounds of this one run:
    `spearmanr`), on --compared of the videos, because it is slow; and `v2v_rows` on the same ones. The loop works out
    the system's row alone; `v2v_rows` adds those of uniform and human, so the ratio is no flattery. Both must agree to
    1e-9 in every metric and video, or the run fails. The ratio stands on the last line; the aim is at least 10.
+3. F_CLIP of drawn embeddings [T, 768] on --compared of the videos, the system's and that of the uniform row and of
+   people, and the same with the cosines of all frames with all. Both must agree; the aim is a ratio of at least 4.
 
 Needs scikit-learn, which the package itself does not: pip install scikit-learn
 """
@@ -25,6 +27,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +36,15 @@ from llava_v2xum.core.command_line import Parser, at_least
 from llava_v2xum.evaluate.formats.cases import Case
 from llava_v2xum.evaluate.formats.predictions import Prediction
 from llava_v2xum.evaluate.groups.v2v import v2v_rows
+from llava_v2xum.evaluate.metrics.baselines import uniform_selection
+from llava_v2xum.evaluate.metrics.clip_scores import F_CLIP, CaseVectors, ClipFamily
+from llava_v2xum.evaluate.metrics.crossmodal import f_clip_of_sets
 
 ANNOTATORS = 10
 NUM_FRAMES = 100
 SHORTEST, LONGEST = 10, 755  # seconds, VideoXum's
 FRACTION = 0.15
+WIDTH = 768  # of CLIP ViT-L/14's embeddings
 AGREE = 1e-9
 
 
@@ -62,8 +69,58 @@ def main() -> None:
     ours, rows = timed(lambda: v2v_rows(compared, seeds=0), arguments.rounds)
     plain, expected = timed(lambda: plain_rows(compared), arguments.rounds)
     check_agreement({measure.name: measure.values for measure in rows["system"]}, expected)
+    compare_f_clip(rng, [case.annotation for case in compared], arguments.rounds)
     print(f"{len(compared)} videos: v2v_rows {ours:.3f} s, the plain loop {plain:.3f} s; all metrics agree")
     print(f"ratio {plain / ours:.1f}")
+
+
+def compare_f_clip(rng: np.random.Generator, annotations: list[Annotation], rounds: int) -> None:
+    """Time F_CLIP with the frames that are chosen, and with all."""
+    drawn = [draw_vectors(rng, annotation) for annotation in annotations]
+    chosen, ours = timed(lambda: [f_clip_of(F_CLIP, *one) for one in drawn], rounds)
+    every, expected = timed(lambda: [f_clip_of_all(*one) for one in drawn], rounds)
+    apart = max(np.abs(one - other).max() for one, other in zip(ours, expected))
+    if not apart < AGREE:
+        sys.exit(f"F_CLIP differs by up to {apart:.3g}")
+    print(f"{len(drawn)} videos: F_CLIP {chosen:.3f} s, of all frames with all {every:.3f} s; both agree")
+    print(f"ratio of F_CLIP {every / chosen:.1f}")
+
+
+def draw_vectors(rng: np.random.Generator, annotation: Annotation) -> tuple[CaseVectors, np.ndarray]:
+    """Embeddings of a video, of which the system selects 15, and the choices of the uniform row and of people."""
+    people = np.array(annotation.selections, dtype=bool)
+    samples = rng.standard_normal((people.shape[1], WIDTH)).astype(np.float32)
+    predicted = samples[rng.integers(0, len(samples), 15)]
+    none = np.zeros((0, 0))
+    vectors = CaseVectors(people[people.any(axis=1)], samples, predicted, none, none, none, none)
+    return vectors, np.concatenate([uniform_selection(len(samples), FRACTION)[None], vectors.people])
+
+
+def f_clip_of(family: ClipFamily, vectors: CaseVectors, choices: np.ndarray) -> np.ndarray:
+    """What the commands compute: the system's value, then the choices' with each annotator."""
+    found = family.of_choices(vectors, choices)
+    return np.array([family.of_system(vectors), *(() if found is None else found.ravel())])
+
+
+def f_clip_of_all(vectors: CaseVectors, choices: np.ndarray) -> np.ndarray:
+    """The same by the cosines of all frames, each scaled by its largest entry first."""
+    if not len(vectors.people):
+        return np.array([np.nan])
+    pairs = ((vectors.samples, one) for one in (vectors.predicted, vectors.samples))
+    seen, among = (np.clip(scaled_rows(one) @ scaled_rows(other).T, 0, 1) for one, other in pairs)
+    system = f_clip_of_sets(seen, vectors.people).mean()
+    return np.array([system, *f_clip_of_sets(among, vectors.people, choices).ravel()])
+
+
+def scaled_rows(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors, first scaled by their largest entries, whatever their lengths are."""
+    vectors = vectors.astype(np.float64)
+    if not np.isfinite(vectors).all():
+        sys.exit("the drawn embeddings are not finite")
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    scaled = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
+    lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.divide(scaled, lengths, out=np.zeros_like(scaled), where=lengths > 0)
 
 
 def parse() -> argparse.Namespace:
@@ -105,7 +162,7 @@ def draw_prediction(rng: np.random.Generator, video_id: str, count: int, clock: 
     return Prediction(video_id, count, frames, rng.random(count).round(2), clock=clock)
 
 
-def timed(work: Callable[[], dict], rounds: int) -> tuple[float, dict]:
+def timed(work: Callable[[], Any], rounds: int) -> tuple[float, Any]:
     """The median seconds of several runs, and what the last gave."""
     seconds = []
     for _ in range(rounds):

@@ -43,3 +43,15 @@ def test_what_ends_is_no_noise(answer):
 def test_numbers_in_prose_are_named():
     problems = parse_answer("A circle, 0, 0, 0, 0, 12 moves.").problems
     assert problems == ("numbers stand in the prose, outside of brackets: '0, 0, 0, 0, 12'",)
+    for row in ("0 1 2 3 4 5 6 7 8", "0,, 1,, 2,, 3,, 4,, 5,, 6,, 7"):
+        problems = parse_answer(f"A circle {row} moves.").problems
+        assert problems == (f"numbers stand in the prose, outside of brackets: {row!r}",)
+    assert parse_answer("They count 5 4 3 2 1 and go.").problems == ()
+
+
+def test_what_is_said_again_and_again_is_one_problem():
+    assert parse_answer("[" + ", ".join(map(str, range(300))) + "].").problems == (
+        "200 indexes lie outside 0..99, the first: 100",
+    )
+    problems = parse_answer("".join(f"A man number {place} sits [105]. " for place in range(30))).problems
+    assert problems == ("index 105 lies outside 0..99",)

@@ -116,9 +116,9 @@ def test_resumed_in_the_middle_asks_only_for_what_is_not_stored(
 
     read: list[float] = []
 
-    def recorded(path, moments, *rest):
+    def recorded(path, moments, **rest):
         read.extend(moment.second for moment in moments)
-        return read_moments(path, moments, *rest)
+        return read_moments(path, moments, **rest)
 
     monkeypatch.setattr(caption_module, "read_moments", recorded)
     again = Fake(in_flight=in_flight)

@@ -143,9 +143,10 @@ class Told:
     model, concurrency = "eyes", 3
 
     def __init__(self, *replies: Reply) -> None:
-        self.replies = list(replies)
+        self.replies, self.asked = list(replies), []
 
     def chat(self, messages, schema, max_tokens) -> Reply:
+        self.asked.append(messages)
         return self.replies.pop(0)
 
 
@@ -158,6 +159,17 @@ def test_texts_are_cleaned_and_costs_added_up():
     empty = Reply("", None, Cost(2, 30, 0, 1.0), "the answer is empty")
     cut = Reply("A man\nwalks. He is", None, Cost(1, 40, 9, 0.5), "the answer was cut off at its most tokens")
     assert ask(empty, cut) == (["A man walks."], Cost(3, 70, 9, 1.5))
+
+
+def test_a_stop_token_in_the_middle_is_asked_about_again():
+    ran_on = Reply("A man walks. </s> USER: And then?", None, Cost(1))
+    assert ask(ran_on, Reply("A man walks.", None, Cost(1))) == (["A man walks."], Cost(2))
+    endpoint = Told(ran_on, ran_on, ran_on)
+    with pytest.raises(Failed, match=r"no caption in 3 answers: the last holds < /s >"):
+        EndpointCaptioner(endpoint).caption(np.zeros((1, 8, 8, 3), dtype=np.uint8), "What?")
+    assert [messages[-1]["content"] for messages in endpoint.asked[1:]] == [
+        f"Answer {number} of 3 holds < /s >. Describe the frame in words." for number in (1, 2)
+    ], "a server might read the token itself"
 
 
 def test_a_frame_that_a_content_filter_takes_rejects_the_video():

@@ -393,6 +393,8 @@ def test_bodies_are_read_for_what_they_are():
     read = read_completion(completion(thought, usage='{"prompt_tokens": 3}'))
     assert (read.text, read.problem, read.prompt_tokens, read.completion_tokens) == ("A dog.", None, 3, None)
     assert read_completion(completion('{"content": "a\\ud800b"}')).text == "a?b"
+    assert read_completion(completion('{"content": "<s> A dog.</s>\\n<|im_end|>"}')).text == "A dog."
+    assert read_completion(completion('{"content": "</s>"}')).problem == "the answer is empty"
     assert "refused: 'No.'" in read_completion(completion('{"content": null, "refusal": "No."}')).problem
     assert "content filter" in read_completion(completion('{"content": "A"}', '"content_filter"')).problem
     assert read_completion(completion('{"content": "A"}', usage='{"prompt_tokens": -1}')).prompt_tokens is None

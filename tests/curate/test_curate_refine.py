@@ -96,6 +96,8 @@ def sentences(*texts: str, frames: list[int] | None = None) -> list[dict]:
 def test_good_sentences_are_canonical():
     given = sentences(" A man\n runs", "He [sic]".replace("[sic]", "stops."), frames=[3, 7])
     assert checked_sentences(given, [3, 7]) == ["A man runs.", "He stops."]
+    given = sentences("A man runs.</s>", "<s> He stops <|im_end|>", frames=[3, 7])
+    assert checked_sentences(given, [3, 7]) == ["A man runs.", "He stops."]
     assert checked_sentences([{"frame": 3.0, "text": "\u72d7\u5728\u8dd1!"}], [3]) == ["\u72d7\u5728\u8dd1!"]
 
 
@@ -112,6 +114,10 @@ def test_good_sentences_are_canonical():
         (sentences("A.", "B]."), "holds ]"),
         (sentences("A <f3> man.", "B."), "holds <f3"),
         (sentences("A <video> man.", "B."), "holds <video>"),
+        (sentences("A man runs.</s> He sits.", "B."), "holds </s>"),
+        (sentences("A <unk> man.", "B."), "holds <unk>"),
+        (sentences("A.", "B.<|im_end|>\n<|im_start|>user C."), "holds <|im_end|>"),
+        (sentences("A.", "</s>"), "the sentence of frame 1 is empty"),
         (sentences("A\x07man.", "B."), "control character"),
     ],
 )

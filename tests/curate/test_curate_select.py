@@ -101,7 +101,7 @@ def test_what_is_no_video_is_rejected(tmp_path, clips):
 
 
 def test_an_error_of_the_decoder_is_the_videos_own(clips, monkeypatch):
-    def fail(path, choose):
+    def fail(path, choose, track):
         raise RuntimeError(f"a fault in {path}" + "!" * 999)
 
     monkeypatch.setattr(select, "read_frames", fail)
@@ -114,7 +114,7 @@ def test_what_may_pass_is_no_reason_to_reject(tmp_path, clips, monkeypatch):
     with pytest.raises(Failed, match="cannot be read: No such file"):
         work(tmp_path / "gone.mp4")
 
-    def starve(path, choose):
+    def starve(path, choose, track):
         raise MemoryError
 
     monkeypatch.setattr(select, "read_frames", starve)

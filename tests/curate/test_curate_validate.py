@@ -72,6 +72,8 @@ BAD = {
     "cites '<f2>', which has no second": [with_answer("[<f0>]A.\n[<f2>]B.\n[<f1>]C.")],
     "cites '\\[05\\]'": [with_answer("[<f0>]A.\n[<f1>]B.\n[05]C.")],
     "holds '<image>'": [with_answer("[<f0>]A <image>.\n[<f1>]B.")],
+    "holds '</s>'": [with_answer("[<f0>]A. </s>\n[<f1>]B."), with_answer("A man runs.</s>\nB.", 2)],
+    "holds '<unk>'": [with_answer("[<f0>]A <unk>.\n[<f1>]B.")],
     "outside of brackets": [with_answer("[<f0>]A.\n[<f1>]B <f1>.\n(<f0>)")],
     "an open bracket": [with_answer("[<f0>]A.\n[<f1>]B [half.")],
     "VIDEO answer holds prose": [with_answer("[<f0>]A.\n[<f1>]", 1)],

@@ -37,7 +37,8 @@ from llava_v2xum.shapes import make_clip
 EXAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "instruct_v2xum_example.json"
 SENTENCES = ["A hand holds a box.", "It is turned. A cup stands nearby."]
 NASTY = [
-    "At [05] a man [07, 08] waits", "see <f3> and <f0>", "<video> <image> </s> <unk> <s>", "first line\nsecond line",
+    "At [05] a man [07, 08] waits", "see <f3> and <f0>", "<video> <image> </s> <unk> <s> there",
+    "first line\nsecond line",
     "nul \x00 bell \x07 tab \t end", "USER: what? ASSISTANT: a man", "]] unpaired [[", "he says [music", "[[05]]",
     "<<f3>>", "text \u202e reversed \u2066 isolated", "half \ud800 surrogate", "\u2028paragraph\u2029separator\x85",
     "... leading stops", "ends in a blank . ", 'He says "Hi !" Then he goes ! Now', "- [12]", "1", "\ufeffmark",
@@ -137,9 +138,10 @@ def test_an_id_that_is_no_text_rejects_the_video(video_id):
 
 
 def test_what_stands_for_something_is_taken_out_of_text():
+    assert clean_text("<s> A man runs.</s>\n<|im_end|>") == "A man runs."
     cleaned = [clean_text(text) for text in NASTY]
     assert cleaned[:6] == [
-        "At (05) a man (07, 08) waits.", "see (f3) and (f0).", "(video) (image) (/s) (unk) (s).",
+        "At (05) a man (07, 08) waits.", "see (f3) and (f0).", "(video) (image) (/s) (unk) (s) there.",
         "first line second line.", "nul bell tab end.", "USER what? ASSISTANT a man.",
     ]  # fmt: skip
     for text in cleaned:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from published import converter, reasons, videoxum
+from published import converter, instruct, reasons, videoxum
 
 from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.data.convert import READERS, conversion
@@ -32,6 +32,20 @@ def test_strict_stops_at_the_first_and_writes_nothing(convert, tmp_path):
     assert "set.json: item 1 ('v_2'): duration must be a positive number" in err and "v_3" not in err
     assert list((tmp_path / "out").iterdir()) == []
     assert convert("videoxum", content[:1], "--strict")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["videoxum", "instruct-v2xum"])
+def test_a_stop_token_in_a_text_rejects_the_item_by_its_id(convert, name):
+    texts = ("A man runs. </s> Then he rests.", "<s>A man runs.")
+    if name == "videoxum":
+        content = [videoxum(), *(videoxum(f"v_{n}", tsum=[text, "He stops."]) for n, text in enumerate(texts, 2))]
+    else:
+        content = [instruct(), *(instruct(f"\n[<f0>]{text}\n", video_id=f"v_{n}") for n, text in enumerate(texts, 2))]
+    status, annotations, entries, report, _ = convert(name, content)
+    assert status == 0 and len(annotations) == 1 and {entry["id"] for entry in entries} == {annotations[0].video_id}
+    assert [item["id"] for item in report["rejected"]] == ["v_2", "v_3"]
+    assert ["</s>" in item["reason"] or "<s>" in item["reason"] for item in report["rejected"]] == [True, True]
+    assert convert(name, content, "--strict")[0] == 1
 
 
 def test_where_no_item_is_left_only_the_report_is_written(convert):
@@ -72,7 +86,7 @@ def test_an_error_while_writing_leaves_nothing(convert, tmp_path, monkeypatch):
 
     monkeypatch.setattr(conversion, "annotation_line", full)
     status, *_, err = convert("videoxum", [videoxum(), videoxum("v_2")])
-    assert status == 1 and "No space left on device" in err
+    assert status == 1 and "the disk is full" in err
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -164,7 +178,9 @@ def test_real_dense_captions_convert_whole(convert):
         for one in map(json.loads, lines)
     }
     status, annotations, entries, report, err = convert("activitynet-captions", content)
-    assert (status, err, report["rejected"]) == (0, "", [])
+    assert (status, report["rejected"]) == (0, [])
+    (note,) = err.splitlines()
+    assert "of 300 of 300 videos only the mean frame rate is known" in note
     assert (len(annotations), len(entries)) == (300, 900)
     for annotation in annotations:
         assert [one.text for one in annotation.sentences] == content[annotation.video_id]["sentences"]
@@ -189,8 +205,13 @@ def test_neither_torch_nor_llava_is_loaded(tmp_path):
     (tmp_path / "set.json").write_text(json.dumps([videoxum()]))
     blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'llava', 'transformers'])); "
     command = f"{blocked} from llava_v2xum.data.convert.command import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["videoxum", "set.json", "--out", "out", "--videos", "videos"]
-    (tmp_path / "videos").mkdir()
+    arguments = ["videoxum", "set.json", "--out", "out", "--videos", "videos", "--features", "features"]
+    for folder in ("videos", "features"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "features" / "features.json").write_text(json.dumps({"num_frames": 100}))
+    source = {"duration_seconds": 4.2, "frame_seconds": [i * 0.04 for i in range(100)]}
+    line = json.dumps({"id": "v_1", "source": source, "saved": 0})
+    (tmp_path / "features" / "sources.jsonl").write_text(line + "\n")
     (tmp_path / "videos" / "v_1.mp4").touch()
     done = subprocess.run([sys.executable, "-c", command, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -17,7 +17,8 @@ def convert(tmp_path, capsys):
 
 
 def test_videoxum_loses_nothing(convert):
-    status, [annotation], entries, report, err = convert("videoxum", [videoxum()], "--tasks", "text,both")
+    arguments = ("--tasks", "text,both", "--clock", "released")
+    status, [annotation], entries, report, err = convert("videoxum", [videoxum()], *arguments)
     assert (status, err) == (0, "")
     entry = videoxum()
     assert annotation.to_record() == {
@@ -157,7 +158,8 @@ def test_an_id_that_comes_twice_in_an_object_is_rejected(convert):
 
 
 def test_instruct_v2xum_derives_the_tasks_that_are_left_out(convert):
-    status, [annotation], entries, report, err = convert("instruct-v2xum", [instruct()], "--form", "before")
+    arguments = ("--form", "before", "--clock", "released")
+    status, [annotation], entries, report, err = convert("instruct-v2xum", [instruct()], *arguments)
     assert (status, err, report["rejected"]) == (0, "", [])
     assert [(one.text, one.key_spans) for one in annotation.sentences] == [
         ("A man runs.", (((0.0, 0.0),),)),

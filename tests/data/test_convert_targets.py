@@ -200,6 +200,11 @@ def test_selected_samples_alone_are_a_video_answer():
         ("A man runs 05].", "BOTH answer does not read back: a closing bracket"),
         ("A man <image> runs.", "the text holds <image>"),
         ("A <video> of a man.", "the text holds <video>"),
+        ("A man runs. </s> He sits.", "the text holds </s>"),
+        ("A man runs.</s>", "the text holds </s>"),
+        ("<s>A man runs.", "the text holds <s>"),
+        ("A man <unk> runs.", "the text holds <unk>"),
+        ("A man <im_start> runs.", "the text holds <im_start>"),
         ("A man <f3> runs.", "the text holds <f3>"),
     ],
 )

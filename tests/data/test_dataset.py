@@ -37,7 +37,7 @@ pytestmark = pytest.mark.pinned
 
 DEMO_CLIP = Path(llava_v2xum.shapes.__file__).parent / "clips" / "demo.mp4"
 TWO_VIDEOS = [human("<video> or <video>?"), gpt("[05].")]
-KEYS = {"input_ids", "labels", "videos", "video_indices"}
+KEYS = {"input_ids", "labels", "media", "video_indices"}
 PAD = 0
 
 
@@ -56,7 +56,7 @@ def stored(name: str) -> torch.Tensor:
 def test_a_sample(source, tmp_path):
     sample = dataset_of([an_entry()], source, tmp_path)[0]
     assert set(sample) == KEYS
-    (video,), (indices,) = sample["videos"], sample["video_indices"]
+    (video,), (indices,) = sample["media"], sample["video_indices"]
     assert torch.equal(video, stored("v_1")) and indices is None  # all frames, 0 to N - 1
     answer = sample["labels"][sample["labels"] != IGNORE_INDEX]
     assert weights.tokenizer().decode(answer).strip() == "[00]A woman brushes her hair.\n[05][09]A man runs.</s>"
@@ -65,21 +65,21 @@ def test_a_sample(source, tmp_path):
 def test_some_of_the_frames_keep_their_indexes(source, tmp_path):
     sample = dataset_of([an_entry(frame_indices=[3, 4, 6])], source, tmp_path)[0]
     assert sample["video_indices"][0].tolist() == [3, 4, 6]
-    assert torch.equal(sample["videos"][0], stored("v_1")[[3, 4, 6]])
+    assert torch.equal(sample["media"][0], stored("v_1")[[3, 4, 6]])
 
 
 def test_several_videos_come_in_the_order_of_their_places(source, tmp_path):
     entry = an_entry(conversations=TWO_VIDEOS, videos=["v_2", "v_1"], frame_indices=[[0, 9], None])
     sample = dataset_of([entry], source, tmp_path)[0]
     assert (sample["input_ids"] == IMAGE_TOKEN_INDEX).sum() == 2
-    assert torch.equal(sample["videos"][0], stored("v_2")[[0, 9]]) and torch.equal(sample["videos"][1], stored("v_1"))
+    assert torch.equal(sample["media"][0], stored("v_2")[[0, 9]]) and torch.equal(sample["media"][1], stored("v_1"))
     some, whole = sample["video_indices"]
     assert some.tolist() == [0, 9] and whole is None
 
 
 def test_text_has_the_same_keys(source, tmp_path):
     sample = dataset_of([a_text_entry()], source, tmp_path)[0]
-    assert set(sample) == KEYS and sample["videos"] == sample["video_indices"] == []
+    assert set(sample) == KEYS and sample["media"] == sample["video_indices"] == []
 
 
 def test_lengths_are_those_of_the_decoder(source, tmp_path):
@@ -89,7 +89,9 @@ def test_lengths_are_those_of_the_decoder(source, tmp_path):
         an_entry(conversations=TWO_VIDEOS, videos=["v_2", "v_1"]),
     ]  # fmt: skip
     dataset = dataset_of(entries, source, tmp_path)
-    assert dataset.lengths == dataset.modality_lengths and min(dataset.lengths) > 0
+    assert min(dataset.lengths) > 0
+    signs = (1, -1, 1, 1)  # of the text alone
+    assert dataset.modality_lengths == [sign * length for sign, length in zip(signs, dataset.lengths)]
     for length, sample in zip(dataset.lengths, dataset):
         with weights.decoder_inputs(model) as seen:
             model(**VideoCollator(PAD)([sample]))
@@ -127,10 +129,10 @@ def test_the_collator_pads_on_the_right(source, tmp_path):
         assert torch.equal(batch["labels"][row, :length], sample["labels"])
         assert (batch["labels"][row, length:] == IGNORE_INDEX).all()
     wanted = [stored("v_1"), stored("v_2")[[2, 3]], stored("v_2"), stored("v_1")]
-    assert all(torch.equal(video, expected) for video, expected in zip(batch["videos"], wanted))
+    assert all(torch.equal(video, expected) for video, expected in zip(batch["images"], wanted))
     shown = [None if indices is None else indices.tolist() for indices in batch["video_indices"]]
     assert shown == [None, [2, 3], None, None]
-    assert len(batch["videos"]) == 4 and weights.video_model(FRAMES)(**batch).loss.isfinite()
+    assert len(batch["images"]) == 4 and weights.video_model(FRAMES)(**batch).loss.isfinite()
 
 
 def test_a_batch_of_text_alone_has_no_videos(source, tmp_path):
@@ -164,24 +166,24 @@ def test_training_from_video_equals_training_from_features(videos, tmp_path, fra
     count = len(frame_indices or range(FRAMES))
     batch = VideoCollator(PAD)([dataset_of([entry], source_of(folder), tmp_path)[0]])
     expected = model(**batch).loss.item()
-    assert batch["videos"][0].shape == (count, CHANNELS)
+    assert batch["images"][0].shape == (count, CHANNELS)
     for dtype, tolerance in ((torch.float32, 2e-5), (torch.float16, 5e-5)):
         batch = VideoCollator(PAD)([dataset_of([entry], video_files(videos, dtype), tmp_path)[0]])
-        assert batch["videos"][0].shape == (count, 3, 28, 28)
+        assert batch["images"][0].shape == (count, 3, 28, 28)
         assert model(**batch).loss.item() == pytest.approx(expected, abs=tolerance)
-    batch["videos"] = [-batch["videos"][0]]
+    batch["images"] = [-batch["images"][0]]
     assert abs(model(**batch).loss.item() - expected) > 1e-3  # another picture gives another loss
 
 
 def test_pixels_are_held_in_the_dtype_of_the_tower(videos, tmp_path):
     sample = dataset_of([an_entry()], video_files(videos, torch.bfloat16), tmp_path)[0]
-    assert sample["videos"][0].dtype == torch.bfloat16
+    assert sample["media"][0].dtype == torch.bfloat16
 
 
 def test_a_spawned_worker_decodes_as_well(videos, tmp_path):
     dataset = dataset_of([an_entry()], video_files(videos), tmp_path)
     again = pickle.loads(pickle.dumps(dataset))[0]
-    assert torch.equal(again["videos"][0], dataset[0]["videos"][0])
+    assert torch.equal(again["media"][0], dataset[0]["media"][0])
     assert torch.equal(again["input_ids"], dataset[0]["input_ids"])
 
 
@@ -208,7 +210,8 @@ def test_what_is_no_single_video_of_the_id(videos):
 
 
 def data_arguments(**changes) -> SimpleNamespace:
-    settings = dict(data_path=None, data_weights=None, feature_folder=None, video_folder=None, strict=False, pack=False)
+    settings = dict(data_path=None, data_weights=None, feature_folder=None, video_folder=None, video_track=None,
+        image_folder=None, clock="frames", strict=False, pack=False)  # fmt: skip
     return SimpleNamespace(**{**settings, **changes})
 
 
@@ -235,7 +238,7 @@ def test_flags_that_are_missing_are_named(tmp_path):
     model, tokenizer = weights.video_model(FRAMES), weights.tokenizer()
     with pytest.raises(ValueError, match="--data_path is needed"):
         make_data_module(tokenizer, data_arguments(feature_folder=str(tmp_path)), model)
-    with pytest.raises(ValueError, match="--feature_folder is needed, .* or --video_folder.*; neither came"):
+    with pytest.raises(ValueError, match="--feature_folder is needed, .* or --video_folder.*; none came"):
         frame_source(data_arguments(), model)
     with pytest.raises(ValueError, match="both came"):
         frame_source(data_arguments(feature_folder="a", video_folder="b"), model)

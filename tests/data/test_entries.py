@@ -22,6 +22,7 @@ from instruct import (
 )
 from llava.constants import IGNORE_INDEX
 from tail_rule import add_tail
+from transformers import AutoTokenizer
 
 from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import INSTRUCTIONS
@@ -126,7 +127,25 @@ REJECTED = {
     "no id": ({"conversations": []}, "form", "expected an object with an id"),
     "no conversations": ({"id": "v_1"}, "form", "expected conversations, a list of turns"),
     "no value": (an_entry(conversations=[{"from": "human"}]), "form", "expected conversations, a list of turns"),
-    "still image": (an_entry(image="a.jpg"), "image", "an entry for a still image"),
+    "image without a folder": (
+        an_entry(image="a.jpg", conversations=[human("<image>\nhi"), gpt("A.")]),
+        "missing image",
+        "no --image_folder came for 'a.jpg'",
+    ),
+    "image not named": (
+        a_text_entry(conversations=[human("<image>\nhi"), gpt("A.")]), "image", "for one <image>, got None for 1",
+    ),
+    "image without a place": (a_text_entry(image="a.jpg"), "image", "for one <image>, got 'a.jpg' for 0"),
+    "several images": (
+        a_text_entry(image=["a.jpg", "b.jpg"], conversations=[human("<image><image>"), gpt("A.")]),
+        "image",
+        "got ['a.jpg', 'b.jpg'] for 2",
+    ),
+    "image and video": (
+        an_entry(image="a.jpg", conversations=[human("<image>\nhi"), gpt("A."), human("<video>"), gpt("A.")]),
+        "image",
+        "expected an image or a video, got <image> and <video>",
+    ),
     "other N": (an_entry(num_frames=100), "num_frames", "written for num_frames 100, the model has 10"),
     "other rule": (
         an_entry(num_frames=10, frame_sampling="tail"),
@@ -150,6 +169,17 @@ REJECTED = {
     ),
     "meta of another form": (an_entry(meta={"token": [0.0]}), "timestamps", "expected meta with token"),
     "blank answer": (an_entry(conversations=[human("<video>\nhi"), gpt(" \n ")]), "conversation", "answer is empty"),
+    "stop token": (
+        a_text_entry(conversations=[human("hi"), gpt("A man runs [05]. </s> He sits.")]),
+        "conversation",
+        "turn 1: the text holds </s>, which would be read as a special token",
+    ),
+    "stop token at the end": (a_text_entry(conversations=[human("hi"), gpt("A.</s>")]), "conversation", "holds </s>"),
+    "stop token in a question": (
+        an_entry(conversations=[human("<video>\nhi</s>"), gpt("A.")]), "conversation", "turn 0: the text holds </s>",
+    ),
+    "unknown token": (a_text_entry(conversations=[human("hi"), gpt("<unk> A.")]), "conversation", "holds <unk>"),
+    "image marks": (a_text_entry(conversations=[human("<im_start>"), gpt("A.")]), "conversation", "holds <im_start>"),
     "no answer": (an_entry(conversations=[human("<video>\nhi")]), "conversation", "no answer to learn from"),
     "out of turn": (an_entry(conversations=[gpt("hi")]), "conversation", "turn 0: expected one from 'human'"),
     "no features": (an_entry(id="v_9"), "missing video", "no features of 'v_9' in "),
@@ -174,10 +204,10 @@ REJECTED = {
 @pytest.mark.parametrize("name", REJECTED)
 def test_each_bad_entry_has_its_reason(source, tmp_path, caplog, name):
     entry, kind, reason = REJECTED[name]
-    file = write_json(tmp_path / "instruct.json", [entry, a_text_entry()])
+    file = write_json(tmp_path / "instruct.json", [entry, a_text_entry(id="good")])
     with caplog.at_level(logging.WARNING):
         kept = load_entries([file], checker_of(source, max_length=1000), output_dir=tmp_path / "out")
-    assert [entry.id for entry in kept] == ["t"]  # nothing in the place of the bad one
+    assert [entry.id for entry in kept] == ["good"]  # nothing in the place of the bad one
     (line,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
     found = json.loads(line)
     entry_id = entry.get("id") if isinstance(entry, dict) else None
@@ -186,6 +216,34 @@ def test_each_bad_entry_has_its_reason(source, tmp_path, caplog, name):
     assert f"left out: {file}: entry {entry_id or 0}: {found['reason']}" in caplog.messages
     with pytest.raises(EntryError):
         checker_of(source, max_length=1000).check(entry)
+
+
+@pytest.mark.parametrize("conversation", ["v1", "v2xum", "vicuna_v1", "llava_llama_2"])
+def test_a_template_ends_an_answer_where_a_text_must_not(source, conversation):
+    """Whatever the template, its own end stays: one for each answer."""
+    turns = [human("<video>\nhi"), gpt("A man runs [05]."), human("And then?"), gpt("He sits.")]
+    checker = replace(checker_of(source), conversation=conversation)
+    entry = checker.check(an_entry(conversations=turns, num_frames=FRAMES))
+    _, labels = tokenize_conversation(entry.turns, weights.tokenizer(), conversation)
+    assert (labels == weights.tokenizer().eos_token_id).sum() == 2
+    for place in range(4):
+        leaked = [{**turn, "value": turn["value"] + " </s> No."} if turn is turns[place] else turn for turn in turns]
+        with pytest.raises(EntryError, match=f"turn {place}: the text holds </s>"):
+            checker.check(an_entry(conversations=leaked, num_frames=FRAMES))
+        with pytest.raises(ValueError, match=f"turn {place}: the text holds </s>"):
+            tokenize_conversation(leaked, weights.tokenizer(), conversation)
+
+
+def test_the_tokenizers_own_special_tokens_are_refused_and_role_words_are_not(source):
+    tokenizer = AutoTokenizer.from_pretrained(weights.sources()[0], use_fast=False)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    tokenizer.add_tokens(["plainword"])
+    said = a_text_entry(conversations=[human("hi"), gpt("He <|end|> sits.")])
+    assert checker_of(source).check(said).id == "t"
+    with pytest.raises(EntryError, match=r"turn 1: the text holds <\|end\|>"):
+        checker_of(source, tokenizer).check(said)
+    for text in ("ASSISTANT: a plainword USER: x", "an <f and a </b>"):
+        assert checker_of(source, tokenizer).check(a_text_entry(conversations=[human("hi"), gpt(text)])).id == "t"
 
 
 def test_a_sample_fits_to_the_last_position(source):

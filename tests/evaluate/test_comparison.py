@@ -38,6 +38,22 @@ def test_every_shared_measure_is_paired_in_the_order_of_the_tables():
     assert comparison.pairs[0].p == pytest.approx(1 / 1000) and comparison.pairs[2].p == 1.0
 
 
+def test_a_video_that_one_system_has_no_score_of_is_compared_in_neither():
+    """METEOR's program ends on some texts."""
+    counts = np.stack([BASE, np.ones(30)], axis=1)
+
+    def pooled(values):
+        return Measure("meteor", values, counts * ~np.isnan(values)[:, None], lambda sums: sums[:, 0] / sums[:, 1])
+
+    holed = np.where(np.arange(30) == 4, np.nan, BASE)
+    ours, theirs = [pooled(holed), Measure("f1", BASE)], [pooled(BASE), Measure("f1", BASE + 0.1)]
+    comparison = compare_rows(ours, theirs, "a", "b", **QUICK)
+    f1, meteor = comparison.pairs
+    assert (f1.videos, meteor.videos) == (30, 29)
+    assert meteor.a == meteor.b == pytest.approx(np.delete(BASE, 4).mean())
+    assert comparison.notes == ("METEOR: over the videos that both systems have a score of",)
+
+
 def test_the_table_by_hand():
     a, b = [Measure("f1", np.array([0.75, 0.5]))], [Measure("f1", np.array([0.5, 0.25]))]
     text = format_comparison(compare_rows(a, b, permutations=0, resamples=10))

@@ -145,20 +145,30 @@ def random_events(draw, number):
 
 
 @needs_java
-def test_against_the_published_evaluators_way(quick_meteor):
+@pytest.mark.parametrize("people", [1, 2])
+def test_against_the_published_evaluators_way(quick_meteor, people):
     """Video by video and pair by pair, with random strings as garbage, as the published code goes about it."""
     pytest.importorskip("pycocoevalcap.cider.cider")
     draw = random.Random(3)
     predicted = [random_events(draw, n) for n in (3, 1, 0, 4)]
     references = [random_events(draw, n) for n in (2, 3, 2, 3)]
-    measures, _ = dense_measures(predicted, references, tokenizer="plain", meteor=True)
+    # the second person says nothing of the first video
+    further = [[random_events(draw, n)] for n in (0, 2, 1, 4)] if people > 1 else None
+    measures, _ = dense_measures(predicted, references, further=further, tokenizer="plain", meteor=True)
     found = figures(measures)
-    expected = published_way(predicted, references, draw)
+    expected = published_way(predicted, [[one, *some] for one, some in zip(references, further or [()] * 4)], draw)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
-    assert all(0 < expected[name] < 1 for name in ("dense_meteor", "soda_c", "soda_c_script"))
+    assert all(0 < expected[name] < 1 for name in ("dense_meteor", "dense_recall", "soda_c", "soda_c_script"))
     assert expected["soda_c"] != expected["soda_c_script"]
+    assert expected["dense_meteor_2018"] < expected["dense_meteor"] - 1e-3  # more words that nothing matches
     [soda_c] = [measure for measure in measures if measure.name == "soda_c"]
     assert "soda_c_script" in soda_c.notes[0]
+    if further:
+        exchanged = [some[0] for some in further], [[one] for one in references]
+        other, _ = dense_measures(predicted, exchanged[0], further=exchanged[1], tokenizer="plain", meteor=True)
+        assert figures(other) == pytest.approx(found)
+        best = dense_measures(references, exchanged[0], further=exchanged[1], tokenizer="plain", meteor=False)[0]
+        assert figures(best)["dense_f1"] == pytest.approx(1)
 
 
 def jar(groups):
@@ -171,38 +181,65 @@ def jar(groups):
     return [(some[-1], some[:-1]) for some in values]
 
 
-def published_way(predicted, references, draw):
+def published_way(predicted, people, draw):
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
     # Both published evaluators drop what is not ASCII; SODA's sorts by start.
     found, wanted = (
-        [sorted((e.start_seconds, e.end_seconds, e.text.replace("é", "")) for e in video) for video in side]
-        for side in (predicted, references)
+        [
+            [(e.start_seconds, e.end_seconds, e.text.replace("é", "")) for e in sorted(some, key=by_start)]
+            for some in side
+        ]
+        for side in (predicted, [one for some in people for one in some])
     )
-    groups = []
+    wanted = [[wanted.pop(0) for _ in some] for some in people]
+    groups, groups_2018 = [], []
     for tiou in TIOUS:
         for predictions, annotated in zip(found, wanted):
-            pairs = []
+            pairs, pairs_2018 = [], []
             for start, end, text in predictions:
-                hits = [word for a, b, word in annotated if plain_iou((start, end), (a, b)) >= tiou]
+                hits = [word for one in annotated for a, b, word in one if plain_iou((start, end), (a, b)) >= tiou]
                 pairs += [(text, word) for word in hits or ["".join(draw.choices("qxzjv", k=12))]]
+                pairs_2018 += [(text, word) for word in hits or ["abc123!@#"]]
             groups.append(pairs)
-    every = [[(p[2], r[2]) for p in some for r in others] for some, others in zip(found, wanted)]
+            groups_2018.append(pairs_2018)
+    sides = [(some, one) for some, others in zip(found, wanted) for one in others]
+    every = [[(p[2], r[2]) for p in some for r in one] for some, one in sides]
     script = [[pair[::-1] for pair in pairs] for pairs in every]
-    answer = jar([*groups, *every, *script])  # at once: every start of Java takes its time
-    scores = {"dense_cider": [], "dense_rouge_l": [], "dense_meteor": [figure for figure, _ in answer[: len(groups)]]}
+    answer = iter(jar([*groups, *groups_2018, *every, *script]))  # at once: every start of Java takes its time
+    scores = {"dense_cider": [], "dense_rouge_l": [], **detected(found, wanted)}
+    for name, some in (("dense_meteor", groups), ("dense_meteor_2018", groups_2018)):
+        scores[name] = [next(answer)[0] for _ in some]
     for pairs in groups:
         given = {n: [r] for n, (_, r) in enumerate(pairs)}, {n: [h] for n, (h, _) in enumerate(pairs)}
         scores["dense_cider"].append(Cider().compute_score(*given)[0] if pairs else 0)
         scores["dense_rouge_l"].append(Rouge().compute_score(*given)[0] if pairs else 0)
-    for name, first in (("soda_c", len(groups)), ("soda_c_script", len(groups) + len(every))):
-        scores[name] = [soda(*video, values) for *video, (_, values) in zip(found, wanted, answer[first:])]
+    for name in ("soda_c", "soda_c_script"):
+        each = iter([soda(some, one, next(answer)[1]) for some, one in sides])
+        scores[name] = [max(next(each) for _ in some) for some in wanted]
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
+def by_start(event):
+    return event.start_seconds
+
+
+def detected(found, wanted):
+    """Precision and recall, at each tIoU those of the person whom they fit best."""
+    scores = {"dense_precision": [], "dense_recall": []}
+    for tiou in TIOUS:
+        for predictions, people in zip(found, wanted):
+            hits = [{(p, r) for p in predictions for r in one if plain_iou(p, r) > tiou} for one in people]
+            precisions = [len({p for p, _ in some}) / max(len(predictions), 1) for some in hits]
+            recalls = [len({r for _, r in some}) / len(one) for some, one in zip(hits, people) if one]
+            scores["dense_precision"].append(max(precisions))
+            scores["dense_recall"].append(max(recalls))
+    return scores
+
+
 def soda(found, wanted, meteor_values):
-    if not found:
+    if not found or not wanted:
         return 0
     iou = np.array([[plain_iou(p, r) for r in wanted] for p in found])
     gained = best_of_all_alignments(iou * np.reshape(meteor_values, iou.shape))

@@ -155,7 +155,10 @@ def test_second_run_computes_and_decodes_nothing(video, tmp_path, monkeypatch):
         expected = embedder.frames(video, moments), embedder.texts(texts)
     assert (first.frames, first.texts) == (2, 2)
 
-    monkeypatch.setattr(embeddings, "read_moments", lambda _, moments: pytest.fail("decoded again") if moments else [])
+    def decoding(_, moments, track):
+        return pytest.fail("decoded again") if moments else []
+
+    monkeypatch.setattr(embeddings, "read_moments", decoding)
     monkeypatch.setattr(embeddings.hashlib, "blake2b", counted := Counted(embeddings.hashlib.blake2b))
     again = Greys()
     with EmbeddingCache(tmp_path / "cache.sqlite") as cache:

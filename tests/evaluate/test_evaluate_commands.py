@@ -69,7 +69,7 @@ def test_samples_that_are_not_one_a_second_are_told(world, tmp_path):
     (tmp_path / "videoxum.json").write_text(json.dumps(entries))
     files = ["--predictions", world / "good.jsonl", "--annotations", tmp_path / "videoxum.json", "--out", tmp_path]
     assert run("videoxum", *files, "--seeds", 1, "--resamples", 0, "--no-meteor", "--tokenizer", "plain") == 0
-    assert any("1 annotated videos have samples more than a second" in note for note in read_report(tmp_path).notes)
+    assert any("1 annotated videos have samples more than a second" in one for one in read_report(tmp_path).doubts)
 
 
 def test_files_of_several_runs_are_one_system(world, tmp_path):
@@ -135,7 +135,7 @@ def test_reports_stand_side_by_side_under_published_rows(world, tmp_path, capsys
 def test_what_is_exported_can_be_scored(world, tmp_path, form, name, capsys):
     assert run("export", form, world / "good.jsonl", "--out", tmp_path / name) == 0
     assert f"{CLIPS} videos written" in capsys.readouterr().out
-    clock = ["--clock", "prompts"] if form == "scores-json" else []
+    clock = ["--clock", "frames"] if form == "scores-json" else []
     files = ["--predictions", tmp_path / name, "--annotations", world / "videoxum.json", "--out", tmp_path / "report"]
     more = ["--resamples", 0, "--no-meteor", "--tokenizer", "plain", *clock]
     assert run("videoxum", *files, *more) == 0
@@ -160,6 +160,7 @@ def write_tvsum(folder, rng, videos=4):
             video["n_frames"], video["picks"], video["n_steps"] = frames, picks, 20
             video["gtsummary"] = np.zeros(20)
             people[f"video_{number}"] = rng.integers(1, 6, (5, frames))
+            video["gtscore"][:] = people[f"video_{number}"][:, picks].mean(axis=0)
     lines = [f"id_{key}\tVT\t{','.join(map(str, row))}\n" for key, rows in people.items() for row in rows]
     (folder / "ydata-tvsum50-anno.tsv").write_text("".join(lines))
     scores = {f"video_{number}": rng.random(20).tolist() for number in range(1, videos + 1)}
@@ -215,6 +216,7 @@ def test_tvsum_s_correlations_are_with_everybodys_importance(tmp_path, capsys):
     for wrong, message in (
         (lines[:15], "has the videos video_1 to video_3, got 'video_4'"),
         ([*lines[:5], *("id_b\tVT\t1,2\n" for _ in range(5)), *lines[10:]], "which must be the same video"),
+        ([*lines[5:10], *lines[:5], *lines[10:]], "the importance of its video 1 is not that of 'video_1'"),
         ([line for place, line in enumerate(lines) if place != 19], "video 'video_4': user_summaries and scores"),
         ([lines[0][:-2] + "x\n", *lines[1:]], "every video must be read, because they go by their order"),
     ):

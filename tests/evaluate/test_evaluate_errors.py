@@ -146,7 +146,7 @@ def test_scores_of_prompts_taken_for_samples_are_told_what_to_say(world, tmp_pat
     assert run("export", "scores-json", world / "good.jsonl", "--out", tmp_path / "scores.json") == 0
     files = ["--predictions", tmp_path / "scores.json", "--annotations", world / "videoxum.json", "--out", tmp_path]
     assert run("videoxum", *files) == 1
-    assert "got 100; if they are of temporal prompts, say the clock prompts" in capsys.readouterr().err
+    assert "got 100; if they are of temporal prompts, say the clock frames" in capsys.readouterr().err
 
 
 def test_features_that_do_not_fit_are_told_by_file_and_video(tmp_path, capsys):

@@ -13,6 +13,7 @@ from evaluate_world import run
 from published import (
     captions,
     eccv16_video,
+    further_forms,
     instruct,
     summe_video,
     tvsum_video,
@@ -65,7 +66,7 @@ def dumped(path, content):
     return path
 
 
-@pytest.mark.parametrize("name", PREDICTION_FORMATS)
+@pytest.mark.parametrize("name", PATHS)
 def test_what_a_format_can_hold_is_written_told_apart_and_read_back(tmp_path, name):
     path = tmp_path / PATHS[name]
     written = PREDICTION_FORMATS[name].write(path, [WHOLE, SILENT])
@@ -84,7 +85,7 @@ def test_what_a_format_can_hold_is_written_told_apart_and_read_back(tmp_path, na
         assert str(written) == "1 videos written, 1 left out (no importance)" and list(read) == ["v_a"]
         assert (one.importance.tolist(), one.num_frames, one.clock) == ([0.25, 1.0, -0.5], 3, "samples")
         assert (one.frames, one.text, one.sentences) == (None, None, None)
-        assert load_predictions(path, clock="prompts")["v_a"].clock == "prompts"
+        assert load_predictions(path, clock="released")["v_a"].clock == "released"
     elif name == "coco-captions":
         assert str(written) == "1 videos written, 1 left out (no text)" and list(read) == ["v_a"]
         assert (one.text, one.frames, one.sentences, one.num_frames) == (WHOLE.text, None, None, 100)
@@ -94,7 +95,7 @@ def test_what_a_format_can_hold_is_written_told_apart_and_read_back(tmp_path, na
         assert (one.text, one.frames) == ("A man runs.", None)
 
 
-@pytest.mark.parametrize("name", PREDICTION_FORMATS)
+@pytest.mark.parametrize("name", PATHS)
 def test_after_an_error_nothing_half_written_stays(tmp_path, name):
     def broken():
         yield WHOLE
@@ -105,7 +106,7 @@ def test_after_an_error_nothing_half_written_stays(tmp_path, name):
     assert not list(tmp_path.rglob("*"))
 
 
-@pytest.mark.parametrize("name", sorted(set(PREDICTION_FORMATS) - {"predictions"}))
+@pytest.mark.parametrize("name", sorted(set(PATHS) - {"predictions"}))
 def test_a_format_that_can_hold_nothing_of_it_writes_nothing(tmp_path, name):
     with pytest.raises(ValueError, match=r"^nothing to write: 1 videos, no (importance|text|sentences) in any$"):
         PREDICTION_FORMATS[name].write(tmp_path / PATHS[name], [Prediction("-b", 3, frames=(1,))])
@@ -191,7 +192,7 @@ def test_infers_folder_is_read(tmp_path):
         ("predictions", "", "p.json: expected one prediction a line"),
         ("scores-h5", "", "p.json: expected HDF5"),
         ("scores-npy", "", "p.json: expected a folder of .npy files"),
-        ("others", "", "format must be one of predictions, scores-json, .*, got 'others'"),
+        ("others", "", "format must be one of predictions, .*, scores-json, .*, got 'others'"),
     ],
 )
 def test_a_wrong_prediction_file_is_told_with_its_video(tmp_path, name, content, message):
@@ -200,15 +201,15 @@ def test_a_wrong_prediction_file_is_told_with_its_video(tmp_path, name, content,
 
 
 def test_wrong_arrays_are_told_with_their_video(tmp_path):
-    path = write_eccv16(tmp_path / "p.h5", {"a": {"scores": [1, 2]}})
-    with pytest.raises(ValueError, match=r"p\.h5: video 'a': the group has no data set 'score'"):
+    path = write_eccv16(tmp_path / "p.h5", {"a": {"marks": [1, 2]}})
+    with pytest.raises(ValueError, match=r"p\.h5: video 'a': the group must have one data set score or .*got marks"):
         load_predictions(path)
     (tmp_path / "npy").mkdir()
     (tmp_path / "npy" / "a.npy").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(ValueError, match=r"a\.npy: expected an array of numbers in \.npy"):
         load_predictions(tmp_path / "npy")
-    with pytest.raises(ValueError, match="clock must be one of prompts, samples, got 'seconds'"):
-        load_predictions(path, clock="seconds")
+    with pytest.raises(ValueError, match="clock must be one of frames, released, .*, got 'minutes'"):
+        load_predictions(path, clock="minutes")
 
 
 @pytest.mark.parametrize(
@@ -320,6 +321,7 @@ def reference_files(folder):
         ("tvsum", write_tvsum_mat(folder / "a.mat", [tvsum_video()])),
         ("tvsum", folder / "a.tsv"),
         ("summe", write_summe(folder / "GT", {"Jumps": summe_video()})),
+        *further_forms(folder),
     ]
 
 

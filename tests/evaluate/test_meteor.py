@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from caption_sets import PREDICTIONS, REFERENCES, needs_java
 
+from llava_v2xum.evaluate.formats.predictions import Prediction
+from llava_v2xum.evaluate.metric_registry import METRICS
 from llava_v2xum.evaluate.metrics import meteor
 from llava_v2xum.evaluate.metrics.captions import caption_measures
-from llava_v2xum.evaluate.metrics.java import JavaError, has_java, run_lines
+from llava_v2xum.evaluate.metrics.dense import dense_measures
+from llava_v2xum.evaluate.metrics.events import Event
+from llava_v2xum.evaluate.metrics.java import JavaEnded, JavaError, has_java, run_lines
 from llava_v2xum.evaluate.metrics.meteor import (
     STATISTICS,
     choose_meteor,
@@ -131,6 +135,70 @@ def test_java_s_own_warnings_are_no_answer(monkeypatch):
     assert tokenize(["A dog [0.1s][b]."], "ptb") == ["a dog -lsb- 0.1 s -rsb- -lsb- b -rsb-"]
 
 
+def ends_on_long_lines(monkeypatch, longest=1000):
+    """METEOR's program as it is with little memory: one long line costs the answers to all."""
+    real, runs = meteor._run, []
+
+    def run(lines, expected, paraphrases):
+        runs.append(len(lines))
+        if any(line.startswith("SCORE") and len(line) > longest for line in lines):
+            raise JavaEnded("METEOR ended with exit status 1: Java heap space")
+        return real(lines, expected, paraphrases)
+
+    monkeypatch.setattr(meteor, "_run", run)
+    return runs
+
+
+@needs_java
+def test_a_text_that_ends_the_program_costs_its_own_score_alone(quick_meteor, monkeypatch):
+    texts = {"a": "A man runs.", "b": "A man runs. " * 200, "c": "A dog barks. " * 20, "d": "He stops."}
+    references = {"a": ["A man runs."], "b": ["A man runs."], "c": ["A dog barks."], "d": ["He stops."]}
+    others, of_others = ({one: some[one] for one in "acd"} for some in (texts, references))
+    how = dict(tokenizer="plain", families=[meteor.METEOR])
+    [expected], _ = caption_measures(others, of_others, **how)
+    ends_on_long_lines(monkeypatch)
+    [measure], notes = caption_measures(texts, references, **how)
+    assert measure.value == pytest.approx(expected.value, abs=1e-12)
+    assert np.isnan(measure.values).tolist() == [False, True, False, False]
+    assert measure.values[[0, 2, 3]].tolist() == expected.values.tolist()
+    assert "METEOR is absent for 1 of 4 videos, whose texts end its program: 'b'" in notes
+
+
+@needs_java
+def test_the_program_really_ends_for_want_of_memory(quick_meteor, monkeypatch):
+    monkeypatch.setattr(meteor, "_MEMORY", "-Xmx64m")
+    texts = ["a man runs", "the man walks out of the house " * 3000]
+    statistics = meteor_statistics(texts, [["a man runs"], ["the man"]])
+    assert np.isnan(statistics).all(axis=1).tolist() == [False, True]
+
+
+@needs_java
+def test_a_sentence_that_ends_the_program_costs_its_video_s_dense_scores(quick_meteor, monkeypatch):
+    short, long = Event(0, 5, "A man runs."), Event(0, 5, "A man runs. " * 200)
+    ends_on_long_lines(monkeypatch)
+    measures, notes = dense_measures([[short], [long]], [[short], [short]], tokenizer="plain", names=["a", "b"])
+    found = {measure.name: measure.values.tolist() for measure in measures}
+    for key in ("dense_meteor", "soda_c", "soda_c_script"):
+        assert found[key][0] == pytest.approx(1) and np.isnan(found[key][1])
+    assert not np.isnan(found["dense_rouge_l"]).any()
+    assert "dense captions and SODA: METEOR is absent for 1 of 2 videos, whose texts end its program: 'b'" in notes
+
+
+@needs_java
+def test_a_program_that_takes_nothing_leaves_all_else(quick_meteor, monkeypatch):
+    runs = ends_on_long_lines(monkeypatch, 0)
+    texts = {str(number): "A man runs." for number in range(100)}
+    references = {video: [text] for video, text in texts.items()}
+    measures, notes = caption_measures(texts, references, tokenizer="plain")
+    assert runs == [100, 99, 97, 93, 85, 69]  # the longest are set aside, more each time, and then it is given up
+    assert [one.name for one in measures] == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
+    assert "METEOR is absent: METEOR ended with exit status 1: Java heap space" in notes
+    _, notes = dense_measures([[Event(0, 5, "A.")]], [[Event(0, 5, "A.")]], tokenizer="plain")
+    assert any("Java heap space, so dense_meteor and SODA are absent too" in note for note in notes)
+    with pytest.raises(JavaError, match="Java heap space"):
+        caption_measures(texts, references, tokenizer="plain", meteor=True)
+
+
 def test_without_java(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(JavaError, match="METEOR needs Java.*install a Java runtime"):
@@ -185,3 +253,14 @@ def test_a_missing_jar_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(meteor, "_MODULE", "jarless")
     with pytest.raises(JavaError, match=r"paraphrase-en.gz is missing: pip install"):
         meteor_statistics(["a"], [["a"]])
+
+
+@needs_java
+def test_the_table_says_which_of_java_and_its_program_is_lacking(monkeypatch):
+    class Settings:
+        no_meteor = False
+
+    told = [Prediction("a", 4, text="A man runs.")]
+    assert METRICS["meteor"].absence(told, Settings) == "its program fails on these texts"
+    monkeypatch.setattr(meteor, "has_java", lambda: False)
+    assert METRICS["meteor"].absence(told, Settings) == "needs Java"

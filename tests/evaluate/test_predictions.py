@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llava_v2xum.core.answers import parse_answer
+from llava_v2xum.core.clock import FrameTimes
 from llava_v2xum.evaluate.formats.prediction_records import FORM_KEYS, INFER_KEYS, SENTENCE_KEYS
 from llava_v2xum.evaluate.formats.predictions import (
     SUMMARIES,
@@ -38,7 +40,9 @@ RECORD = {
         {"text": "A man runs.", "frames": [1], "start_seconds": 0.5, "end_seconds": 2},
         {"text": "He stops.", "frames": [3], "start_seconds": None, "end_seconds": None},
     ],
-    "clock": "prompts",
+    "clock": "frames",
+    "frame_seconds": [0.0, 1.0, 7.5, 8.0],
+    "duration_seconds": 9.0,
 }
 
 
@@ -69,7 +73,7 @@ def test_a_record_is_read_and_written_as_it_stands(tmp_path):
     [prediction] = read_predictions(written(tmp_path, RECORD)).values()
     assert prediction.to_record() == {**RECORD, "frames": (1, 3), "sentences": [
         {**sentence, "frames": tuple(sentence["frames"])} for sentence in RECORD["sentences"]
-    ]}  # fmt: skip
+    ], "frame_seconds": (0.0, 1.0, 7.5, 8.0)}  # fmt: skip
     assert prediction.importance.dtype == float and not prediction.importance.flags.writeable
     assert write_predictions(tmp_path / "q.jsonl", [prediction]) == 1
     assert json.loads((tmp_path / "q.jsonl").read_text()) == RECORD
@@ -79,7 +83,7 @@ def test_null_and_empty_are_not_the_same(tmp_path):
     path = written(tmp_path, {"video_id": "a", "num_frames": 3}, {"video_id": "b", "num_frames": 3, "frames": [],
         "text": "", "sentences": []})  # fmt: skip
     silent, empty = read_predictions(path).values()
-    assert (silent.frames, silent.importance, silent.text, silent.sentences, silent.clock) == (None,) * 4 + ("prompts",)
+    assert (silent.frames, silent.importance, silent.text, silent.sentences, silent.clock) == (None,) * 4 + ("frames",)
     assert (empty.frames, empty.importance, empty.text, empty.sentences) == ((), None, "", ())
 
 
@@ -139,9 +143,19 @@ def test_infers_empty_answers_are_empty_answers(tmp_path):
 
 
 def test_what_infer_writes_is_known():
-    assert set(summary_record()) == {*FORM_KEYS, *INFER_KEYS} - {"clock"}
+    assert set(summary_record()) == {*FORM_KEYS, *INFER_KEYS} - {"clock", "video_track"}
     assert set(summary_record()["sentences"][0]) == set(SENTENCE_KEYS)
     assert SUMMARIES == FILE_NAME
+
+
+def test_older_files_call_the_clock_of_the_frames_that_of_the_prompts():
+    assert Prediction.from_record({**RECORD, "clock": "prompts"}).to_record()["clock"] == "frames"
+
+
+def test_a_raw_answer_may_tell_when_its_frames_are_shown():
+    raw = {"video_id": "v", "answer": "A man runs [01].", "num_frames": 3, "frame_seconds": [0, 9, 10], "other": 1}
+    assert Prediction.from_record(raw).frame_times == FrameTimes((0.0, 9.0, 10.0), 15.0)
+    assert Prediction.from_record({**raw, "duration_seconds": 12, "clock": "released"}).frame_times is None
 
 
 def test_in_a_summaries_file_the_later_line_counts(tmp_path, caplog):
@@ -218,7 +232,10 @@ def changed(**changes):
         (changed(sentences=[{"text": "", "start_seconds": 1}]), r"sentences\[0\] must have 0 <= start_seconds"),
         (changed(sentences=[{"text": "", "start_seconds": 2, "end_seconds": 1}]), r"got \[2, 1\]"),
         (changed(sentences=[{"text": "", "start_seconds": -1, "end_seconds": 1}]), r"got \[-1, 1\]"),
-        (changed(clock="seconds"), "clock must be one of prompts, samples, got 'seconds'"),
+        (changed(frame_seconds=[0, 1, 2]), "frame_seconds must have 4 numbers, got 3"),
+        (changed(frame_seconds=[0, 2, 1, 3]), r"frame_seconds must ascend from 0 or later, got \[0.0, 2.0, 1.0, 3.0\]"),
+        (changed(duration_seconds=0), "duration_seconds must be a positive number, got 0"),
+        (changed(clock="minutes"), "clock must be one of frames, released, samples, .*, got 'minutes'"),
     ],
 )
 def test_what_the_schema_does_not_allow_is_named(tmp_path, record, message):
@@ -253,26 +270,44 @@ def test_nothing_half_written_stays(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_merging_takes_each_kind_from_the_first_that_has_it():
+def test_merging_takes_each_kind_from_the_file_that_has_it():
     video = {"a": Prediction("a", 4, (1,), np.arange(4.0)), "b": Prediction("b", 4, ())}
     sentences = (PredictedSentence("A."),)
     text = {"c": Prediction("c", 9, text="C."), "a": Prediction("a", 9, text="A.", sentences=sentences)}
-    both = {name: Prediction(name, 4, (2,), text="both", sentences=()) for name in "abd"}
-    merged = merge_predictions([video, text, both])
+    both = {"d": Prediction("d", 4, (2,), text="both", sentences=())}
+    merged = merge_predictions([video, text, both, {"a": video["a"], "d": both["d"]}])
     assert list(merged) == ["a", "b", "c", "d"]
     assert (merged["a"].frames, merged["a"].importance.tolist(), merged["a"].num_frames) == ((1,), [0, 1, 2, 3], 4)
     assert (merged["a"].text, merged["a"].sentences) == ("A.", sentences)
-    assert (merged["b"].frames, merged["b"].importance, merged["b"].text) == ((), None, "both")
-    assert (merged["c"].frames, merged["c"].text, merged["d"]) == (None, "C.", both["d"])
+    assert (merged["b"], merged["c"], merged["d"]) == (video["b"], text["c"], both["d"])
     silent = Prediction("e", 4)
     assert merge_predictions([{"e": silent}])["e"] is silent and merge_predictions([]) == {}
+
+
+@pytest.mark.parametrize(
+    "one, other, what",
+    [
+        ({"importance": np.arange(4.0)}, {"importance": np.arange(4.0)[::-1]}, "frames or importance"),
+        ({"importance": np.arange(4.0)}, {"frames": (3,)}, "frames or importance"),
+        ({"frames": (1,)}, {"frames": (1,), "num_frames": 9}, "frames or importance"),
+        ({"text": "A."}, {"text": "B."}, "text or sentences"),
+        ({"text": "A."}, {"frames": (1,), "text": ""}, "text or sentences"),
+    ],
+)
+def test_two_files_that_differ_over_a_video_are_refused_in_either_order(one, other, what):
+    """Whichever came first won once, and the figure was that of the order."""
+    made = [Prediction("a", **{"num_frames": 4, **fields}) for fields in (one, other)]
+    for files, names in ((made, ["x.json", "y.json"]), (made[::-1], ["y.json", "x.json"])):
+        expected = f"video 'a': {names[0]} and {names[1]} both say its {what}, and not the same"
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            merge_predictions([{"a": file} for file in files], names)
 
 
 @pytest.mark.parametrize("other", [{"num_frames": 9}, {"num_frames": 4, "clock": "samples"}])
 def test_merging_never_mixes_scales(other):
     video = Prediction("a", 4, (1,))
     text = Prediction("a", text="A.", sentences=(PredictedSentence("A.", (1,)),), **other)
-    with pytest.raises(ValueError, match="video 'a': .* of different N or clock: 4 prompts and"):
+    with pytest.raises(ValueError, match="video 'a': .* of different N or clock: 4 frames and"):
         merge_predictions([{"a": video}, {"a": text}])
 
 
@@ -292,7 +327,7 @@ def predictions(draw):
         draw(st.none() | st.lists(st.floats(-9, 9), min_size=count, max_size=count)),
         draw(texts),
         draw(st.none() | st.lists(sentence, max_size=3).map(tuple)),
-        draw(st.sampled_from(["prompts", "samples"])),
+        draw(st.sampled_from(["frames", "released", "samples"])),
     )
 
 

@@ -16,8 +16,9 @@ from llava_v2xum.evaluate.metrics.measures import Measure
 from llava_v2xum.evaluate.metrics.metric import ABSENT
 from llava_v2xum.evaluate.reports import files
 from llava_v2xum.evaluate.reports.layouts import layout, markdown_grid, ordered_rows, text_grid
-from llava_v2xum.evaluate.reports.report import format_markdown, format_table, write_report
-from llava_v2xum.evaluate.reports.scores import make_report, read_report
+from llava_v2xum.evaluate.reports.report import format_markdown, format_table, main_metrics, write_report
+from llava_v2xum.evaluate.reports.scores import Report, Score, make_report, read_report
+from llava_v2xum.evaluate.reports.side_by_side import Published, side_by_side
 
 VIDEOS = ["v_a", "v_b, the second", "v_ç"]
 
@@ -249,3 +250,17 @@ def test_a_report_edited_by_hand_is_told(tmp_path, key, value):
     (tmp_path / "report.json").write_text(json.dumps({**record, key: value}))
     with pytest.raises(ValueError, match="report.json: not a report"):
         read_report(tmp_path)
+
+
+def test_a_system_of_scores_alone_has_f1_in_the_table_by_its_named_rule():
+    scores = {"f1_top15": Score(0.25), "kendall": Score(0.5)}
+    made = Report("videoxum", "scores", {}, {"system": scores, "human": {"f1": Score(0.9)}}, ("a", "b"))
+    for text in (format_table(made), side_by_side([made], Published(()))):
+        lines = [line.split() for line in text.splitlines() if line.startswith(("videoxum", "scores", "human"))]
+        head, *rows = lines[:3]
+        columns = " ".join(head[1:])
+        assert columns.startswith("F1 F1 top15 Kendall")
+        assert {row[0]: row[1:4] for row in rows} == {"scores": ["-", "25.0", "0.500"], "human": ["90.0", "-", "-"]}
+    with_frames = Report("videoxum", "frames", {}, {"system": {**scores, "f1": Score(0.3)}}, ("a", "b"))
+    assert [one.name for one in main_metrics(with_frames)][:2] == ["f1", "kendall"]
+    assert "F1 top15" in side_by_side([made, with_frames], Published(()))

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def keyshot_video(name, rng, frames=120, people=3, **changes):
         **changes,
     }
     return Annotation(name, None, "made", keyshots=Keyshots(frames, picks, **fields))
+
+
+def test_frames_of_keyshots_are_numbers_that_no_clock_moves():
+    """Index i is a frame of the file, whatever its second: a pick is one too."""
+    rng = np.random.default_rng(3)
+    plain = Prediction("k", 100, (4, 50), rng.random(100))
+    timed = replace(plain, frame_seconds=tuple(np.linspace(0, 1, 100) ** 2 * 60), duration_seconds=61.0)
+    annotation = keyshot_video("k", rng)
+    rows = [keyshot_rows([Case(annotation, one)], seeds=1)["system"] for one in (plain, timed)]
+    figures = [{measure.name: measure.values.tolist() for measure in row} for row in rows]
+    assert figures[0] == figures[1] and figures[0]["f1"] != [0]
 
 
 def draw(rng, videos=4, people=3):

@@ -26,7 +26,7 @@ from llava_v2xum.features.__main__ import main
 from llava_v2xum.features.extract import encode_videos
 from llava_v2xum.features.settings import encoder_of_checkpoint, encoder_of_tower
 from llava_v2xum.media.helper import Helper, HelperError
-from llava_v2xum.media.video import read_video
+from llava_v2xum.media.video import read_video, stream_frames
 from llava_v2xum.shapes import make_clip, write_clip
 
 pytestmark = pytest.mark.pinned
@@ -154,11 +154,11 @@ def test_done_videos_are_not_decoded_again(videos, tower, tmp_path, monkeypatch,
     victim.write_bytes(victim.read_bytes()[:50])
     read = []
 
-    def spy(path, timeline):
+    def spy(path, *arguments):
         read.append(path.stem)
-        return read_video(path, timeline)
+        return stream_frames(path, *arguments)
 
-    monkeypatch.setattr("llava_v2xum.media.reading.read_video", spy)
+    monkeypatch.setattr("llava_v2xum.media.reading.stream_frames", spy)
     assert run(videos, store, *arguments) == 0
     assert read == [victim.stem] and arrays(store) == before
     messages = capsys.readouterr().err

@@ -17,6 +17,7 @@ import torch
 import weights
 from tail_rule import add_tail
 
+from llava_v2xum.core.clock import FrameTimes
 from llava_v2xum.core.sampling import FrameSampling
 from llava_v2xum.features import DamagedFeatures, FeatureFolder, FrameFeature, describe, differences, sample_tower
 
@@ -173,6 +174,17 @@ def test_another_video_of_the_same_name(folder):
         again.holds("v_1", SHAPE, {"bytes": 99})
     again.save("v_1", features_named("other"), {"total_frames": 7, "bytes": 99})
     assert FeatureFolder(folder.path, a_description()).holds("v_1", SHAPE, {"total_frames": 7, "bytes": 99})
+
+
+def test_a_source_tells_when_its_frames_are_shown(folder):
+    assert folder.sources.times("v_1") is None and folder.sources.times("v_9") is None
+    folder.save("v_2", features_named("v_2"), {"bytes": 5, "frame_seconds": [0, 0.5, 9], "duration_seconds": 12.5})
+    again = FeatureFolder(folder.path, a_description())
+    assert again.sources.times("v_2") == FrameTimes((0.0, 0.5, 9.0), 12.5)
+    assert again.holds("v_2", SHAPE, {"bytes": 5})
+    folder.save("v_3", features_named("v_3"), {"bytes": 5, "frame_seconds": [3, 1]})
+    with pytest.raises(ValueError, match=r"the source of 'v_3': frame_seconds must ascend from 0 or later, got \[3"):
+        folder.sources.times("v_3")
 
 
 def test_a_torn_line_is_reported_and_taken_off(folder, caplog):

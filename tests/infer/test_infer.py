@@ -34,8 +34,8 @@ from llava_v2xum.media.video import VideoError
 from llava_v2xum.shapes import DEMO_CHECKPOINT, make_clip, truth_record, write_clip
 
 RECORD_KEYS = (
-    "video_id video duration_seconds fps num_frames task answer text sentences frames frame_seconds importance "
-    "problems model versions"
+    "video_id video duration_seconds fps num_frames task answer text sentences segments frames "
+    "frame_seconds importance problems model versions"
 ).split()
 SEED, COUNT = 77, 5
 

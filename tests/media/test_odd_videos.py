@@ -176,3 +176,19 @@ def test_a_clip_over_a_long_pause_is_as_long_as_its_spans(tmp_path, spans):
     with av.open(str(tmp_path / "clip.mp4")) as clip:
         track = clip.streams.video[0]
         assert float(track.duration * track.time_base) == pytest.approx(sum(b - a for a, b in spans), abs=0.2)
+
+
+def test_frames_that_an_avi_has_lost_are_missed(tmp_path):
+    whole, torn = tmp_path / "whole.avi", tmp_path / "torn.avi"
+    with av.open(str(whole), "w") as output:
+        stream = output.add_stream("mjpeg", rate=RATE)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuvj420p"
+        for number in range(COUNT):
+            output.mux(stream.encode(picture(number).reformat(format="yuvj420p")))
+        output.mux(stream.encode(None))
+    stored = whole.read_bytes()
+    begins = [place for place in range(len(stored)) if stored.startswith(b"00dc", place)]
+    torn.write_bytes(stored[: begins[60]] + stored[begins[62] :])
+    assert read_video(whole).warnings == ()
+    assert [told for told in read_video(torn).warnings if "2 of the announced" in told and "are missing" in told]

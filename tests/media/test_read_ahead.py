@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -208,7 +209,12 @@ def test_leaving_ends_a_read_that_hangs(monkeypatch):
         results = in_turn(line, Rows(2), lambda ticket, made: (ticket, made))
         assert next(results)[0].number == 0
         results.close()
-    assert not pids and no_threads_left(before)
+        while len(pids) < 2:  # both threads' processes are at it
+            time.sleep(0.01)
+    assert no_threads_left(before)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_paths_are_looked_at_only_as_far_as_videos_are_begun():

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from llava_v2xum.core.answers import parse_answer
-from llava_v2xum.media.cut import ClipError, clip_spans, cut_clip, frame_spans, replacing
-from llava_v2xum.media.figures import draw_importance, draw_sheet, evenly_chosen, frame_ranges, time_label
+from llava_v2xum.media.cut import ClipError, clip_spans, cut_clip, replacing
+from llava_v2xum.media.figures import draw_importance, draw_sheet, evenly_chosen, frame_ranges, moment_label, time_label
 from llava_v2xum.media.file_format import FileFormat
 from llava_v2xum.media.formats import FORMATS, write_files
 from llava_v2xum.media.render import format_for_people, make_record, to_json
@@ -23,7 +23,7 @@ from llava_v2xum.media.video import VideoError, read_video
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 KEYS = (
-    "video_id video duration_seconds fps num_frames task answer text sentences frames frame_seconds "
+    "video_id video duration_seconds fps num_frames task answer text sentences segments frames frame_seconds "
     "importance problems model versions"
 ).split()
 BITS = 8
@@ -235,20 +235,15 @@ def test_nothing_is_left_where_no_clip_can_be_cut(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.mp4", "source.mp4"]
 
 
-def test_spans_by_hand():
-    assert frame_spans([0.0, 1.0, 3.0, 4.0], 5.0) == [(0.0, 1.0), (1.0, 3.0), (3.0, 4.0), (4.0, 5.0)]
-    last = (0.5, 0.5 + 0.5 / 3)
-    assert frame_spans([0.0, 0.0, 0.5, 0.5], 1.0) == [(0.0, 0.5), (0.0, 0.5), last, last]
-    # Frames last 0.1 s: padded by 0.25 on both sides, or more inwards at the ends, and merged.
-    assert clip_spans(record_of("A [30, 31, 35]. B [80].")) == [(2.75, 3.85), (7.75, 8.35)]
-    assert clip_spans(record_of("A [00, 99].")) == [(0.0, 0.5), (9.5, 10.0)]
-    assert clip_spans(record_of("A [02].", seconds=0.4)) == [(0.0, 0.4)]
+def test_the_clip_shows_the_segments():
+    assert clip_spans(record_of("A [35, 30, 31]. B [80].")) == [(3.0, 3.2), (3.5, 3.6), (8.0, 8.1)]
+    assert clip_spans(record_of("B [80]. A [30, 31, 32]. C [32, 33].")) == [(3.0, 3.4), (8.0, 8.1)]
+    assert clip_spans(record_of("[00, 99].", task="video")) == [(0.0, 0.1), (9.9, 10.0)]
     assert clip_spans(record_of("Nothing is cited.", task="text")) == []
     for frame in range(100):
         for seconds in (0.3, 4.0, 600.0):
             ((start, end),) = clip_spans(record_of(f"A [{frame:02d}].", seconds=seconds))
             assert 0 <= start < end <= seconds
-            assert end - start >= min(0.5, seconds) - 1e-6
 
 
 def test_the_record_is_what_the_file_holds():
@@ -259,6 +254,11 @@ def test_the_record_is_what_the_file_holds():
         {"text": "A man sits.", "frames": [12, 10], "start_seconds": 1.0, "end_seconds": 1.3},
         {"text": "He runs.", "frames": [99], "start_seconds": 9.9, "end_seconds": 10.0},
         {"text": "The end.", "frames": [], "start_seconds": None, "end_seconds": None},
+    ]
+    assert record["segments"] == [
+        {"start_seconds": 1.0, "end_seconds": 1.1, "frames": [10], "sentence": 0},
+        {"start_seconds": 1.2, "end_seconds": 1.3, "frames": [12], "sentence": 0},
+        {"start_seconds": 9.9, "end_seconds": 10.0, "frames": [99], "sentence": 1},
     ]
     assert record["frames"] == [10, 12, 99]
     assert record["text"] == "A man sits. He runs. The end."
@@ -279,6 +279,12 @@ def test_a_record_that_does_not_fit_is_refused():
 def test_of_an_answer_without_end_the_problem_is_told_in_place_of_the_noise():
     lines = format_for_people(record_of("A man spins " + "around and " * 40, task="text")).splitlines()[2:]
     assert lines == ["(no summary)", "problem: the answer repeats itself without end: 'around and'"]
+    lines = format_for_people(record_of("A man sits [10]. A circle, 0, 0, 0, 0, 12 moves [40].")).splitlines()[2:]
+    assert lines == [
+        "0:01.0-0:01.1  A man sits.",
+        "               key frame 10",
+        "problem: numbers stand in the prose, outside of brackets: '0, 0, 0, 0, 12'",
+    ]
 
 
 def test_the_text_for_people():
@@ -286,18 +292,19 @@ def test_the_text_for_people():
     assert text.splitlines() == [
         "clip  (3:20, 25 fps, BOTH summary)",
         "----------------------------------",
-        "0:20-1:22  A man sits.",
-        "           key frames 10-12, 40",
-        "           He runs.",
+        "0:20.0-0:26.0  A man sits.",
+        "               key frames 10-12",
+        "1:20.0-1:22.0  key frame 40",
+        "               He runs.",
         "problem: index 105 lies outside 0..99",
     ]
     text = format_for_people(record_of("[10, 11, 40].", task="video"))
-    assert text.splitlines()[2:] == ["0:01-0:02  key frames 10-11", "0:04-0:05  key frame 40"]
+    assert text.splitlines()[2:] == ["0:01.0-0:01.2  key frames 10-11", "0:04.0-0:04.1  key frame 40"]
     assert format_for_people(record_of("", task="text")).splitlines()[2:] == [
         "(no summary)",
         "problem: the answer is empty",
     ]
-    assert (time_label(59.99), time_label(59.99, up=True), time_label(3725)) == ("0:59", "1:00", "1:02:05")
+    assert (time_label(59.99), moment_label(59.99), moment_label(3725)) == ("0:59", "0:59.9", "1:02:05.0")
     assert frame_ranges((44, 3, 4, 3)) == "03-04, 44"
     assert evenly_chosen(range(25), 12) == [0, 2, 4, 7, 9, 11, 13, 15, 17, 20, 22, 24]
 

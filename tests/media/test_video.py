@@ -303,7 +303,7 @@ def test_truncated_file_is_read_as_far_as_it_goes(tmp_path: Path, name: str, sha
     assert video.frame_indices.tolist() == np.linspace(0, video.total_frames - 1, 100).astype(int).tolist()
     assert [number_in(picture) for picture in video.frames] == video.frame_indices.tolist()
     assert video.duration_seconds == pytest.approx(video.total_frames / 25, abs=0.05)
-    (warning,) = video.warnings
+    *_, warning = video.warnings  # before it, perhaps, one about the frame that is cut through
     assert (
         name in warning and f"cut off: {video.duration_seconds:.1f} of the announced 10.0 seconds" in warning
     )
@@ -330,7 +330,7 @@ def test_lost_packets_are_a_warning(tmp_path: Path) -> None:
     data, middle = path.read_bytes(), path.stat().st_size // 2
     path.write_bytes(data[: middle - 2000] + bytes(4000) + data[middle + 2000 :])
     video = read_video(path)
-    assert "a.mkv: holds no frame from second" in video.warnings[0]
+    assert any("a.mkv: holds no frame from second" in warning for warning in video.warnings)
     assert [number_in(picture) for picture in video.frames[[0, -1]]] == [
         0,
         round(video.frame_seconds[-1] * 25),

@@ -107,7 +107,7 @@ def test_a_config_that_is_no_json(full):
     [
         ({"model_type": "llama"}, "expected model_type llava_v2xum.*got 'llama'.*model_base"),
         ({"model_type": "mistral"}, "expected model_type llava_v2xum.*got 'mistral'"),
-        ({"model_type": "llava", "text_config": {}}, "LLaVA's own form"),
+        ({"model_type": "llava", "text_config": {}}, "expected a LLaVA-1.5, whose vision_config"),
         ({"mm_vision_tower": None}, "expected mm_vision_tower"),
         ({"num_frames": 101}, "num_frames must be 1 to 100"),
         ({"frame_feature": "sound"}, "frame_feature must be one of"),
@@ -372,3 +372,10 @@ def test_an_adapter_without_its_projector(lora):
 def test_a_device_that_is_not_there(lora):
     with pytest.raises(ValueError, match="device must be 'auto' or one that torch has here, got 'gpu'"):
         load_pretrained(lora, device="gpu")
+
+
+def test_llava_16_is_refused_at_loading(full):
+    config = json.loads((full / "config.json").read_text())
+    (full / "config.json").write_text(json.dumps({**config, "mm_patch_merge_type": "spatial_unpad"}))
+    with pytest.raises(ValueError, match=r"config\.json: expected LLaVA-1\.5, .* got 'spatial_unpad' \(LLaVA-1\.6\)"):
+        load_pretrained(full)

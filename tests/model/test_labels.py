@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import sentencepiece
@@ -16,7 +16,13 @@ from llava.conversation import conv_templates
 from llava_v2xum.core.tasks import INSTRUCTIONS, TASKS, query_for
 from llava_v2xum.core.timeline import Timeline
 from llava_v2xum.data.entries import with_frame_indexes
-from llava_v2xum.model.tokens import PieceCache, as_inference_asks, build_input_ids, tokenize_conversation
+from llava_v2xum.model.tokens import (
+    PieceCache,
+    as_inference_asks,
+    build_input_ids,
+    check_conversation,
+    tokenize_conversation,
+)
 
 pytestmark = pytest.mark.pinned
 
@@ -123,12 +129,19 @@ def test_remembered_pieces_change_no_id(tokenizer):
                 assert torch.equal(kept, fresh)
 
 
+class StandIn:
+    """What is asked of a tokenizer beside the ids of a text."""
+
+    bos_token_id = BOS
+    eos_token = "</s>"
+    all_special_tokens = ("<s>", "</s>")
+    added_tokens_decoder = MappingProxyType({})
+
+
 def test_what_comes_again_is_tokenized_once():
     asked: list[str] = []
 
-    class Counting:
-        bos_token_id = BOS
-
+    class Counting(StandIn):
         def __call__(self, text: str):
             asked.append(text)
             return weights.tokenizer()(text)
@@ -136,7 +149,27 @@ def test_what_comes_again_is_tokenized_once():
     pieces = PieceCache(Counting())
     for number in range(2000):  # more than are remembered
         tokenize_conversation([human("<video>\n" + INSTRUCTIONS["both"]), gpt(f"A man {number}.")], pieces)
-    assert len(asked) == 2000 + 2  # system prompt, instruction; then each answer
+    assert len(asked) == 2000 + 3  # end of sequence, system prompt, instruction; then each answer
+
+
+def test_rounds_are_tokenized_once_and_as_they_stand_in_the_whole(tokenizer):
+    asked: list[str] = []
+
+    class Counting(PieceCache):
+        def _piece(self, text: str) -> list[int]:
+            if text not in self._ids:
+                asked.append(text)
+            return super()._piece(text)
+
+    pieces, turns, rounds = Counting(tokenizer), [], 8
+    for number in range(rounds):
+        turns += [human("<video>\nGo." if not number else f" And  {number}?\n"), gpt(f"\tA man {number} . ")]
+    tokenize_conversation(turns, pieces)
+    assert len(asked) <= 1 + 2 * rounds + 1  # the system prompt; each question, and it with its answer; the end
+    end = tokenizer.eos_token
+    texts = [end, end + end, f"a{end}", f"{end}b", f"a {end} b{end}{end}\n c"]
+    for text in [*texts, *(f"USER: a{end}{turn['value']}" for turn in turns)]:
+        assert pieces(text).input_ids == tokenizer(text).input_ids, text
 
 
 @pytest.mark.parametrize(
@@ -161,7 +194,9 @@ def test_questions_take_the_form_of_inference(value, asked):
         ([human("hi"), {"from": "system", "value": "x"}], "turn 1: .* got one from 'system'"),
         ([human("hi"), gpt(" \n\t")], "turn 1: the answer is empty"),
         ([human(" "), gpt("A box.")], "turn 0: the question is empty"),
-        ([human("<image>\nhi"), gpt("A box.")], "turn 0: .* got the placeholder of a still image"),
+        ([human("<image> or <image>?"), gpt("A box.")], "turn 0: expected one <image> and no <video> beside it"),
+        ([human("<image> or <video>?"), gpt("A box.")], "turn 0: expected one <image> and no <video> beside it"),
+        ([human("hi"), gpt("An <image>.")], "turn 1: an answer cannot hold <image>"),
         ([human("hi"), gpt("A <video>.")], "turn 1: an answer cannot hold <video>"),
         ([human("hi")], "no answer to learn from"),
         ([human("hi"), gpt("A box."), human("and?")], "no answer to learn from: the last turn must be an answer"),
@@ -173,16 +208,27 @@ def test_conversations_that_cannot_be_learnt(turns, said):
         tokenize_conversation(turns, weights.tokenizer())
 
 
-@pytest.mark.parametrize("name", ["plain", "none"])
-def test_conversations_need_a_template_with_questions(name):
+@pytest.mark.parametrize("name", ["plain", "none", "v1_mmtag"])
+def test_questions_need_a_template_with_questions(name):
     with pytest.raises(ValueError, match=rf"conversation must be one of .*v1.*, got '{name}'"):
-        tokenize_conversation([human("<video>\nhi"), gpt("A box.")], weights.tokenizer(), name)
+        build_input_ids(weights.tokenizer(), "<video>\nhi", name)
 
 
-class OddTokenizer:
+def test_what_cannot_be_trained_is_told_before_any_entry():
+    check_conversation("v1")
+    check_conversation("plain")
+    with pytest.raises(ValueError, match="got 'v0_mmtag'"):
+        check_conversation("v0_mmtag")
+
+
+@pytest.mark.parametrize("turns", [[human("hi"), gpt("A.")], [human("<image>"), gpt("A.")] * 2, []])
+def test_a_caption_has_one_picture_and_no_more_turns(turns):
+    with pytest.raises(ValueError, match="expected one image or video and its caption, two turns"):
+        tokenize_conversation(turns, weights.tokenizer(), "plain")
+
+
+class OddTokenizer(StandIn):
     """Changes the ids of a text that goes on after `ASSISTANT:`."""
-
-    bos_token_id = BOS
 
     def __init__(self, change) -> None:
         self.change = change

@@ -141,7 +141,7 @@ def test_a_batch_may_mix_images_videos_and_text(model, llama):
     assert batch.logits.shape[1] == max(len(rows[0]) - 1 + patches, len(rows[2]) - 2 + 45 + patches)
     # a row without a place may also bring a dummy item, as LLaVA's own data set gives it
     dummies = model(ids, attention_mask=mask, images=[image, image, video(9), image, pixels])
-    assert torch.equal(dummies.logits, batch.logits)
+    torch.testing.assert_close(dummies.logits, batch.logits)  # four images in the tower's pass, not two
 
 
 @torch.no_grad()
@@ -251,3 +251,27 @@ def test_text_and_images_still_generate(model):
     assert torch.equal(model.generate(ids, images=image, **settings), expected)
     text = torch.tensor([[1, 5, 6, 7]])
     assert torch.equal(model.generate(text, **settings), stock.generate(text, **settings)[:, -6:])
+
+
+def test_a_splicing_that_asks_for_kinds_gets_one_for_each_item(monkeypatch):
+    """LLaVA-NeXT's, which stands before `image_sizes`, and drops what is beyond its default of one."""
+    from llava.model.llava_arch import LlavaMetaForCausalLM
+
+    model, images = weights.video_model(10), weights.numbers(2, 3, 28, 28, name="images")
+    ids = torch.tensor([[1, 5, -200, 6], [1, 8, 9, -200]])
+    videos = [weights.numbers(10, weights.CHANNELS, name=name) for name in ("one", "other")]
+    expected = model(ids, videos=videos).logits
+    stock, seen = LlavaMetaForCausalLM.prepare_inputs_labels_for_multimodal, []
+
+    def splice(
+        self, input_ids, position_ids, attention_mask, past_key_values, labels, images, modalities=("image",),
+        image_sizes=None,
+    ):  # fmt: skip
+        seen.append((list(modalities), image_sizes))
+        made = stock(self, input_ids, position_ids, attention_mask, past_key_values, labels, images, image_sizes)
+        return tuple(part[: len(modalities)] if isinstance(part, torch.Tensor) else part for part in made)
+
+    monkeypatch.setattr(LlavaMetaForCausalLM, "prepare_inputs_labels_for_multimodal", splice)
+    assert torch.equal(model(ids, videos=videos).logits, expected)
+    model.prepare_inputs_labels_for_multimodal(ids, None, None, None, None, images, ["image"] * 2, [(28, 28)])
+    assert seen == [(["image"] * 2, None), (["image"] * 2, [(28, 28)])]

@@ -110,7 +110,7 @@ def test_models_that_are_not_ready():
 def test_llava_next_layouts_are_refused():
     model = weights.video_model(10)
     model.config.mm_patch_merge_type = "spatial_unpad"
-    with pytest.raises(ValueError, match=r"LLaVA-1\.5 .* got 'spatial_unpad'"):
+    with pytest.raises(ValueError, match=r"LLaVA-1\.5, .* got 'spatial_unpad'"):
         model(IDS, videos=[features()])
 
 

@@ -233,7 +233,7 @@ def data_args(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps(entries_of(tmp_path)))
     return SimpleNamespace(
         data_path=[str(tmp_path / "data.json")], data_weights=None, feature_folder=str(tmp_path / "features"),
-        video_folder=None, strict=True, pack=False,
+        video_folder=None, video_track=None, image_folder=None, clock="frames", strict=True, pack=False,
     )  # fmt: skip
 
 

@@ -162,3 +162,21 @@ def test_the_cache_keeps_its_value_under_either_name():
     for name in ("cache", "past_key_values"):
         assert made().forward(1, **{name: 2}) == (1, 2)
         assert made().prepare_inputs_for_generation(1, **{name: 2}, use_cache=True) == (1, 2, {"use_cache": True})
+
+
+def test_what_is_embedded_passes_an_encoder_of_another_name():
+    """LongVA's."""
+    import torch
+
+    class OfLongva:
+        def encode_multimodals(self, videos_or_images, video_idx_in_batch, split_sizes=None):
+            return "stock", video_idx_in_batch, split_sizes
+
+    class Ours(OfLongva):
+        pass
+
+    compat.mend_encoding(Ours, OfLongva)
+    parts = Ours().encode_multimodals(torch.arange(10.0).reshape(5, 1, 1, 2), [], [2, 3])
+    assert [part.shape for part in parts] == [(2, 1, 2), (3, 1, 2)] and parts[1].flatten().tolist() == [*range(4, 10)]
+    assert Ours().encode_multimodals(torch.zeros(2, 3, 4, 4), [1], [1, 1]) == ("stock", [1], [1, 1])
+    compat.mend_encoding(Ours, object)  # LLaVA itself has none

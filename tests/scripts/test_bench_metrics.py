@@ -34,6 +34,7 @@ def test_it_prints_the_ratio_last():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("4 videos,") and "all metrics agree" in lines[-2]
+    assert "both agree" in lines[-4] and lines[-3].startswith("ratio of F_CLIP ")
     word, ratio = lines[-1].split()
     assert word == "ratio" and float(ratio) > 0
 

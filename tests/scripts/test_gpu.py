@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "bench"
 sys.path.insert(0, str(SCRIPTS))
 
-from gpu_proof import report, runner, wheels  # noqa: E402
+from gpu_proof import correctness, report, runner, wheels  # noqa: E402
 from gpu_proof.results import Results  # noqa: E402
 from gpu_proof.rows import measured  # noqa: E402
 from gpu_proof.setting import REHEARSAL  # noqa: E402
@@ -191,10 +191,13 @@ def test_a_measurement_without_a_word_of_why():
     assert measured("it", silent) == {"what": "it", "fault": "MemoryError: no more is said"}
 
 
-def test_wheels_of_missing_packages_are_installed_and_the_others_named(tmp_path, monkeypatch):
-    if importlib.util.find_spec("pip") is None:
+@pytest.mark.parametrize("pip", [True, False], ids=["by pip", "without pip"])
+def test_wheels_of_missing_packages_are_installed_and_the_others_named(pip, tmp_path, monkeypatch):
+    if not pip:
+        monkeypatch.setitem(sys.modules, "pip", None)
+    elif importlib.util.find_spec("pip") is None:
         pytest.skip("pip is not here")
-    monkeypatch.setattr(wheels, "MODULES", {"not-there": "not_there_at_all", "still-not": "still_not", "pip": "pip"})
+    monkeypatch.setattr(wheels, "MODULES", {"not-there": "not_there_at_all", "still-not": "still_not"})
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("PYTHONPATH", "")
     assert wheels.missing_packages() == ["not-there", "still-not"]
@@ -207,6 +210,14 @@ def test_wheels_of_missing_packages_are_installed_and_the_others_named(tmp_path,
     assert wheels.install(tmp_path, tmp_path / "site") is None
     assert wheels.missing_packages() == ["still-not"]
     assert os.environ["PYTHONPATH"] == str(tmp_path / "site")
+
+
+def test_a_layout_whose_tower_cannot_be_had_is_left_out(monkeypatch):
+    monkeypatch.setattr(correctness, "_against_the_cpu", lambda make, folder, device: {"right": True})
+    monkeypatch.setattr(correctness, "NEEDED", {"released": ("json", "not_there_at_all")})
+    rows = {row["what"]: row for row in correctness.layouts(REHEARSAL)}
+    assert rows["released"] == {"what": "released", "left out": "needs not_there_at_all"}
+    assert rows["full"]["right"] and "left out" not in rows["full"]
 
 
 def test_the_script_makes_wheels_of_all_that_is_asked_for_in_locked_versions():

@@ -20,8 +20,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_server import HTTPServer, LocalServer
 
 STATUS_FAULTS = ("400", "401", "403", "404", "408", "409", "429", "500", "502", "503")
 FAULTS = (
@@ -75,7 +77,7 @@ class Asked:
     seconds: float = field(default_factory=time.monotonic)
 
 
-class OpenAIServer:
+class OpenAIServer(LocalServer):
     """The server, running while the context is open.
 
     Args:
@@ -116,19 +118,12 @@ class OpenAIServer:
         self._times: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def __enter__(self) -> OpenAIServer:
-        self._http = _HTTPServer(("127.0.0.1", 0), _Handler)
-        self._http.owner = self
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Handler
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        return f"{self.url}/v1"
 
     @property
     def answered(self) -> Counter[str]:
@@ -220,15 +215,9 @@ def _reworded(caption: str) -> str:
     return f"Then {words[0].lower()} {' '.join(words[1:])}".strip() + "."
 
 
-class _HTTPServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    owner: OpenAIServer
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _HTTPServer
+    server: HTTPServer
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -179,3 +179,62 @@ def summe_video(n_frames=32, **changes) -> dict:
         "user_score": user_score,
     }
     return {name: value for name, value in {**content, **changes}.items() if value is not None}
+
+
+def youcook2(**changes) -> dict:
+    """A YouCook2 file of one video."""
+    steps = [{"segment": [2, 5], "id": 0, "sentence": "cut the onion"}]
+    steps += [{"segment": [6, 9], "id": 1, "sentence": "fry it"}]
+    entry = {"duration": 12.5, "subset": "validation", "recipe_type": "1", "video_url": "", "annotations": steps}
+    return {"database": {"v1": {**entry, **changes}}}
+
+
+def highlight(**changes) -> dict:
+    """A query of QVHighlights: clips 1 and 2 of six are relevant."""
+    entry = {
+        "qid": 7,
+        "query": "A dog.",
+        "duration": 12,
+        "vid": "v_0.0_12.0",
+        "relevant_windows": [[2, 6]],
+        "relevant_clip_ids": [1, 2],
+        "saliency_scores": [[4, 1, 0], [3, 4, 2]],
+    }
+    return {name: value for name, value in {**entry, **changes}.items() if value is not None}
+
+
+def vitt(*starts: int, tag: str = "Part") -> dict:
+    """One annotator's line of ViTT, with sections that begin at so many milliseconds."""
+    return {"id": "FmTp", "annotations": [{"timestamp": start, "tag": f"{tag} {n}"} for n, start in enumerate(starts)]}
+
+
+def write_qfvs(folder: Path, shots: int = 4, **summaries: str) -> Path:
+    """QFVS's two folders; the one with the summaries of P01, `Car_Food="1 3"`."""
+    oracle = folder / "Query-Focused_Summaries" / "Oracle_Summaries"
+    tags = folder / "Dense_per_shot_tags" / "P01"
+    for one in (oracle / "P01", tags):
+        one.mkdir(parents=True, exist_ok=True)
+    (tags / "P01.txt").write_text("Car,Food\n" * shots)
+    for query, numbers in summaries.items():
+        (oracle / "P01" / f"{query}_oracle.txt").write_text("\n".join(numbers.split()) + "\n")
+    return oracle
+
+
+def further_forms(folder: Path) -> list[tuple[str, Path]]:
+    """Small files of the forms whose readers came later: each form's name and its file."""
+    files = {
+        "youcook2": youcook2(),
+        "paragraphs": {"v1": "A man cuts an onion. He fries it."},
+        "shot2story": [{"video": "a_1.mp4", "id": 0, "whole_caption": "A man cooks.", "captions": ["A man."]}],
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    (folder / "vitt.json").write_text("".join(json.dumps(vitt(0, start)) + "\n" for start in (5000, 7000)))
+    (folder / "qvhighlights.jsonl").write_text(json.dumps(highlight()) + "\n")
+    script = {"gtscores": np.array([[0, 1, 1]], np.float32), "text_embeddings": np.ones((1, 2, 3), np.float32)}
+    return [
+        *((name, folder / f"{name}.json") for name in (*files, "vitt")),
+        ("qvhighlights", folder / "qvhighlights.jsonl"),
+        ("s-videoxum", write_eccv16(folder / "script.h5", {"v1": script})),
+        ("qfvs", write_qfvs(folder / "qfvs", Car_Food="1 3")),
+    ]

@@ -1,6 +1,7 @@
 """The patch makes a LLaVA checkout discover plugins, and LLaVA's own commands know videos; without one it does nothing.
 
-With LLAVA_CHECKOUT=FOLDER, a clone of LLaVA, all of it is shown for that checkout too.
+With LLAVA_CHECKOUT=FOLDER, a clone of LLaVA, all of it is shown for that checkout too; with LLAVA_CHECKOUTS=FOLDER:...
+patches/forks.py is run on all these.
 """
 
 from __future__ import annotations
@@ -186,6 +187,22 @@ def test_the_loader_and_the_cli_on_a_video(fork, checkpoint, tmp_path):
     assert expected and f"USER: ASSISTANT: {expected}" in said
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_cli_answers_in_few_bits(fork, checkpoint, tmp_path, bits):
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    from llava_v2xum import Timeline, build_input_ids, load_pretrained, read_video
+
+    file, question = write_video(tmp_path / "clip.mp4"), " " + INSTRUCTIONS["text"]
+    cli = ["-m", "llava.serve.cli", "--model-path", str(checkpoint), "--image-file", str(file), *OPTIONS]
+    said = python(fork, *cli, f"--load-{bits}bit", stdin=question + "\n")
+    tokenizer, model, encoder = load_pretrained(checkpoint, device="cpu", **{f"load_{bits}bit": True})
+    frames = encoder.preprocess(read_video(file, Timeline(FRAMES)).frames)
+    ids = build_input_ids(tokenizer, "<video>\n" + question)[None]
+    answer = model.generate(ids, videos=[frames.half()], do_sample=False, max_new_tokens=6)[0]
+    expected = tokenizer.decode(answer, skip_special_tokens=True).strip()
+    assert expected and f"USER: ASSISTANT: {expected}" in said
+
+
 def write_video(file: Path) -> Path:
     import av
 
@@ -222,6 +239,22 @@ def test_train_trains_the_video_type(fork, tmp_path):
     assert (config["model_type"], config["num_frames"]) == ("llava_v2xum", FRAMES)
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     assert len([step for step in history if "loss" in step]) == 2
+
+
+def test_the_table_of_forks(tmp_path):
+    """None of the checkouts that LLAVA_CHECKOUTS names may end in a "no"; without these, not the installed LLaVA."""
+    checkouts = [folder for folder in os.environ.get("LLAVA_CHECKOUTS", "").split(os.pathsep) if folder]
+    if not checkouts:
+        installed = Path(importlib.util.find_spec("llava").origin).parent
+        shutil.copytree(installed, tmp_path / "LLaVA" / "llava", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, str(PATCH.with_name("forks.py")), *(checkouts or [str(tmp_path / "LLaVA")])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    _, _, *rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
+    assert len(rows) == len(checkouts or [1])
+    for row in rows:
+        assert "no" not in row, row
+        _, _, patch, image, *rest = row  # newer transformers cannot generate with LLaVA as it is
+        assert checkouts or ((patch, *rest) == ("yes",) * 3 and image in ("yes", "logits; stock cannot generate")), row
 
 
 def test_the_patch_is_small():

@@ -75,6 +75,50 @@ def test_a_full_run_learns_and_leaves_the_tower_alone(sources, tmp_path):
             assert torch.equal(value, tower[key].to(value.dtype)), name
 
 
+def test_a_relative_tower_is_saved_so_that_it_is_found_from_elsewhere(sources, tmp_path, monkeypatch):
+    import os
+
+    from llava_v2xum.model.checkpoint import load_pretrained
+    from llava_v2xum.train import loop as ours
+
+    monkeypatch.chdir(sources)
+    given = arguments(sources, tmp_path / "out", "--max_steps", "1", "--vision_tower", "tower")
+    ours.train([word if word != str(sources / "base") else os.path.join(".", "base") for word in given])
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["mm_vision_tower"] == str(sources / "tower")
+    monkeypatch.chdir(tmp_path)
+    assert load_pretrained(tmp_path / "out", device="cpu")[1].get_vision_tower().is_loaded
+
+
+def test_a_run_may_build_a_second_model(sources, tmp_path):
+    """As forks do for a teacher: each gets its own tower and projector, in whichever order."""
+    from llava_v2xum.train import loop as ours
+
+    asked, _ = ours._read(arguments(sources, tmp_path))
+    with ours.video_type(asked) as maker:
+        student, teacher = (maker.from_pretrained(str(sources / "base")) for _ in range(2))
+        student.get_model().initialize_vision_modules(model_args=asked)
+        assert maker.model is student and teacher.get_vision_tower() is None
+        teacher.get_model().initialize_vision_modules(model_args=asked)
+    stored = saved_weights(sources / "tower")
+    for model in (student, teacher):
+        assert model.get_model().mm_projector is not None
+        for name, weight in model.get_vision_tower().vision_tower.state_dict().items():
+            key = next((key for key in stored if key.endswith(name.removeprefix("vision_model."))), None)
+            assert key is None or torch.equal(weight, stored[key]), name
+
+
+def test_a_base_of_llava_16_is_refused_before_it_is_loaded(sources, tmp_path):
+    import shutil
+
+    from llava_v2xum.train import loop as ours
+
+    base = shutil.copytree(sources / "base", tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "mm_patch_merge_type": "spatial_unpad"}))
+    with pytest.raises(ValueError, match=r"LLaVA-1\.5.* got 'spatial_unpad'"):
+        ours.train(arguments(sources, tmp_path / "out", "--model_name_or_path", str(base)))
+
+
 def test_the_projector_alone(sources, tmp_path):
     """LLaVA's stage 1: `--tune_mm_mlp_adapter` trains and saves the projector and nothing else."""
     from llava_v2xum.train import loop as ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -163,12 +164,61 @@ def test_a_missing_flag_is_named_in_one_line(command, files, flag):
         (["--feature_folder", "nowhere"], "--feature_folder: no such folder: nowhere"),
         (["--pretrain_mm_mlp_adapter", "no.bin"], "--pretrain_mm_mlp_adapter: no such file: no.bin"),
         (["--deepspeed", "no.json"], "--deepspeed: no such file: no.json"),
+        (
+            ["--mm_use_im_start_end", "True"],
+            "--mm_use_im_start_end True: a video stands without tokens around it; leave the flag out, or give False",
+        ),
+        (
+            ["--mm_patch_merge_type", "spatial_unpad"],
+            "--mm_patch_merge_type spatial_unpad: frames are LLaVA-1.5's, in one piece; leave the flag out, or give "
+            "flat",
+        ),
+        (
+            ["--image_aspect_ratio", "anyres"],
+            "--image_aspect_ratio anyres: frames and images are LLaVA-1.5's, give pad or square",
+        ),
+        (["--image_folder", "nowhere"], "--image_folder: no such folder: nowhere"),
         (["--video_folder", "."], "--feature_folder and --video_folder: give one of them, both came"),
     ],
 )
 def test_what_is_not_there_is_named_before_anything_is_loaded(files, more, told, capsys):
     assert launch.guarded([*files, *more]) == 2
     assert capsys.readouterr().err == f"error: {told}\n"
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        (["--report_to", "wandb"], "--report_to wandb needs the package wandb: pip install wandb"),
+        (["--report_to", "none", "tensorboard"], "--report_to tensorboard needs the package tensorboard: pip install"),
+        (["--deepspeed", str(SCRIPTS / "zero2.json")], "--deepspeed needs DeepSpeed: pip install deepspeed"),
+    ],
+)
+def test_a_package_that_a_flag_needs_is_named(files, more, told, monkeypatch, capsys):
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    assert launch.guarded([*files, *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {told}")
+
+
+@pytest.mark.parametrize(
+    "more, told",
+    [
+        (["--tf32", "True"], "--tf32 True needs a GPU of NVIDIA's Ampere or a newer kind"),
+        (["--deepspeed", str(SCRIPTS / "zero2.json")], "--deepspeed needs a launcher, also for one process: deepspeed"),
+    ],
+)
+def test_what_the_machine_or_the_start_lacks_is_told(files, more, told, monkeypatch, capsys):
+    import torch
+
+    from llava_v2xum.train import flags
+
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(flags, "is_installed", lambda package: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert launch.guarded([*files, *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {told}")
 
 
 def test_without_deepspeed_the_way_to_get_it_is_told(files, monkeypatch, capsys):
@@ -206,6 +256,8 @@ def test_defaults_are_the_papers_and_a_flag_given_wins(command, files, monkeypat
 
     from llava_v2xum.train import loop as ours
 
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("needs deepspeed")
     monkeypatch.setenv("LOCAL_RANK", "0")
     script = runpy.run_path(str(SCRIPTS / command), run_name="imported")  # Python reads it as a module
     seen = []

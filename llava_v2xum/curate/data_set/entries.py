@@ -30,6 +30,7 @@ from ...core.checks import check_text, is_frame, is_number
 from ...core.citations import BRACKETS, FRAME_TOKEN, PUBLISHED, frame_token
 from ...core.errors import V2XumError
 from ...core.readers import shown
+from ...core.special_tokens import without_leaked_ends
 from ...core.summary import Sentence, canonical_text
 from ...core.tasks import TASKS, query_for
 from ..store.stage import Rejected
@@ -46,13 +47,14 @@ _JOINERS = "\u200c\u200d"  # invisible, but Persian, Hindi and emoji are spelt w
 def clean_text(text: str) -> str:
     """The one form in which a model's text is written: what it says, and nothing that would be read as more.
 
+    - Special tokens that were left at its ends go.
     - Square and angle brackets become round ones: `[05]`, `<f3>`, `<video>`, `<image>` and `</s>` stand for something.
     - Line breaks and control characters become blanks; invisible characters that turn or hide text, and halves of
       surrogate pairs, go.
     - `ASSISTANT:` and the like lose their colon: LLaVA finds a conversation's answers by them.
     - The rest is `summary.canonical_text`: single blanks, no leading punctuation, a stop at the end.
     """
-    text = "".join(map(_visible, text)).translate(_ROUND)
+    text = "".join(map(_visible, without_leaked_ends(text))).translate(_ROUND)
     text = _SPEAKER.sub(r"\1", " ".join(text.split()))
     return canonical_text(_BLANK_BEFORE_STOP.sub("", text))
 

@@ -43,10 +43,12 @@ class Sample:
     Args:
         source: its id and its file.
         results: of its stages, by their names.
+        track: the video track that they are of.
     """
 
     source: Source
     results: Mapping[str, Any]
+    track: int | None = None
 
 
 def choose(video_ids: Iterable[str], count: int = SAMPLES, seed: int = 0) -> list[str]:
@@ -100,7 +102,7 @@ def _video(sample: Sample) -> dict[str, Any]:
     results = sample.results
     kept, dropped = results["filter"]["frames"], {one["frame"]: one for one in results["filter"]["dropped"]}
     chosen = sorted({*kept, *dropped})
-    pictures, problem = _pictures(sample.source.path, evenly_chosen(chosen, MOST_PICTURES))
+    pictures, problem = _pictures(sample.source.path, evenly_chosen(chosen, MOST_PICTURES), sample.track)
     duration, samples = results["select"]["duration"], results["select"]["sampled_frames"]
     facts = [time_label(duration), f"{len(kept)} key frames of {samples} ({len(kept) / samples:.1%})"]
     if dropped:
@@ -123,13 +125,13 @@ def _video(sample: Sample) -> dict[str, Any]:
     return {"name": sample.source.video_id, "facts": ", ".join(facts), "problem": problem, "frames": items}
 
 
-def _pictures(path: Path, seconds: Sequence[int]) -> tuple[dict[int, dict[str, Any]], str]:
+def _pictures(path: Path, seconds: Sequence[int], track: int | None) -> tuple[dict[int, dict[str, Any]], str]:
     """The frames of these seconds, and what is wrong where they are not all there."""
     found = {}
     try:
         if not path.is_file():
             raise FileNotFoundError(path)
-        for places, frames in read_moments(path, [Second(second) for second in seconds]):
+        for places, frames in read_moments(path, [Second(second) for second in seconds], track=track):
             for place, frame in zip(places.tolist(), frames):
                 found[seconds[place]] = _picture(frame)
     except FileNotFoundError:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ...core.special_tokens import spelt
 from ..store.stage import counted
 from ..store.store import Ledger
 from .endpoint import Endpoint
@@ -61,10 +62,10 @@ def ask(
         except Unusable as error:
             problem = str(error)
         # not all that went before: that would not fit the context; the number makes each question another one
-        correction = f"That cannot be used: {problem}. It was answer {attempt + 1} of {attempts}."
+        correction = f"That cannot be used: {spelt(problem)}. It was answer {attempt + 1} of {attempts}."
         messages = [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": shown(answer["text"]) if answer["text"] else "(no answer)"},
+            {"role": "assistant", "content": spelt(shown(answer["text"])) if answer["text"] else "(no answer)"},
             {"role": "user", "content": f"{correction} Answer again, with the whole JSON alone."},
         ]
     raise Unusable(f"no answer of {attempts} could be used; the last: {problem}")

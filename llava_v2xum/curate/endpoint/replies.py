@@ -14,6 +14,7 @@ from typing import Any
 
 from ...core.errors import V2XumError
 from ...core.extras import require
+from ...core.special_tokens import without_leaked_ends
 from ..store.store import Cost
 
 # what reasoning models think, where the server leaves it in: the opening tag may be the prompt's (DeepSeek's and Qwen's
@@ -29,7 +30,7 @@ class Reply:
     """One answer of an endpoint.
 
     Args:
-        text: the model's, blanks at both ends off; it may be empty.
+        text: the model's, blanks and leaked special tokens at both ends off; it may be empty.
         value: the JSON that the text is, where a schema was asked for and it fits; else None.
         cost: of the request, its failed tries included.
         problem: why the answer cannot be used as it is, or None: it is empty, was cut off, was refused by a content
@@ -73,7 +74,7 @@ def read_completion(body: bytes) -> Completion:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise V2XumError(f"the body is no chat completion: {shown(body.decode(errors='replace'))}")
     # half a surrogate pair is no character
-    text = _THOUGHTS.sub("", _text_of(message.get("content")).encode(errors="replace").decode()).strip()
+    text = without_leaked_ends(_THOUGHTS.sub("", _text_of(message.get("content")).encode(errors="replace").decode()))
     problem = _problem(text, choice.get("finish_reason"), message.get("refusal"))
     if len(text) > _MOST_CHARACTERS:
         text, problem = text[:_SHOWN_CHARACTERS], f"the answer has {len(text)} characters"

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...core.command_line import at_least
 from ...core.errors import V2XumError
+from ...core.sampling import TRACK_KEY
 from ...evaluate.models.frames import Second, read_moments
 from ...media.video import VideoError
 from ..endpoint.budget import Budget
@@ -36,6 +37,7 @@ class CaptionStage(CommandStage):
         workers: videos at a time: while the captioner is at work for one, another is decoded.
         features: a folder that each video's features for training are put into on the way, by the captioner's own
             tower; only for a captioner that is a checkpoint. A video whose captions are stored is not looked at again.
+        track: which of several video tracks is read, as `SelectStage`.
 
     Raises:
         V2XumError: if features are wanted of a captioner that has none.
@@ -69,19 +71,26 @@ class CaptionStage(CommandStage):
     @classmethod
     def from_arguments(cls, args: argparse.Namespace, budget: Budget) -> CaptionStage:
         captioner = captioners.captioner_of(args, budget)
-        return cls(captioner, Prompt.load("caption", args.caption_prompt), features=args.features)
+        prompt = Prompt.load("caption", args.caption_prompt)
+        return cls(captioner, prompt, features=args.features, track=args.video_track)
 
     def __init__(
-        self, captioner: Captioner, prompt: Prompt, workers: int = 2, features: str | Path | None = None
+        self,
+        captioner: Captioner,
+        prompt: Prompt,
+        workers: int = 2,
+        features: str | Path | None = None,
+        track: int | None = None,
     ) -> None:
         if features is not None and not captioner.makes_features:
             raise V2XumError(NO_FEATURES)
         self.captioner, self.prompt, self.workers, self.features = captioner, prompt, workers, features
-        self.model_name = captioner.name
+        self.model_name, self.track = captioner.name, track
 
     def settings(self) -> dict[str, Any]:
         """As `Stage`."""
-        return {**self.captioner.settings(), "prompt": self.prompt.hash}
+        of_track = {} if self.track is None else {TRACK_KEY: self.track}
+        return {**self.captioner.settings(), "prompt": self.prompt.hash, **of_track}
 
     def work(self, source: Source, before: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
         """As `Stage`; frames that were described before are neither decoded nor described again.
@@ -95,7 +104,7 @@ class CaptionStage(CommandStage):
         missing = [part for part in parts if stored[part] is None]
         try:
             if self.features is not None:
-                self.captioner.store_features(source.path, source.video_id, self.features)
+                self.captioner.store_features(source.path, source.video_id, self.features, self.track)
             stored.update(self._describe(source.path, missing, ledger))
         except VideoError as error:
             raise _unreadable(source.path, error) from error
@@ -125,7 +134,7 @@ class CaptionStage(CommandStage):
         running: set[Future] = set()
         with ThreadPoolExecutor(self.captioner.in_flight, thread_name_prefix="caption") as pool:
             try:
-                for part, frames in _frames_of(path, parts):
+                for part, frames in _frames_of(path, parts, self.track):
                     running.add(pool.submit(describe, part, frames))
                     if len(running) > self.captioner.in_flight:  # one waits, decoded, for the next free place
                         running = _checked(*wait(running, return_when=FIRST_COMPLETED))
@@ -135,11 +144,11 @@ class CaptionStage(CommandStage):
         return told
 
 
-def _frames_of(path: Path, parts: Sequence[range]) -> Iterator[tuple[range, np.ndarray]]:
+def _frames_of(path: Path, parts: Sequence[range], track: int | None) -> Iterator[tuple[range, np.ndarray]]:
     """Each part with the frames nearest to its seconds, uint8 [k, H, W, 3]; no more than a few parts are in memory."""
     moments = [Second(float(second)) for part in parts for second in part]
     waiting, held = list(reversed(parts)), []
-    for _, frames in read_moments(path, moments):  # in the order of the file, which is theirs
+    for _, frames in read_moments(path, moments, track=track):  # in the order of the file, which is theirs
         for frame in frames:
             held.append(frame)
             if len(held) == len(waiting[-1]):

@@ -65,7 +65,9 @@ class Captioner(Protocol):
             Rejected, Failed, Stop: as `Stage.work`.
         """
 
-    def store_features(self, path: Path, video_id: str, folder: str | os.PathLike[str]) -> None:
+    def store_features(
+        self, path: Path, video_id: str, folder: str | os.PathLike[str], track: int | None = None
+    ) -> None:
         """Put a video's features for training into a folder, unless they are there.
 
         Raises:

@@ -114,7 +114,9 @@ class LlavaCaptioner(Captioner):
         captions = [clean_caption(answer.text, answer.finished) for answer in answers]
         return captions, Cost(len(captions), prompt_tokens, completion_tokens, seconds)
 
-    def store_features(self, path: Path, video_id: str, folder: str | os.PathLike[str]) -> None:
+    def store_features(
+        self, path: Path, video_id: str, folder: str | os.PathLike[str], track: int | None = None
+    ) -> None:
         """As `Captioner`, and as `llava_v2xum.features` does.
 
         They are what a model trained from this checkpoint reads: those of its N frames, which are not the frames at
@@ -130,9 +132,9 @@ class LlavaCaptioner(Captioner):
         model = self._model()
         with self._lock:
             put = model.feature_folder(folder)
-            if model.holds(put, path, video_id):
+            if model.holds(put, path, video_id, track):
                 return
-        _, source, pixels = read_whole(path, model.encoder, model.model.config.timeline)
+        _, source, pixels = read_whole(path, model.encoder, model.model.config.timeline, track=track)
         with self._lock:
             model.put_features(put, path, video_id, source, pixels)
 
@@ -203,12 +205,12 @@ class _Loaded:
                 raise Stop(str(error)) from error
         return self.put
 
-    def holds(self, put, path: Path, video_id: str) -> bool:
+    def holds(self, put, path: Path, video_id: str, track: int | None = None) -> bool:
         """Whether the folder has the features of this very file."""
         from ...features import DamagedFeatures, file_source
 
         try:
-            return put.holds(video_id, self.model.config.feature_shape, file_source(path))
+            return put.holds(video_id, self.model.config.feature_shape, file_source(path, track))
         except DamagedFeatures as error:
             logger.warning("%s; it is made again", error)
             return False

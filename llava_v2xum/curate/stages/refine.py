@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...core.citations import BRACKET
+from ...core.citations import BRACKET, PLACEHOLDER
+from ...core.special_tokens import LEAKED, without_leaked_ends
 from ...core.summary import canonical_text
 from ..endpoint.asking import Unusable
 from ..endpoint.budget import Budget
@@ -44,7 +45,7 @@ SCHEMA = {
 }
 
 # an entry of instruction JSON has frames in their places
-_MARKS = re.compile(rf"{BRACKET.pattern}|<f\d|<video>|<image>")
+_MARKS = re.compile(rf"{BRACKET.pattern}|<f\d|{PLACEHOLDER.pattern}|{LEAKED.pattern}")
 
 
 class RefineStage(AskingStage):
@@ -122,7 +123,7 @@ def checked_sentences(sentences: list[dict[str, Any]], frames: list[int]) -> lis
     for sentence, frame in zip(sentences, frames):
         if sentence["frame"] != frame:
             raise Unusable(f"sentence {len(texts) + 1} must be of frame {frame}, and names another")
-        text = canonical_text(sentence["text"])
+        text = canonical_text(without_leaked_ends(sentence["text"]))
         where = f"the sentence of frame {frame}"
         if not any(map(str.isalnum, text)):
             raise Unusable(f"{where} is empty")

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ...core.command_line import in_range
+from ...core.command_line import add_video_track, in_range
 from ...core.errors import V2XumError
+from ...core.sampling import TRACK_KEY
 from ...evaluate.metrics.clocks import nearest
 from ...media.video import Video, VideoError, probe_video, read_frames
 from ..endpoint.budget import Budget
@@ -47,6 +48,7 @@ class SelectStage(CommandStage):
         min_duration, max_duration: seconds, both included.
         aesthetic: what judges the look; None judges nothing.
         duplicates: whether of videos that are the same all but one go.
+        track: which of several video tracks is read (`opening.opened`).
 
     Raises:
         FileNotFoundError, V2XumError, ConnectionError: of the aesthetic predictor, as `AestheticScorer`.
@@ -63,6 +65,7 @@ class SelectStage(CommandStage):
     def add_options(cls, add: Callable[..., Any]) -> None:
         add("--min-duration", type=float, default=40.0, metavar="S", help="shortest video, in seconds (%(default)g)")
         add("--max-duration", type=float, default=940.0, metavar="S", help="longest video, in seconds (%(default)g)")
+        add_video_track(add)
         add("--keep-duplicates", action="store_true", help="do not look for videos of the same content")
         add("--aesthetic-predictor", metavar="FILE", help="'laion-v1' or 'laion-v2', or a file with the "
             "weights of such a head on CLIP; without it no video is judged")  # fmt: skip
@@ -84,7 +87,7 @@ class SelectStage(CommandStage):
             aesthetic = AestheticOptions(
                 args.aesthetic_predictor, args.aesthetic_clip, threshold, device=device_of(args)
             )
-        return cls(args.min_duration, args.max_duration, aesthetic, duplicates=not args.keep_duplicates)
+        return cls(args.min_duration, args.max_duration, aesthetic, not args.keep_duplicates, args.video_track)
 
     def __init__(
         self,
@@ -92,9 +95,13 @@ class SelectStage(CommandStage):
         max_duration: float = 940.0,
         aesthetic: AestheticOptions | None = None,
         duplicates: bool = True,
+        track: int | None = None,
     ) -> None:
         self.min_duration, self.max_duration, self.duplicates = float(min_duration), float(max_duration), duplicates
         self.aesthetic = aesthetic
+        self.track = track
+        self._of_track = {} if track is None else {TRACK_KEY: track}
+        self.recorded = (*self.recorded, *self._of_track)
         if aesthetic is not None:
             self.model_name = f"{name_of(aesthetic.predictor)} on {name_of(aesthetic.clip)}"
             self.recorded = (*self.recorded, "aesthetic_threshold")
@@ -110,6 +117,7 @@ class SelectStage(CommandStage):
             "signature": f"pHash of {SIGNATURE_FRAMES} frames",
             "duplicates": {"bits": MOST_BITS, "seconds": MOST_SECONDS} if self.duplicates else None,
             "aesthetic": self._scorer.settings() if self._scorer else None,
+            **self._of_track,
         }
 
     def work(self, source: Source, before: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
@@ -120,7 +128,7 @@ class SelectStage(CommandStage):
             seconds that is, at least 1; `signature`, see `duplicates`; `aesthetic`, the score or None.
         """
         _check_at_hand(source.path)
-        probed = _readable(source.path, probe_video)
+        probed = _readable(source.path, lambda path: probe_video(path, track=self.track))
         if probed is not None:
             self._check_duration(probed.duration_seconds)
         video, signed, judged = _readable(source.path, self._read)
@@ -162,7 +170,7 @@ class SelectStage(CommandStage):
             chosen = seconds[numbers]
             return numbers
 
-        video = read_frames(path, choose)
+        video = read_frames(path, choose, self.track)
         for warning in video.warnings:
             logger.warning(warning)
         astray = int((np.abs(video.frame_seconds - chosen) > ASTRAY_SECONDS).sum())

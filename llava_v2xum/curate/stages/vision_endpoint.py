@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.special_tokens import LEAKED, spelt
 from ..endpoint.budget import Budget
 from ..endpoint.endpoint import Endpoint
 from ..endpoint.options import endpoint_at
@@ -65,7 +66,8 @@ class EndpointCaptioner(Captioner):
 
         Raises:
             Rejected: if the server's content filter takes a frame or its caption.
-            Failed: if the server gives no answer, or an empty one as often as it is asked.
+            Failed: if the server gives no answer, or as often as it is asked an empty one, or one that goes on behind a
+                special token.
             Stop: as `Endpoint.chat`.
         """
         spent: list[Cost] = []
@@ -88,15 +90,17 @@ class EndpointCaptioner(Captioner):
             if reply.problem is not None and "content filter" in reply.problem:
                 raise Rejected("caption", reply.problem)
             caption = clean_caption(reply.text, finished=reply.problem is None)
-            if caption:
+            leaked = LEAKED.search(caption)  # it ran on behind its end
+            if caption and leaked is None:
                 return caption
+            wrong = "was empty" if leaked is None else f"holds {spelt(leaked[0])}"
             # the same question would get the same answer, from a model that always says what is likeliest
             messages = [
                 messages[0],
                 {"role": "assistant", "content": "(no answer)"},
-                {"role": "user", "content": f"Answer {attempt} of {ATTEMPTS} was empty. Describe the frame in words."},
+                {"role": "user", "content": f"Answer {attempt} of {ATTEMPTS} {wrong}. Describe the frame in words."},
             ]
-        raise Failed(f"no caption in {ATTEMPTS} answers: {reply.problem or 'the last has nothing to print'}")
+        raise Failed(f"no caption in {ATTEMPTS} answers: {reply.problem or 'the last ' + wrong}")
 
 
 def data_url(frame: np.ndarray, max_side: int) -> str:

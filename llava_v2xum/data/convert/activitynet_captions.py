@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation
-from ...core.data_sets import FRAME_TABLE, TEXT_TABLE, DataSet
+from ...core.data_sets import DENSE_TABLE, DataSet
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Reader, Rejected, TimeBounds, checked_list, checked_object, load_object
 
@@ -40,7 +40,8 @@ def _annotation(video_id: str, entry: Any, place: int, tolerance_seconds: float)
         AnnotatedSentence(text, bounds.span(f"timestamps[{number}]", span))
         for number, (text, span) in enumerate(zip(texts, timestamps))
     )
-    return Accepted(Annotation(video_id, bounds.duration_seconds, NAME, sentences), place, bounds.moved)
+    annotation = Annotation(video_id, bounds.duration_seconds, NAME, sentences)
+    return Accepted(annotation, place, bounds.moved, tuple(bounds.dropped))
 
 
 READER = Reader(
@@ -55,6 +56,6 @@ READER = Reader(
         "ActivityNet Captions: dense captions, captions, segments",
         "val_1.json",
         (NAME,),
-        (*FRAME_TABLE, *TEXT_TABLE, "dense_f1", "dense_meteor", "soda_c"),
+        DENSE_TABLE,
     ),
 )

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.annotations import Annotation
+from ...core.annotations import Annotation, Spans
 from ...core.answer_forms import FORMS
 from ...core.answers import format_answer, parse_answer
 from ...core.citations import PLACEHOLDER
+from ...core.clock import Clocks
 from ...core.errors import V2XumError
 from ...core.readers import shown
 from ...core.sampling import LINSPACE, SAMPLING_KEY
@@ -36,6 +37,7 @@ class AnswerSettings:
         form: "after" (released models) or "before" (Instruct-V2Xum), see `answer_forms.py`.
         annotators: a rule of `targets.RULES`, or an annotator's number.
         timeline: N and the temporal prompt.
+        clocks: of the videos, which tell the index of a second.
 
     Raises:
         V2XumError: if a task, the form or the rule is unknown.
@@ -45,6 +47,7 @@ class AnswerSettings:
     form: str = "after"
     annotators: str | int = DEFAULT_RULE
     timeline: Timeline = field(default_factory=Timeline)
+    clocks: Clocks = field(default_factory=Clocks, compare=False)
 
     def __post_init__(self) -> None:
         if not self.tasks or set(self.tasks) - set(TASKS):
@@ -90,7 +93,7 @@ def answer_for(annotation: Annotation, task: str, target: Target, settings: Answ
         V2XumError: if its text cannot be written so that it reads back.
     """
     timeline = settings.timeline
-    summary = summary_for(annotation, task, target, timeline)
+    summary = summary_for(annotation, task, target, settings)
     placeholder = PLACEHOLDER.search(summary.text)
     if placeholder:
         raise V2XumError(f"the text holds {placeholder[0]}, which stands for something else in a conversation")
@@ -105,17 +108,20 @@ def answer_for(annotation: Annotation, task: str, target: Target, settings: Answ
     return answer
 
 
-def summary_for(annotation: Annotation, task: str, target: Target, timeline: Timeline) -> Summary:
+def summary_for(annotation: Annotation, task: str, target: Target, settings: AnswerSettings) -> Summary:
     """What the answer to a task says.
 
     Raises:
         NoAnswer: if the annotation has no text, or no key spans, and the task asks for them.
     """
+
+    def cited(spans: Spans) -> tuple[int, ...]:
+        return frames_of(spans, annotation.known_duration, settings.timeline, annotation.video_id, settings.clocks)
+
     if task == "video":
         if not target.video_spans:
             raise NoAnswer("the annotation marks no part of the video")
-        frames = frames_of(target.video_spans, annotation.known_duration, timeline, annotation.video_id)
-        return Summary((Sentence("", frames),))
+        return Summary((Sentence("", cited(target.video_spans)),))
     if not annotation.sentences and annotation.text is None:
         raise NoAnswer("the annotation has no text")
     if task == "text":
@@ -126,7 +132,7 @@ def summary_for(annotation: Annotation, task: str, target: Target, timeline: Tim
         raise NoAnswer("no sentence of the annotation has a part of the video marked")
     return Summary(
         tuple(
-            Sentence(one.text, frames_of(spans, annotation.known_duration, timeline, annotation.video_id))
+            Sentence(one.text, cited(spans))
             for one, spans in zip(annotation.sentences, target.sentence_spans, strict=True)
         )
     )

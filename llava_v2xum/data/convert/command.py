@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...core.answer_forms import FORMS, AnswerForm
+from ...core.clock import CLOCKS, FRAMES, Clocks
 from ...core.command_line import Parser
 from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
@@ -17,6 +18,8 @@ from ...core.readers import Reader, SourceError
 from ...core.sampling import LINSPACE, SAMPLING_RULES
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES, DEFAULT_TEMPLATE, Timeline, as_template
+from ...features.hub import fetch, is_hub_name
+from ...features.sources import stored_times
 from . import READERS
 from .answers import AnswerSettings
 from .conversion import Outputs, Report, Settings, StrictStop, convert_file
@@ -31,7 +34,7 @@ OUTPUTS = """for each source STEM.json (or .h5, .mat, .tsv, or a folder), DIR ge
   STEM.json               instruction JSON: one entry for each video and task, that training reads{exception}
   STEM.report.json        counts, settings, and every item that was rejected, with its id and the reason
 """
-NOT_TRAINED = "\n" + " " * 26 + "(there is none of {formats}: they are in frames, and for evaluation alone)"
+NOT_TRAINED = "\n" + " " * 26 + "(there is none of {formats}: they are for evaluation alone)"
 STATUS = """exit status: 0 converted (stderr tells how many items were rejected); 1 stopped by --strict, or a file
 that is not of the format or has no item left; 2 bad arguments
 """
@@ -85,9 +88,11 @@ def _rules() -> str:
 def _add_options(parser: argparse.ArgumentParser, reader: Reader) -> None:
     add = parser.add_argument
     parser.set_defaults(parser=parser, annotators=DEFAULT_RULE, tasks=DEFAULT_TASKS, form="after",
-        num_frames=DEFAULT_NUM_FRAMES, frame_sampling=LINSPACE, temporal_prompt_template=DEFAULT_TEMPLATE,
-        tolerance_seconds=Settings().tolerance_seconds)  # fmt: skip
+        clock=FRAMES, features=None, num_frames=DEFAULT_NUM_FRAMES, frame_sampling=LINSPACE,
+        temporal_prompt_template=DEFAULT_TEMPLATE, tolerance_seconds=Settings().tolerance_seconds)  # fmt: skip
     what = "folders of published annotation files" if reader.folder_of else "published annotation files"
+    if reader.hub_name is not None:
+        what += f", or the name of a data set on the Hugging Face hub ({reader.hub_name}), whose .json files are taken"
     add("sources", nargs="+", type=Path, metavar="SRC", help=what)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files; made if it is not there")
     if reader.trains:
@@ -106,8 +111,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--form", choices=FORMS, default="after",
         help="where an answer cites: " + ", or ".join(map(_shown, FORMS.values())))  # fmt: skip
     add("--num-frames", type=int, default=DEFAULT_NUM_FRAMES, metavar="N", help="N, the frames that stand for a video "
-        "(%(default)s); second t is index min(round(t / duration * N), N - 1), a span every index from its start's to "
-        "its end's")  # fmt: skip
+        "(%(default)s); a span is every index from its start's to its end's")  # fmt: skip
+    add("--features", type=Path, metavar="DIR", help="the videos' features (python -m llava_v2xum.features), which "
+        "know the second of each frame")  # fmt: skip
+    add("--clock", choices=CLOCKS, default=FRAMES, help="what index a second is. "
+        + "; ".join(f"{name}: {what}" for name, what in CLOCKS.items()) + " (%(default)s)")  # fmt: skip
     add("--frame-sampling", choices=SAMPLING_RULES, default=LINSPACE, help="the rule by which they are chosen "
         "(%(default)s)")  # fmt: skip
     add("--temporal-prompt-template", default=DEFAULT_TEMPLATE, metavar="T",
@@ -138,7 +146,8 @@ def settings_from(args: argparse.Namespace) -> Settings:
         parser.error(f"--tasks takes {', '.join(TASKS)}, got {args.tasks!r}")
     try:
         timeline = Timeline(args.num_frames, as_template(args.temporal_prompt_template), rule=args.frame_sampling)
-        answers = AnswerSettings(tasks, args.form, args.annotators, timeline)
+        times = () if args.features is None else (stored_times(args.features, timeline),)
+        answers = AnswerSettings(tasks, args.form, args.annotators, timeline, Clocks(args.clock, *times))
         video_ids = None if args.videos is None else _names_in(args.videos)
         return Settings(answers, args.tolerance_seconds, args.strict, video_ids)
     except V2XumError as error:
@@ -157,6 +166,28 @@ def _names_in(folder: Path) -> frozenset[str]:
         return frozenset(path.stem for path in find_videos(folder))
     except VideoError as error:
         raise V2XumError(f"--videos: {error}") from error
+
+
+def fetch_sources(args: argparse.Namespace) -> None:
+    """Put a data set's files in the place of its name on the hub, where a format has data there.
+
+    Ends the program with a usage error if there are none, or they cannot be had.
+    """
+    found: list[Path] = []
+    for source in args.sources:
+        if READERS[args.format].hub_name is None or source.exists() or not is_hub_name(source, of_an_owner=True):
+            found.append(source)
+            continue
+        try:
+            folder = fetch(source.as_posix(), ["*.json"], "dataset")
+        except FileNotFoundError as error:
+            args.parser.error(f"{source}: no such file, and {error}")
+        files = sorted(folder.rglob("*.json"))
+        if not files:
+            args.parser.error(f"{source}: expected .json files in the hub's data set, found none")
+        _say(f"{source}: {', '.join(str(file.relative_to(folder)) for file in files)}")
+        found += files
+    args.sources = found
 
 
 def check_files(args: argparse.Namespace) -> None:
@@ -180,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit status."""
     args = build_parser().parse_args(arguments)
     settings = settings_from(args)
+    fetch_sources(args)
     check_files(args)
     reports, failed = [], False
     for source in args.sources:
@@ -191,6 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if settings.strict:
                 break
             continue
+        for note in report.clocks.notes():
+            _say(f"{source}: {note}")
         reports.append(report)
         failed |= not report.annotations
         _tell_rejected(report, args.out)

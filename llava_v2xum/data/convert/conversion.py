@@ -6,12 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from ...core.annotations import Annotation, annotation_line
 from ...core.atomic import replacing, write_whole
+from ...core.clock import Clocks
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Reader, Rejected
 from ...core.sampling import SAMPLING_KEY
@@ -55,6 +56,7 @@ class Report:
         rejected: what was left out, and why.
         missing: {"id", "task", "reason"} of the tasks that a written video has no answer for.
         clipped: video id -> how many of its time stamps were moved to the video's ends.
+        clocks: by which its seconds became indexes.
     """
 
     source: Path
@@ -63,6 +65,7 @@ class Report:
     rejected: list[Rejected] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
     clipped: dict[str, int] = field(default_factory=dict)
+    clocks: Clocks = field(default_factory=Clocks)
 
     def to_record(self) -> dict[str, Any]:
         """The report as JSON; `settings` are the caller's to add."""
@@ -81,6 +84,7 @@ class Report:
             ],
             "tasks_without_answer": self.missing,
             "clipped_time_stamps": self.clipped,
+            "clocks": {**self.clocks.counts(), "notes": self.clocks.notes()},
         }
 
 
@@ -119,7 +123,8 @@ def convert_file(name: str, reader: Reader, source: Path, folder: Path, settings
         OSError: if a file cannot be written; nothing is written then.
     """
     outputs = Outputs.of(source, folder)
-    report = Report(source)
+    settings = replace(settings, answers=replace(settings.answers, clocks=settings.answers.clocks.anew()))
+    report = Report(source, clocks=settings.answers.clocks)
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(_NothingLeft), replacing(outputs.annotations) as lines:
         with suppress(_NothingToLearn), replacing(outputs.instructions) as entries:
@@ -143,6 +148,7 @@ def _settings_record(settings: Settings, reader: Reader) -> dict[str, Any]:
         "num_frames": answers.timeline.num_frames,
         SAMPLING_KEY: answers.timeline.rule,
         "temporal_prompt_template": answers.timeline.template,
+        "clock": answers.clocks.name,
         "tolerance_seconds": settings.tolerance_seconds,
     }
     return {**(of_entries if reader.trains else {}), "videos_checked": settings.video_ids is not None}
@@ -178,6 +184,8 @@ def _accepted(
         if isinstance(item, Accepted):
             video_id = item.annotation.video_id
             try:
+                if item.dropped:
+                    raise V2XumError(item.dropped[0])
                 if video_id in places:
                     raise V2XumError(f"duplicate id: item {places[video_id]} has it too")
                 if settings.video_ids is not None and settings.video_ids.isdisjoint(_file_names(item.annotation)):

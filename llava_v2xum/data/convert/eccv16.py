@@ -15,7 +15,8 @@ One HDF5 group a video, `video_1`, `video_2`, ..., with (T samples, A annotators
 
 `n_steps` and `gtsummary` follow from these and are not read. Source: Zhang et al. 2016 (arXiv 1605.08110), in the
 form of KaiyangZhou/pytorch-vsumm-reinforce. As there, a user summary that is shorter or longer than F is padded with
-zeros or cut; so are change points that run past the last frame. Both are counted as clipped.
+zeros or cut; so are change points that run past the last frame. Both are counted as clipped. One that differs by more
+than a tenth is of something else (transposed, or of the samples), and its video is rejected.
 
 A video's id is the name of its group, because that is what predictions are keyed by; `video_name` is kept too.
 """
@@ -38,6 +39,7 @@ from ...core.readers import Accepted, Reader, Rejected, SourceError, shown
 
 NAME = "eccv16"
 _FIELDS_OF_A_VIDEO = frozenset({"n_frames", "picks", "features"})  # one of them tells such a file from others
+_MUCH = 0.1  # our choice: summaries of published files differ by a frame or two from their video where they do
 _FIELDS = ("n_frames", "picks", "user_summary", "gtscore", "change_points", "n_frame_per_seg", "video_name")
 
 
@@ -124,6 +126,11 @@ def _user_summaries(content: dict[str, Any], n_frames: int) -> tuple[tuple[Runs,
     if "user_summary" not in content:
         return (), 0
     rows = as_numbers("user_summary", content["user_summary"], 2)
+    if abs(rows.shape[1] - n_frames) > _MUCH * n_frames > 0:
+        raise V2XumError(f"user_summary must be [annotators, {n_frames} frames], got shape {rows.shape}")
+    wrong = rows[~np.isin(rows, (0, 1))]
+    if wrong.size:
+        raise V2XumError(f"user_summary must hold 0 and 1 alone, got {wrong[0]:g} in {wrong.size} places")
     runs = tuple(runs_of(row[:n_frames]) for row in rows)  # what is not there is not selected: padding adds no run
     return runs, int(rows.shape[1] != n_frames)
 

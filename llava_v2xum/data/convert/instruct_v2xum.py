@@ -37,6 +37,7 @@ from ...core.readers import (
 from ...core.tasks import TASKS
 
 NAME = "instruct-v2xum"
+HUB_NAME = "hhua2/Instruct-V2Xum"
 _TASK_WORD = re.compile(rf"\b({'|'.join(task.upper() for task in TASKS)})\b")
 
 _Answer = tuple[tuple[str, tuple[float, ...]], ...]  # sentences, each with the seconds that it cites
@@ -189,6 +190,7 @@ READER = Reader(
     "Reads Instruct-V2Xum's published JSON. Training reads that file as it is, too; converting it adds the tasks "
     "that a video's entries leave out, writes either answer form, checks every entry, and gives the annotation form.",
     (
+        (f"{HUB_NAME} --out data", "every split that the Hugging Face hub has; frames behind the sentences"),
         ("instruct_v2xum_train.json --out data", "frames behind the sentences, as the released models write"),
         (
             "instruct_v2xum_train.json --out data --form before --strict",
@@ -197,6 +199,7 @@ READER = Reader(
     ),
     looks=lambda look: look.is_json(list, "id", "meta", "conversations"),
     endings=(".json",),
+    hub_name=HUB_NAME,
     data_set=DataSet(
         "Instruct-V2Xum: the same, against one annotator", "its published JSON", (NAME,), CROSS_MODAL_TABLE
     ),

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core.annotations import Annotation
 from ...core.arrays import EXTRA, as_duration, as_integer, as_numbers, picks_of
-from ...core.data_sets import DataSet
+from ...core.data_sets import DataSet, Identity
 from ...core.errors import V2XumError
 from ...core.extras import require
 from ...core.keyshots import Keyshots, runs_of
@@ -23,6 +23,12 @@ from ...core.readers import Accepted, Reader, Rejected, SourceError
 
 NAME = "summe"
 _FIELDS = ("user_score", "nFrames", "video_duration")
+_VIDEOS = frozenset(
+    "Air_Force_One Base_jumping Bearpark_climbing Bike_Polo Bus_in_Rock_Tunnel Car_railcrossing Cockpit_Landing "
+    "Cooking Eiffel_Tower Excavators_river_crossing Fire_Domino Jumps Kids_playing_in_leaves Notre_Dame Paintball "
+    "Playing_on_water_slide Saving_dolphines Scuba St_Maarten_Landing Statue_of_Liberty Uncut_Evening_Flight "
+    "Valparaiso_Downhill car_over_camera paluma_jump playing_ball".split()
+)
 
 
 def read(path: Path, tolerance_seconds: float) -> Iterator[Accepted | Rejected]:
@@ -87,5 +93,6 @@ READER = Reader(
         (*("keyshot_f1_max", "kendall_per_annotator", "spearman_per_annotator", "kendall_summary", "spearman_summary"),
          "f_clip"),
         keyshots=True,
+        identity=Identity((15, 18), 25, _VIDEOS),
     ),
 )

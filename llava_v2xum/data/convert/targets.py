@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.annotations import Annotation, Spans
+from ...core.clock import Clocks
 from ...core.errors import V2XumError
 from ...core.timeline import Timeline
 
@@ -123,12 +124,21 @@ def covered(annotators: Iterable[Spans], at_least: int) -> Spans:
 
 
 def frames_of(
-    spans: Iterable[tuple[float, float]], duration_seconds: float, timeline: Timeline, video_id: str | None = None
+    spans: Iterable[tuple[float, float]],
+    duration_seconds: float,
+    timeline: Timeline,
+    video_id: str | None = None,
+    clocks: Clocks | None = None,
 ) -> tuple[int, ...]:
-    """The indexes that the spans cite, each once, ascending: [s, e] is every index from that of s to that of e."""
+    """The indexes that the spans cite, each once, ascending: [s, e] is every index from that of s to that of e.
+
+    Args:
+        clocks: of the videos; None where no more than their mean rate is known.
+    """
+    clocks = clocks or Clocks()
     frames: set[int] = set()
     for start, end in spans:
-        first, last = (timeline.index_at(second, duration_seconds, video_id) for second in (start, end))
+        first, last = (clocks.index_at(timeline, second, duration_seconds, video_id) for second in (start, end))
         frames.update(range(first, last + 1))
     return tuple(sorted(frames))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.arrays import as_duration, as_integer, as_integers, as_numbers, content_of, open_hdf5, picks_of
-from ...core.data_sets import DataSet
+from ...core.data_sets import DataSet, Identity
 from ...core.errors import V2XumError
 from ...core.keyshots import Keyshots
 from ...core.readers import Accepted, Reader, Rejected, SourceError, shown
@@ -158,6 +158,7 @@ READER = Reader(
         ("eccv16", NAME),
         ("keyshot_f1_avg", "kendall_per_annotator", "spearman_per_annotator", "f_clip"),  # its published protocols
         keyshots=True,
+        identity=Identity((20, 20), 50),
         examples="""examples:
   ... tvsum --predictions scores.json --annotations eccv16_dataset_tvsum_google_pool5.h5 \\
       --importance ydata-tvsum50-anno.tsv

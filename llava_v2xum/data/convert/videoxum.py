@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.annotations import AnnotatedSentence, Annotation
-from ...core.data_sets import CROSS_MODAL_TABLE, DataSet
+from ...core.data_sets import CROSS_MODAL_TABLE, DataSet, Identity
 from ...core.errors import V2XumError
 from ...core.readers import Accepted, Reader, Rejected, TimeBounds, checked_list, checked_object, id_of, load_list
 
@@ -46,11 +46,12 @@ def _annotation(entry: Any, place: int, tolerance_seconds: float) -> Accepted:
     sentences = []
     for number, (text, segment, spans) in enumerate(zip(texts, timestamps, marked)):
         spans = checked_list(f"vsum[{number}]", spans, people)
+        found = [bounds.span(f"vsum[{number}][{person}]", span) for person, span in enumerate(spans)]
         sentences.append(
             AnnotatedSentence(
                 text,
                 bounds.span(f"timestamps[{number}]", segment),
-                tuple((bounds.span(f"vsum[{number}][{person}]", span),) for person, span in enumerate(spans)),
+                tuple(() if span is None else (span,) for span in found),
             )
         )
     annotation = Annotation(
@@ -61,7 +62,7 @@ def _annotation(entry: Any, place: int, tolerance_seconds: float) -> Accepted:
         sampled_frames=entry["sampled_frames"],
         selections=entry["vsum_onehot"],
     )
-    return Accepted(annotation, place, bounds.moved)
+    return Accepted(annotation, place, bounds.moved, tuple(bounds.dropped))
 
 
 READER = Reader(
@@ -94,9 +95,10 @@ READER = Reader(
         examples="""examples:
   ... videoxum --predictions out/summaries.jsonl --annotations test_videoxum.json --out report
   ... videoxum --predictions video/ text/ --annotations test_videoxum.json
-      frames and importance of the first file, the text of the second: one run a task, as the paper has it
+      frames and importance of the one file, the text of the other: one run a task, as the paper has it
   ... videoxum --predictions captions.json --annotations test_videoxum.json
       another system's captions
 """,
+        identity=Identity((ANNOTATORS, ANNOTATORS)),
     ),
 )

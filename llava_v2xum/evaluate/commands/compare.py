@@ -26,7 +26,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     one = commands.add_parser(
         "compare",
-        usage="%(prog)s DATASET A B --annotations FILE [--out DIR] [options]",
+        usage="%(prog)s DATASET A B --annotations FILE [FILE ...] [--out DIR] [options]",
         help="two prediction files: difference, interval, p",
         description="Compare two systems' predictions on the same videos.",
         epilog=EPILOG,
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     settings.check_clip()
     if settings.clip is not None and settings.clip_cache is None and args.out is None:
         raise BadOption("CLIP's embeddings are kept in a file: name it with --clip-cache, or its folder with --out")
-    annotations, _, notes = load_annotations(settings)
+    annotations, told = load_annotations(settings)
     every = replace(settings, skip_missing=False)
     both = [bring_together(every, [path], annotations) for path in (args.a, args.b)]
     if settings.skip_missing:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         resamples=settings.resamples,
         permutations=args.permutations,
         seed=settings.seed,
-        notes=[*notes, *said_by(names, [one.notes for one in scored])],
+        notes=[*told.doubts, *told.notes, *said_by(names, [one.doubts + one.notes for one in scored])],
     )
     print(format_comparison(comparison))
     if args.out is not None:
@@ -87,6 +87,4 @@ def shared(both: Sequence[Cases]) -> list[Cases]:
     kept = [all(case.prediction is not None for case in pair) for pair in zip(*(one.cases for one in both))]
     if not any(kept):
         raise V2XumError("the two systems have predictions of no video in common")
-    return [
-        replace(one, cases=tuple(case for case, keep in zip(one.cases, kept) if keep), skipped=True) for one in both
-    ]
+    return [one.only(kept) for one in both]

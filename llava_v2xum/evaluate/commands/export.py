@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...core.checks import first_few
+from ...core.errors import V2XumError
 from ..formats.format import ANNOTATIONS, AUTO
 from ..formats.format_registry import EXPORTS, PREDICTION_FORMATS
-from ..formats.predictions import CLOCKS
-from .options import BadOption, out_file, out_folder, positive
+from .options import BadOption, add_clock, out_file, out_folder, positive
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -20,7 +21,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "export",
         help="predictions in the files of other people's scorers",
         description="Read predictions of any format and write them in another.\n\nformats:\n" + formats,
-        epilog="example:\n  python -m llava_v2xum.evaluate export coco-captions out/summaries.jsonl --out caps.json\n",
+        epilog="examples:\n  python -m llava_v2xum.evaluate export coco-captions out/summaries.jsonl --out caps.json\n"
+        "  python -m llava_v2xum.evaluate export dense-captions answers.jsonl --annotations test_videoxum.json \\\n"
+        "      --out dense.json\n"
+        "      raw answers cite frames: their seconds come with how long the annotated videos are\n",
     )
     one.add_argument("format", choices=EXPORTS, metavar="FORMAT", help="to write; see above")
     one.add_argument("source", type=Path, metavar="SRC", help="predictions of any of these formats")
@@ -28,7 +32,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     one.add_argument("--prediction-format", choices=(AUTO, *PREDICTION_FORMATS), default=AUTO, metavar="F",
         help=f"of SRC (%(default)s; {', '.join(PREDICTION_FORMATS)})")  # fmt: skip
     one.add_argument("--num-frames", type=positive, metavar="N", help="N of predictions that do not tell it")
-    one.add_argument("--clock", choices=CLOCKS, help="what the indexes count (by the file)")
+    one.add_argument("--annotations", type=Path, metavar="FILE", help="of the same videos: by their lengths cited "
+        "frames have seconds, where SRC does not tell them")  # fmt: skip
+    add_clock(one)
     one.set_defaults(run=run)
 
 
@@ -36,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, write, tell what was left out; returns the exit status."""
     from ..formats.prediction_files import load_predictions
     from ..formats.references import load_references
+    from ..formats.spans import timed
 
     chosen = EXPORTS[args.format]
     if chosen.write is None:
@@ -47,9 +54,17 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and args.out.resolve() == args.source.resolve():
         raise BadOption(f"--out: {args.out} is the source; give another")
     if chosen.made_of == ANNOTATIONS:
+        if args.annotations is not None:
+            raise BadOption(f"--annotations is of use with predictions, and {args.format} is made of annotations")
         source: Iterable[Any] = load_references(args.source).annotations
     else:
-        source = load_predictions(args.source, args.prediction_format, args.num_frames, args.clock).values()
+        predictions = load_predictions(args.source, args.prediction_format, args.num_frames, args.clock)
+        known = [] if args.annotations is None else load_references(args.annotations).annotations
+        lengths = {one.video_id: one.duration_seconds for one in known}
+        if lengths and not lengths.keys() & predictions.keys():
+            raise V2XumError(f"{args.annotations}: has none of the {len(predictions)} predicted videos "
+                f"({first_few(predictions)})")  # fmt: skip
+        source = [timed(one, lengths.get(video_id)) for video_id, one in predictions.items()]
     written = chosen.write(args.out, source)
     print(f"{args.out}: {written}")
     return 0

@@ -11,11 +11,13 @@ from ...core.errors import V2XumError
 from ..formats.data_sets import DATA_SETS
 from ..formats.format import ANNOTATIONS, AUTO
 from ..formats.format_registry import ANNOTATION_FORMATS, PREDICTION_FORMATS
+from ..formats.names import MATCHES
 from ..formats.predictions import CLOCKS
 from ..groups.v2t import REFERENCE_RULES
 from ..metrics.baselines import SEEDS
 from ..metrics.captions import TOKENIZER_CHOICES
 from ..metrics.confidence import RESAMPLES
+from ..metrics.knapsack import BUDGETS
 
 
 class BadOption(V2XumError):
@@ -28,10 +30,12 @@ class Settings:
 
     dataset: str
     annotations: Path
+    further_annotations: tuple[Path, ...] = ()
     annotation_format: str = AUTO
     prediction_format: str = AUTO
     num_frames: int | None = None
     clock: str | None = None
+    match: str = "exact"
     skip_missing: bool = False
     seeds: int = SEEDS
     resamples: int = RESAMPLES
@@ -49,6 +53,9 @@ class Settings:
     no_clip_baselines: bool = False
     features: Path | None = None
     importance: Path | None = None
+    budget: str = "frames"
+    ranking: bool = False
+    splits: Path | None = None
     progress: bool = field(default=True, compare=False)
 
     def check_clip(self) -> None:
@@ -69,7 +76,9 @@ class Settings:
     def from_arguments(cls, dataset: str, args: argparse.Namespace) -> Settings:
         """Those of the parsed command line."""
         known = {one.name for one in fields(cls)} & vars(args).keys()
-        return cls(**{**{name: getattr(args, name) for name in known}, "dataset": dataset})
+        first, *further = args.annotations
+        files = {"annotations": first, "further_annotations": tuple(further)}
+        return cls(**{**{name: getattr(args, name) for name in known}, **files, "dataset": dataset})
 
 
 def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) -> None:
@@ -82,17 +91,22 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
     form = "the data set's published file" if known is None else known.annotations
     formats = ANNOTATION_FORMATS if known is None else (ANNOTATIONS, *known.formats)
     add = parser.add_argument
-    add("--annotations", type=Path, required=True, metavar="FILE", help=f"{form}; annotation JSON lines of "
-        "`python -m llava_v2xum.convert` are read too")  # fmt: skip
+    add("--annotations", type=Path, nargs="+", required=True, metavar="FILE", help=f"{form}; annotation JSON lines of "
+        "`python -m llava_v2xum.convert` are read too. Of several files (val_1.json val_2.json) each is what further "
+        "people say: all texts are references, and segments are scored with those that fit best")  # fmt: skip
     add("--annotation-format", choices=(AUTO, *formats), default=AUTO, metavar="F",
         help=f"{AUTO} (default) or {', '.join(formats)}")  # fmt: skip
     add("--prediction-format", choices=(AUTO, *PREDICTION_FORMATS), default=AUTO, metavar="F",
         help=f"{AUTO} (default) or {', '.join(PREDICTION_FORMATS)}")  # fmt: skip
     add("--num-frames", type=positive, metavar="N", help="N of predictions that do not tell it (such as 100)")
-    add("--clock", choices=CLOCKS, help="what a prediction's indexes count: temporal prompts of N, or the annotation's "
-        "own samples (by the file; score arrays count samples)")  # fmt: skip
+    add_clock(parser)
+    told = "; ".join(f"{name}: {what}" for name, what in MATCHES.items())
+    add("--match", choices=MATCHES, default="exact", help=f"when a predicted video's name is an annotated one's. "
+        f"{told} (%(default)s)")  # fmt: skip
     add("--skip-missing", action="store_true", help="leave videos without a prediction out instead of scoring them as "
         "misses; lifts the scores, and the report says so")  # fmt: skip
+    add("--ranking", action="store_true", help="mAP of the top 50 and 15 %% of pieces of five samples (Mr. HiSum), "
+        "and F1 of the top 5 to 50 %% by importance with its area")  # fmt: skip
     if known is not None:  # a comparison has no baselines, and always an interval
         add("--seeds", type=positive, default=SEEDS, metavar="K", help="importances of the random row (%(default)s)")
         add("--resamples", type=count, default=RESAMPLES, metavar="K", help="of the bootstrap; 0 for no intervals "
@@ -108,9 +122,21 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
         group = parser.add_argument_group("keyshots")
         group.add_argument("--features", type=Path, metavar="FILE", help="frame features (eccv16 .h5, or a folder of "
             "ID.npy, [T, C] at the picks) to find change points by KTS where the annotations have none")  # fmt: skip
+        told = "; ".join(f"{name}: {what}" for name, what in BUDGETS.items())
+        group.add_argument("--budget", choices=BUDGETS, default="frames", help="what a keyshot summary takes 15 %% of "
+            f"where change points end early. {told} (%(default)s)")  # fmt: skip
+        group.add_argument("--splits", type=Path, metavar="FILE", help="JSON of splits with test_keys (PGL-SUM's, "
+            "CSTA's): figures are means over splits; give one prediction file, or one a split, in order")  # fmt: skip
         if dataset in (None, "tvsum"):
             group.add_argument("--importance", type=Path, metavar="FILE", help="ydata-tvsum50's .mat or .tsv beside "
                 "the eccv16 file: each annotator's importance, which published correlations are against")  # fmt: skip
+
+
+def add_clock(parser: argparse.ArgumentParser) -> None:
+    """Add `--clock`."""
+    told = "; ".join(f"{name}: {what}" for name, what in CLOCKS.items())
+    parser.add_argument("--clock", choices=CLOCKS, help=f"what moment a prediction's index i of N stands for. {told} "
+        "(by the file: score arrays count samples, all else is frames)")  # fmt: skip
 
 
 def _add_text_options(group: argparse._ArgumentGroup) -> None:

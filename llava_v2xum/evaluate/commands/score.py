@@ -17,14 +17,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     for name, known in DATA_SETS.items():
         one = commands.add_parser(
             name,
-            usage="%(prog)s --predictions FILE [FILE ...] --annotations FILE [--out DIR] [options]",
+            usage="%(prog)s --predictions FILE [FILE ...] --annotations FILE [FILE ...] [--out DIR] [options]",
             help=known.help,
             description=f"Score predictions on {known.help}.\nWrites report.json, report.md, per_video.csv and plots.",
             epilog=known.examples.replace("  ...", "  python -m llava_v2xum.evaluate"),
         )
         one.add_argument("--predictions", type=Path, nargs="+", required=True, metavar="FILE",
-            help="the system's predictions, such as summaries.jsonl; of several files each says what the ones before "
-            "it do not")  # fmt: skip
+            help="the system's predictions, such as summaries.jsonl; of several files each says of a video what "
+            "the others do not")  # fmt: skip
         one.add_argument("--out", type=out_folder, default="report", metavar="DIR", help="for the report (%(default)s)")
         one.add_argument("--system", metavar="NAME", help="what the report calls it (by its file)")
         add_scoring_options(one, name)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     settings = of_shapes(Settings.from_arguments(args.dataset, args))
     settings.check_clip()
     require("matplotlib", "metrics")  # before the scoring, which its lack would lose
-    annotations, facts, notes = load_annotations(settings)
+    annotations, told = load_annotations(settings)
     cases = bring_together(settings, args.predictions, annotations)
     scored = score(settings, cases, args.out)
     report = make_report(
@@ -49,11 +49,12 @@ def run(args: argparse.Namespace) -> int:
         args.system or system_name(args.predictions[0]),
         scored.rows,
         cases.video_ids,
-        {"predictions": [path.name for path in args.predictions], **facts, **scored.facts},
-        notes + scored.notes,
+        {"predictions": [path.name for path in args.predictions], **told.facts, **scored.facts},
+        told.notes + scored.notes,
         reasons(settings, cases.cases, [measure.name for measure in scored.rows["system"]]),
         resamples=settings.resamples,
         seed=settings.seed,
+        doubts=told.doubts + scored.doubts,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     figures = draw_figures(report, cases.cases, args.out)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,26 @@ from ... import __version__
 from ...core.annotations import Annotation
 from ...core.errors import V2XumError
 from ...data.convert import READERS
-from ..formats.cases import Case, Cases, pair
+from ..formats.cases import Case, Cases, clocks_of, joined_splits, pair
 from ..formats.data_sets import DATA_SETS
 from ..formats.detect import format_of
+from ..formats.doubts import annotation_doubts, prediction_doubts
 from ..formats.format import ANNOTATIONS, AUTO, naming
+from ..formats.names import matched
 from ..formats.prediction_files import load_predictions
 from ..formats.predictions import Prediction, merge_predictions
-from ..formats.references import features_of, load_references, named_as, with_importance
+from ..formats.references import features_of, load_references, named_as, together, with_importance
+from ..formats.splits import read_splits, tested
 from ..groups.v2t import v2t_rows
 from ..groups.v2v import keyshot_rows, v2v_rows
 from ..metrics.keyframes import TOP_FRACTION
-from ..metrics.measures import Measure
+from ..metrics.measures import Measure, mean_over_splits
 from ..metrics.segments import change_points_at
 from ..models.bertscores import BertScoreOptions
 from ..reports.layouts import layout
+from ..reports.report import fact_text
 from .clip_scoring import ClipScoring
-from .options import Settings
+from .options import BadOption, Settings
 
 Rows = dict[str, list[Measure]]
 
@@ -42,11 +48,13 @@ class Scored:
         rows: the measures by row.
         facts: how it was scored, for the header.
         notes: what a reader must know, one line each.
+        doubts: why the files may not be what they are taken for.
     """
 
     rows: Rows = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     def add(self, rows: Rows, notes: Iterable[str] = ()) -> None:
         """Put further measures behind those of the same rows."""
@@ -55,70 +63,113 @@ class Scored:
         self.notes += notes
 
 
-def load_annotations(settings: Settings) -> tuple[list[Annotation], dict[str, Any], list[str]]:
-    """The annotations, facts about them, and what of the file cannot be scored.
+def load_annotations(settings: Settings) -> tuple[list[Annotation], Scored]:
+    """The annotations, and facts about them, what of the file cannot be scored, and what is doubtful of it.
 
     Raises:
         V2XumError, OSError: naming the file, if it cannot be read as annotations, or they are another data set's.
     """
-    path, known = settings.annotations, DATA_SETS[settings.dataset]
+    known, told = DATA_SETS[settings.dataset], Scored()
+    found = [_read_annotations(settings, path, told) for path in (settings.annotations, *settings.further_annotations)]
+    annotations = found[0]
+    for path, more in zip(settings.further_annotations, found[1:]):
+        try:
+            annotations = together(annotations, more)
+        except V2XumError as error:
+            raise V2XumError(f"{path}: {error}") from error
+    if known.identity is not None and known.identity.videos not in (None, len(annotations)):
+        told.facts["annotations"] += f", {len(annotations)} of {known.identity.videos} videos"
+    alone = sum(not one.alternatives for one in annotations)
+    if alone < len(annotations):
+        told.facts["annotations"] += f", {len(annotations) - alone} of {len(annotations)} videos by several people"
+    if settings.importance is not None:
+        annotations = with_importance(annotations, settings.importance)
+        told.facts["importance"] = settings.importance.name
+    if settings.features is not None:
+        annotations, count = _with_change_points(annotations, settings.features)
+        told.notes.append(f"change points of {count} videos by KTS from {settings.features.name}: keyshot figures are "
+            "not those of the published change points")  # fmt: skip
+    return annotations, told
+
+
+def _read_annotations(settings: Settings, path: Path, told: Scored) -> list[Annotation]:
+    """The annotations of one file; what is to be said of them is put to what is told."""
+    known = DATA_SETS[settings.dataset]
     form = format_of(path, ANNOTATIONS) if settings.annotation_format == AUTO else settings.annotation_format
-    _check_form(settings, form)
+    _check_form(settings, path, form)
     references = load_references(path, form)
-    annotations, notes = references.annotations, []
-    for one in annotations:
+    for one in references.annotations:
         if one.source in READERS:  # of annotation JSON lines: the format that they were made from
-            _check_form(settings, one.source)
+            _check_form(settings, path, one.source)
         if known.keyshots != (one.keyshots is not None):
             wanted = "keyshots, in frames" if known.keyshots else "annotations in seconds"
             raise V2XumError(f"{path}: video {one.video_id!r}: {settings.dataset} is scored against {wanted}")
-    facts = {"annotations": f"{settings.annotations.name} ({references.form})"}
+    told.doubts += annotation_doubts(path, settings.dataset, references.annotations)
+    fact = f"{path.name} ({references.form})"
+    told.facts["annotations"] = f"{told.facts['annotations']}, {fact}" if "annotations" in told.facts else fact
     if references.rejected:
         first = references.rejected[0]
-        notes.append(f"{len(references.rejected)} items of {settings.annotations.name} cannot be read, as {first}")
-    if settings.importance is not None:
-        annotations = with_importance(annotations, settings.importance)
-        facts["importance"] = settings.importance.name
-    if settings.features is not None:
-        annotations, count = _with_change_points(annotations, settings.features)
-        notes.append(f"change points of {count} videos by KTS from {settings.features.name}: keyshot figures are not "
-            "those of the published change points")  # fmt: skip
+        told.doubts.append(f"{len(references.rejected)} items of {path.name} cannot be read, and their videos are not "
+            f"scored, as {first}")  # fmt: skip
     if references.moved:
-        notes.append(f"{len(references.moved)} annotated videos have time stamps beyond their ends, moved to them")
-    late = sum(_samples_behind_the_end(one) for one in annotations)
-    if late:
-        notes.append(f"{late} annotated videos have samples more than a second behind their ends, though sample k is "
-            "second k; they are taken at the end")  # fmt: skip
-    return annotations, facts, notes
+        told.notes.append(f"{len(references.moved)} annotated videos have time stamps beyond their ends, moved to them")
+    for video_id, dropped in list(references.dropped.items())[:1]:
+        told.notes.append(f"{len(references.dropped)} annotated videos are scored without some of their spans, such as "
+            f"{video_id!r}: {dropped[0]}")  # fmt: skip
+    return references.annotations
 
 
-def _check_form(settings: Settings, form: str) -> None:
+def _check_form(settings: Settings, path: Path, form: str) -> None:
     """Check that annotations of that format belong to the data set: its table would bear a wrong name."""
     takes = (ANNOTATIONS, *DATA_SETS[settings.dataset].formats)
     if form not in takes:
-        raise V2XumError(f"{settings.annotations}: expected annotations of {settings.dataset} "
-            f"({' or '.join(takes[1:])}), got {form}")  # fmt: skip
+        others = [name for name, one in DATA_SETS.items() if form in one.formats]
+        raise V2XumError(f"{path}: expected annotations of {settings.dataset} ({' or '.join(takes[1:])}), got {form}"
+            + (f", which {' and '.join(others)} take" if others else ""))  # fmt: skip
 
 
 def load_system(settings: Settings, files: Sequence[Path]) -> dict[str, Prediction]:
-    """The predictions of one system, from all of its files: what the first file does not say, the next may.
+    """The predictions of one system, from all of its files: each says of a video what the others do not.
 
     Raises:
         V2XumError, OSError: naming the file and the video, if one cannot be read as predictions.
     """
-    return merge_predictions(
-        [load_predictions(path, settings.prediction_format, settings.num_frames, settings.clock) for path in files]
-    )
+    found = [load_predictions(path, settings.prediction_format, settings.num_frames, settings.clock) for path in files]
+    return merge_predictions(found, list(map(str, files)))
 
 
 def bring_together(settings: Settings, files: Sequence[Path], annotations: Sequence[Annotation]) -> Cases:
     """The videos to score.
 
     Raises:
-        V2XumError, OSError: as `load_system` and `cases.pair`.
+        V2XumError, OSError: as `load_system`, `names.matched`, `cases.pair` and `splits.read_splits`; if there are
+            splits and not as many files, or the data set has none.
     """
-    predictions = load_system(settings, files)
-    return pair(named_as(annotations, predictions), predictions, settings.skip_missing)
+    if settings.splits is None:
+        return _paired(settings, load_system(settings, files), annotations)
+    if not DATA_SETS[settings.dataset].keyshots:
+        raise BadOption(f"--splits is of TVSum and SumMe, and this is {settings.dataset}")
+    splits = read_splits(settings.splits)
+    if len(files) not in (1, len(splits)):
+        raise BadOption(f"--splits: {settings.splits} has {len(splits)} splits: expected one prediction file or one a "
+            f"split, got {len(files)}")  # fmt: skip
+    systems = [load_system(settings, [path]) for path in files] * (len(splits) if len(files) == 1 else 1)
+    return joined_splits(
+        [
+            _paired(settings, system, tested(settings.splits, number, keys, annotations), is_part=True)
+            for number, (keys, system) in enumerate(zip(splits, systems), 1)
+        ]
+    )
+
+
+def _paired(
+    settings: Settings, predictions: dict[str, Prediction], annotations: Sequence[Annotation], is_part: bool = False
+) -> Cases:
+    """The videos to score; of a part of the annotations no other prediction is unknown."""
+    annotations = named_as(annotations, predictions)
+    predictions, notes = matched(annotations, predictions, settings.match)
+    cases = pair(annotations, predictions, settings.skip_missing)
+    return replace(cases, of_names=tuple(notes), unknown=() if is_part else cases.unknown)
 
 
 def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -> Scored:
@@ -137,15 +188,28 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     if cases.skipped:
         scored.facts["skip missing"] = True
     scored.notes += cases.notes()
+    scored.doubts += prediction_doubts(cases.cases)
+    clock, notes = clocks_of(cases.cases)
+    if clock is not None:
+        scored.facts["clock"] = clock
+    scored.notes += notes
     scored.facts["fraction"] = TOP_FRACTION
     seeds = settings.seeds if baselines else 0
     keyshots = DATA_SETS[settings.dataset].keyshots
-    scored.add((keyshot_rows if keyshots else v2v_rows)(cases.cases, seeds=seeds, progress=bar(settings, "V2V")))
+    how: Callable[..., Rows] = v2v_rows
+    if keyshots:
+        scored.facts["budget"] = settings.budget
+        how = partial(keyshot_rows, budget=settings.budget)
+    scored.add(how(cases.cases, seeds=seeds, ranking=settings.ranking, progress=bar(settings, "V2V")))
     if not keyshots:
         _score_text(settings, cases.cases, scored)
     if clip is not None:
         scored.add(clip.rows(cases.cases, baselines, bar(settings, "CLIP")))
         scored.facts["CLIP"] = clip.model.name
+    if cases.splits:
+        scored.rows = {row: [mean_over_splits(one, cases.splits) for one in some] for row, some in scored.rows.items()}
+        sizes = fact_text([count for _, count in sorted(Counter(cases.splits).items())])
+        scored.facts["splits"] = f"mean over splits of {sizes} videos"
     if not baselines:
         scored.rows = {"system": scored.rows["system"]}
     scored.facts["llava_v2xum"] = __version__
@@ -177,14 +241,6 @@ def bar(settings: Settings, name: str) -> Callable[[Iterable], Iterable] | None:
     if not settings.progress:
         return None
     return lambda items: tqdm(items, desc=name, leave=False, disable=None)
-
-
-def _samples_behind_the_end(one: Annotation) -> bool:
-    """Whether a video annotated at 1 FPS has more samples than seconds, other than by rounding."""
-    if one.keyshots is not None:
-        return False
-    samples = len(one.selections[0]) if one.selections else one.sampled_frames or 0
-    return samples > one.known_duration + 2
 
 
 def _with_change_points(annotations: Sequence[Annotation], source: Path) -> tuple[list[Annotation], int]:

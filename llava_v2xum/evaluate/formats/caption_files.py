@@ -21,14 +21,14 @@ from ...core.errors import V2XumError
 from ...core.readers import checked_list, checked_object, described, load_list, load_object, shown
 from ...core.timeline import DEFAULT_NUM_FRAMES
 from .format import ANNOTATIONS, Format, Written, check_any, naming, once
-from .prediction_records import joined, without_citations
+from .prediction_records import joined
 from .predictions import PredictedSentence, Prediction
 
 _REASON = "no text"
 
 
 def _read_coco(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read COCO caption results; citations are taken out of the captions."""
+    """Read COCO caption results; brackets in a caption are another system's words, no citations."""
     predictions: dict[str, Prediction] = {}
     for place, entry in enumerate(load_list(path, "captions")):
         try:
@@ -113,6 +113,9 @@ def _write_dense(path: Path, predictions: Iterable[Prediction]) -> Written:
             {"sentence": each.text, "timestamp": [each.start_seconds, each.end_seconds]} for each in timed
         ]
     check_any(results, len(predictions), "no sentences")
+    if left_out and not any(results.values()):
+        raise V2XumError(f"nothing to write: none of {left_out} sentences has a text and seconds; --annotations tells "
+            "how long the videos are, by which the frames that sentences cite have theirs")  # fmt: skip
     _write(path, {"version": "VERSION 1.0", "results": results, "external_data": {"used": False, "details": ""}})
     return Written(sum(map(len, results.values())), "sentences", left_out, "no text or no seconds")
 
@@ -129,7 +132,7 @@ def _sentence(name: str, entry: Any) -> PredictedSentence:
 def _text(name: str, text: Any) -> str:
     if not isinstance(text, str):
         raise V2XumError(f"{name} must be text, got {shown(text)}")
-    return without_citations(text)
+    return text
 
 
 def _write(path: Path, content: Any) -> None:

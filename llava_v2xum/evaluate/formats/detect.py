@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.arrays import open_hdf5
 from ...core.checks import json_lines
-from ...core.data_sets import HDF5, FileKind, FirstLook
+from ...core.data_sets import HDF5, JSON_LINES, FileKind, FirstLook
 from ...core.errors import V2XumError
 from ...core.readers import SourceError, described, load_json
 from .format import ANNOTATIONS, PREDICTIONS
@@ -62,14 +62,28 @@ def format_of(path: Path, what: str) -> str:
 def _content(path: Path) -> Any:
     """Of a file of these endings what `FirstLook` has of its content."""
     ending = "/" if path.is_dir() else path.suffix.lower()
-    if ending == ".jsonl":
-        return next(json_lines(path), (0, "", None))[2]
+    if ending in JSON_LINES:
+        return next(json_lines(path), (0, "", None))[2] if ending == ".jsonl" else _first_line(path)
     if ending == ".json":
-        return load_json(path)
+        try:
+            return load_json(path)
+        except SourceError:
+            first = _first_line(path)
+            if not isinstance(first, dict):
+                raise
+            return first
     if ending not in HDF5:
         return None
     with open_hdf5(path) as file:
         return {name: frozenset(item) if hasattr(item, "items") else None for name, item in file.items()}
+
+
+def _first_line(path: Path) -> Any:
+    """Of a file that may be JSON lines under another name the first; None where it is no JSON."""
+    try:
+        return next(json_lines(path), (0, "", None))[2]
+    except V2XumError:
+        return None
 
 
 def _shown(path: Path, what: str) -> str:

@@ -9,15 +9,19 @@ from __future__ import annotations
 from ...core.data_sets import FileKind, FirstLook
 from ...data.convert import READERS
 from .caption_files import COCO_CAPTIONS, COCO_REFERENCES, DENSE_CAPTIONS
+from .csv_scores import CSV_SCORES
 from .format import ANNOTATIONS, PREDICTIONS, Format, Written
+from .highlight_files import QVHIGHLIGHTS
 from .prediction_records import OF_FRAMES
 from .predictions import SUMMARIES, read_predictions, write_predictions
 from .score_files import HDF5_SCORES, JSON_SCORES, NPY_SCORES
+from .timechat_files import TIMECHAT
+from .vtimellm_logs import VTIMELLM
 
 
 def _looks_own(look: FirstLook) -> bool:
     says = not look.record.keys().isdisjoint({"num_frames", "answer", *OF_FRAMES})
-    return look.has_files(SUMMARIES) or (says and not _looks_annotated(look))
+    return look.has_files(SUMMARIES) or (says and not _looks_annotated(look) and not VTIMELLM.looks(look))
 
 
 def _looks_annotated(look: FirstLook) -> bool:
@@ -33,7 +37,10 @@ OWN = Format(
     endings=(".jsonl",),
     folder_of=SUMMARIES,
 )
-FORMATS = (OWN, JSON_SCORES, NPY_SCORES, HDF5_SCORES, COCO_CAPTIONS, DENSE_CAPTIONS, COCO_REFERENCES)
+FORMATS = (  # told apart in this order
+    *(OWN, TIMECHAT, VTIMELLM, QVHIGHLIGHTS, JSON_SCORES, NPY_SCORES, HDF5_SCORES, CSV_SCORES),
+    *(COCO_CAPTIONS, DENSE_CAPTIONS, COCO_REFERENCES),
+)
 PREDICTION_FORMATS: dict[str, Format] = {one.name: one for one in FORMATS if one.read}
 EXPORTS: dict[str, Format] = {one.name: one for one in FORMATS if one.write}
 ANNOTATION_FORMATS: dict[str, FileKind] = {

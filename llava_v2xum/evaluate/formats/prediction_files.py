@@ -11,7 +11,7 @@ from ...core.readers import SourceError
 from .detect import format_of
 from .format import AUTO, PREDICTIONS
 from .format_registry import PREDICTION_FORMATS
-from .predictions import CLOCKS, Prediction
+from .predictions import Prediction, checked_clock
 
 
 def load_predictions(
@@ -22,8 +22,7 @@ def load_predictions(
     Args:
         name: of `PREDICTION_FORMATS`, or "auto" for `detect.format_of`.
         num_frames: N of predictions that do not say it.
-        clock: what the indexes count ("prompts" or "samples"), in place of what the file says or its format means;
-            score files are taken to count samples.
+        clock: of `CLOCKS`, in place of what the file says or its format means; score files are taken to count samples.
 
     Returns:
         the predictions by video id, in the order of the file.
@@ -34,8 +33,7 @@ def load_predictions(
         MissingExtra: if the format needs a package that is not installed.
     """
     path = Path(path)
-    if clock is not None and clock not in CLOCKS:
-        raise V2XumError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
+    clock = None if clock is None else checked_clock(clock)
     if name == AUTO:
         name = format_of(path, PREDICTIONS)
     read = PREDICTION_FORMATS[name].read if name in PREDICTION_FORMATS else None

@@ -9,15 +9,17 @@ from ...core.answers import parse_answer
 from ...core.checks import as_list, check_keys, check_prose
 from ...core.citations import CitationGrammar
 from ...core.errors import V2XumError
+from ...core.sampling import TRACK_KEY
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES
 
 OF_FRAMES = ("frames", "importance")
 OF_TEXT = ("text", "sentences")
-FORM_KEYS = ("video_id", "num_frames", *OF_FRAMES, *OF_TEXT, "clock")
+OF_TIME = ("clock", "frame_seconds", "duration_seconds")
+FORM_KEYS = ("video_id", "num_frames", *OF_FRAMES, *OF_TEXT, *OF_TIME, TRACK_KEY)
 SENTENCE_KEYS = ("text", "frames", "start_seconds", "end_seconds")
 INFER_KEYS = (  # of render.make_record, besides those of the form
-    "video", "duration_seconds", "fps", "task", "answer", "frame_seconds", "problems", "model", "versions",
+    "video", "fps", "task", "answer", "segments", "problems", "model", "versions",
 )  # fmt: skip
 _CITATION = CitationGrammar().closed_list
 
@@ -41,7 +43,7 @@ def content_of(record: Any, num_frames: int | None = None) -> dict[str, Any]:
     if task is not None and task not in TASKS:
         raise V2XumError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     silent = {"video": OF_TEXT, "text": OF_FRAMES}.get(task, ())
-    fixed = {key: record[key] for key in ("video_id", "clock") if key in record}
+    fixed = {key: record[key] for key in ("video_id", *OF_TIME, TRACK_KEY) if key in record}
     return {**fixed, **content, **dict.fromkeys(silent)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.annotations import Annotation, read_annotations
+from ...core.annotations import AnnotatedSentence, Annotation, read_annotations
 from ...core.arrays import as_numbers
 from ...core.errors import V2XumError
 from ...data.convert import READERS, Rejected, Settings, SourceError
@@ -19,6 +19,8 @@ from .detect import format_of
 from .format import ANNOTATIONS, AUTO, naming
 from .format_registry import ANNOTATION_FORMATS
 from .score_files import arrays_in
+
+_LEAST_AGREEMENT = 0.2  # our choice: the video's own importance has nearly 1
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class References:
         form: of `ANNOTATION_FORMATS`.
         rejected: the items that give no annotation, and why.
         moved: video id -> how many of its time stamps (or frame lists) were moved to the video's ends.
+        dropped: video id -> what is wrong with the spans that it is scored without.
     """
 
     annotations: list[Annotation]
     form: str
     rejected: list[Rejected] = field(default_factory=list)
     moved: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load_references(
@@ -73,11 +77,15 @@ def load_references(
 def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
     found = References([], name)
     known: set[str] = set()
+    further: list[Annotation] = []
     for item in READERS[name].read(path, tolerance_seconds):
         if isinstance(item, Rejected):
             found.rejected.append(item)
             continue
         video_id = item.annotation.video_id
+        if video_id in known and READERS[name].several:
+            further.append(item.annotation)
+            continue
         if video_id in known:
             found.rejected.append(Rejected(video_id, item.place, "duplicate id: an earlier item has it too"))
             continue
@@ -85,7 +93,37 @@ def _converted(path: Path, name: str, tolerance_seconds: float) -> References:
         found.annotations.append(item.annotation)
         if item.clipped:
             found.moved[video_id] = item.clipped
-    return found
+        if item.dropped:
+            found.dropped[video_id] = item.dropped
+    return replace(found, annotations=together(found.annotations, further)) if further else found
+
+
+def together(annotations: Iterable[Annotation], further: Iterable[Annotation]) -> list[Annotation]:
+    """The annotations with what further people say of the same videos, and those of the videos that only these have.
+
+    The sentences of further people are `alternatives`. The longer of two durations counts, within which are all spans.
+
+    Raises:
+        V2XumError: naming the video, if people marked or selected parts of it in annotations of their own: which of
+            those are one person's is not told.
+    """
+    found = {one.video_id: one for one in annotations}
+    for one in further:
+        first = found.get(one.video_id)
+        if first is None:
+            found[one.video_id] = one
+            continue
+        if any(some.annotators or some.keyshots is not None for some in (first, one)):
+            raise V2XumError(f"video {one.video_id!r}: it is annotated twice, and only sentences with their segments "
+                "can be of several people: here parts of it are marked too")  # fmt: skip
+        texts = one.sentences if one.text is None else (AnnotatedSentence(one.text),)
+        lengths = [some.duration_seconds for some in (first, one) if some.duration_seconds is not None]
+        found[one.video_id] = replace(
+            first,
+            duration_seconds=max(lengths, default=None),
+            alternatives=(*first.alternatives, texts, *one.alternatives),
+        )
+    return list(found.values())
 
 
 def features_of(path: Path) -> dict[str, np.ndarray]:
@@ -124,7 +162,8 @@ def with_importance(annotations: Iterable[Annotation], source: Path) -> list[Ann
 
     Raises:
         V2XumError, OSError: naming the file, if it is not one of these or a video cannot be read, which would shift the
-            others; naming the video, if there is no Nth one or it is of other frames or annotators.
+            others; naming the video, if there is no Nth one, it is of other frames or annotators, or its importance is
+            not what the published mean is of.
     """
     found = load_references(source, "tvsum")
     if found.rejected:
@@ -144,11 +183,36 @@ def _with_importance(one: Annotation, given: Sequence[Annotation], source: Path)
         )
         raise V2XumError(f"{source}: {same.video_id!r} has {theirs}, and {one.video_id!r}, which must be the same "
             f"video by its number, has {ours}")  # fmt: skip
+    _check_scores(one, number[1], given, source)
     name = one.keyshots.video_name or same.video_id
     try:
         return replace(one, keyshots=replace(one.keyshots, scores=same.keyshots.scores, video_name=name))
     except V2XumError as error:
         raise V2XumError(f"{source}: video {one.video_id!r}: {error}") from error
+
+
+def _check_scores(one: Annotation, number: str, given: Sequence[Annotation], source: Path) -> None:
+    """Check the importance that comes by its place against the published mean: videos of one length may be swapped."""
+    shots = one.keyshots
+    if shots is None or shots.mean_scores is None or len(set(shots.mean_scores)) < 2:
+        return
+    found = {
+        place: _agreement(shots.mean_scores, other.keyshots.scores)
+        for place, other in enumerate(given, 1)
+        if other.keyshots is not None and other.keyshots.scores and other.keyshots.picks == shots.picks
+    }
+    own = found.get(int(number), 1.0)
+    best = max(found, key=lambda place: found[place], default=int(number))
+    if own < _LEAST_AGREEMENT or found.get(best, own) > own + 1e-9:
+        better = f"; that of its video {best} correlates with {found[best]:.2f}" if best != int(number) else ""
+        raise V2XumError(f"{source}: the importance of its video {number} is not that of {one.video_id!r}: it "
+            f"correlates with the published mean (gtscore) with {own:.2f}{better}")  # fmt: skip
+
+
+def _agreement(mean_scores: Sequence[float], scores: Sequence[Sequence[float]]) -> float:
+    """Pearson's correlation of the published mean with the annotators'; 0 where those are constant."""
+    mean = np.array(scores).mean(axis=0)
+    return 0.0 if np.ptp(mean) == 0 else float(np.corrcoef(mean_scores, mean)[0, 1])
 
 
 def named_as(annotations: Iterable[Annotation], video_ids: Collection[str]) -> list[Annotation]:

@@ -28,6 +28,7 @@ from .predictions import Prediction
 
 _REASON = "no importance"
 _SCORE = "score"  # the data set in a video's group; pytorch-vsumm-reinforce's results have it
+_NAMES = (_SCORE, "scores")  # those that are read
 
 
 def _read_json_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
@@ -41,7 +42,7 @@ def _read_npy_scores(path: Path, num_frames: int | None = None) -> dict[str, Pre
 
 
 def _read_hdf5_scores(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
-    """Read HDF5 with a data set a video, or a group a video with a data set `score`."""
+    """Read HDF5 with a data set a video, or a group a video with a data set `score` or `scores`."""
     with open_hdf5(path) as file:
         return _predictions(path, ((video_id, _dataset(path, video_id, item)) for video_id, item in file.items()))
 
@@ -102,9 +103,12 @@ def arrays_in(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _dataset(path: Path, video_id: str, item: Any) -> Any:
     with naming(path, video_id):
-        if hasattr(item, "items") and _SCORE not in item:
-            raise V2XumError(f"the group has no data set {_SCORE!r}")
-        return content_of(_SCORE, item[_SCORE] if hasattr(item, "items") else item)
+        if not hasattr(item, "items"):
+            return content_of(_SCORE, item)
+        names = [name for name in _NAMES if name in item]
+        if len(names) != 1:
+            raise V2XumError(f"the group must have one data set {' or '.join(_NAMES)}, got {', '.join(item) or 'none'}")
+        return content_of(names[0], item[names[0]])
 
 
 def _scores(predictions: Iterable[Prediction], forbidden: str = "") -> tuple[dict[str, np.ndarray], int]:
@@ -124,7 +128,7 @@ def _looks_json(look: FirstLook) -> bool:
 
 def _looks_hdf5(look: FirstLook) -> bool:
     """By what the videos have: annotations have picks, and a group without either may be a damaged one of both."""
-    scored = look.is_hdf5(lambda names: names is None or _SCORE in names)
+    scored = look.is_hdf5(lambda names: names is None or not names.isdisjoint(_NAMES))
     return scored and not look.is_hdf5(lambda names: names is not None and "picks" in names)
 
 

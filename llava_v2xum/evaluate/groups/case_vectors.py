@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.answers import parse_answer
+from ..formats.predictions import SECONDS
 from ..metrics.clip_scores import CaseVectors
 from ..metrics.clocks import second_times
 from ..metrics.keyframes import TOP_FRACTION, top_fraction
@@ -42,11 +43,13 @@ def embed_case(
         VideoError: if the file cannot be read as a video.
     """
     people, samples = samples_of(case.annotation)
-    predicted = predicted_moments(case.prediction, samples, fraction)
+    shots = case.annotation.keyshots
+    predicted = predicted_moments(case.prediction, samples, fraction, 0 if shots is None else shots.n_frames)
     if not all_samples:
         needed = np.flatnonzero(people.any(axis=0))
         people, samples = people[:, needed], [samples[place] for place in needed]
-    frames = embedder.frames(path, [*samples, *predicted])
+    track = case.prediction.video_track if case.prediction else None
+    frames = embedder.frames(path, [*samples, *predicted], track)
     told, said = reference_text(case.annotation) or "", predicted_text(case.prediction) or ""
     reference = [sentence.text for sentence in case.annotation.sentences] or _sentences(told)
     texts = [
@@ -64,12 +67,14 @@ def samples_of(annotation: Annotation) -> tuple[np.ndarray, list[Moment]]:
         picks = list(annotation.keyshots.picks)
         return np.asarray(annotation.keyshots.user_summary(), dtype=bool)[:, picks], [Frame(pick) for pick in picks]
     people = annotator_masks(annotation)
-    times = second_times(people.shape[1], annotation.known_duration)
+    if annotation.duration_seconds is None:
+        return people, []
+    times = second_times(people.shape[1], annotation.duration_seconds)
     return people, [Second(float(time)) for time in times]
 
 
 def predicted_moments(
-    prediction: Prediction | None, samples: Sequence[Moment], fraction: float = TOP_FRACTION
+    prediction: Prediction | None, samples: Sequence[Moment], fraction: float = TOP_FRACTION, n_frames: int = 0
 ) -> list[Moment]:
     """The frames that a prediction selects: its frames, else the top of its importance; none where it has neither.
 
@@ -77,23 +82,26 @@ def predicted_moments(
         prediction: None selects nothing.
         samples: [T], the moments of the annotation's samples, which a prediction on their clock means.
         fraction: how much of the N indexes importance selects; at least one, as in VideoXum's script.
+        n_frames: of TVSum and SumMe, of how many frames the samples are.
 
     Raises:
-        V2XumError: naming the video, if the prediction is on the samples' clock and has another number of them.
+        V2XumError: naming the video, if the prediction's clock wants another number of indexes.
     """
-    if prediction is None:
+    if prediction is None or (prediction.frames is None and prediction.importance is None):
         return []
-    count = prediction.num_frames
-    if prediction.frames is not None:
-        chosen = list(prediction.frames)
-    elif prediction.importance is not None:
-        chosen = np.flatnonzero(top_fraction(prediction.importance, fraction)).tolist()
+    picks = [one.number for one in samples if isinstance(one, Frame)] if n_frames else None
+    indexes = prediction.at_samples(len(samples), picks, n_frames)
+    moments: Sequence[Moment] = samples
+    if prediction.clock == SECONDS:  # as the samples are
+        indexes = np.arange(min(prediction.num_frames, len(samples)))
+    elif indexes is None:
+        indexes = np.arange(prediction.num_frames)
+        moments = [Prompt(index, prediction.num_frames) for index in indexes.tolist()]
+    if prediction.frames is None and prediction.importance is not None:
+        chosen = top_fraction(prediction.importance[indexes], fraction)
     else:
-        return []
-    if prediction.clock == "prompts":
-        return [Prompt(index, count) for index in chosen]
-    prediction.check_samples(len(samples))
-    return [samples[index] for index in chosen]
+        chosen = np.isin(indexes, prediction.frames)
+    return [moments[place] for place in np.flatnonzero(chosen)]
 
 
 def _predicted_sentences(prediction: Prediction | None) -> list[str]:

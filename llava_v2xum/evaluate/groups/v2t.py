@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ...core.annotations import Annotation, Span
+from ...core.annotations import AnnotatedSentence, Annotation, Span
 from ...core.errors import V2XumError
 from ..formats.cases import Case
 from ..formats.predictions import PredictedSentence, Prediction
+from ..formats.spans import span_told
 from ..metric_registry import families_of
 from ..metrics.captions import caption_measures
 from ..metrics.dense import dense_measures
@@ -36,7 +37,8 @@ from ..models.bertscores import BertScoreOptions, bertscore_measures
 Told = tuple[list[Measure], tuple[str, ...]]  # measures and notes
 REFERENCE_RULES = ("plain", "videoxum")
 _NOWHERE = (0.0, 0.0)  # a moment, which overlaps nothing
-_BY_FRAMES = "from the first index i to the last j of N that they cite, i / N to (j + 1) / N of the video"
+_BY_FRAMES = "from the first index i to the last j of N that they cite, i / N to (j + 1) / N of the video, " \
+    "or the seconds of these frames where the rate varies"
 _DROPPED = re.compile(r"[.!\"()*#:;~]")
 
 
@@ -63,6 +65,13 @@ def reference_text(annotation: Annotation, rule: str = "plain") -> str | None:
     return re.sub(r"\s{2,}", " ", _DROPPED.sub(" ", joined.lower())).rstrip("\n").strip(" ")
 
 
+def _reference_texts(annotation: Annotation, rule: str) -> list[str]:
+    """The video's text and those of the alternatives."""
+    others = [replace(annotation, text=None, sentences=some) for some in annotation.alternatives]
+    texts = [reference_text(one, rule) for one in (annotation, *others)]
+    return [text for text in texts if text is not None]
+
+
 def predicted_text(prediction: Prediction | None) -> str | None:
     """The text summary of a prediction: its text, or its sentences joined by blanks; None where it has neither."""
     if prediction is None:
@@ -85,7 +94,8 @@ def v2t_rows(
     """Score the text summaries of V videos.
 
     A video whose annotation has no text is NaN in every measure. One without a predicted text, or with an empty one,
-    is a miss. There is no row of people, because a video has one text, and none of random or uniform frames.
+    is a miss. There is no row of people, because few videos have several texts (which are all references), and none of
+    random or uniform frames.
 
     Args:
         cases: [V].
@@ -105,17 +115,18 @@ def v2t_rows(
         JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails.
         MissingExtra: if a package that is needed is not installed.
     """
-    wanted = {case.annotation.video_id: reference_text(case.annotation, reference_rule) for case in cases}
-    references = {video: [text] for video, text in wanted.items() if text is not None}
+    wanted = {case.annotation.video_id: _reference_texts(case.annotation, reference_rule) for case in cases}
+    references = {video: texts for video, texts in wanted.items() if texts}
     predicted = {case.annotation.video_id: predicted_text(case.prediction) for case in cases}
     reason = _nothing_to_score(references, predicted)
     if reason:
         return {"system": []}, (reason,)
     texts = {video: predicted[video] or "" for video in references}
-    notes = [f"reference texts by the rule {reference_rule}", *_left_out(references, predicted)]
+    notes = [f"reference texts by the rule {reference_rule}", *_left_out(references, cases, predicted)]
     there = np.array([video in references for video in wanted], bool)
 
-    how: dict[str, Any] = dict(tokenizer=tokenizer, meteor=meteor, families=families_of(TokenFamily))
+    missed = [video for video, text in predicted.items() if text is None]
+    how: dict[str, Any] = dict(tokenizer=tokenizer, meteor=meteor, families=families_of(TokenFamily), missed=missed)
     parts: dict[str, Callable[[], Told]] = {
         "captions": lambda: _spread(caption_measures(texts, references, **how), there)
     }
@@ -139,13 +150,14 @@ def _nothing_to_score(references: dict, predicted: dict) -> str | None:
     return None
 
 
-def _left_out(references: dict, predicted: dict) -> list[str]:
+def _left_out(references: dict, cases: Sequence[Case], predicted: dict) -> list[str]:
     notes = []
     if len(references) < len(predicted):
         notes.append(f"{len(predicted) - len(references)} videos have no annotated text and are not scored in V2T")
-    missing = sum(predicted[video] is None for video in references)
-    if missing:
-        notes.append(f"{missing} of {len(references)} videos have no predicted text and score as misses in V2T")
+    there = [one.annotation.video_id for one in cases if one.prediction is not None]
+    silent = sum(video in references and predicted[video] is None for video in there)
+    if silent:
+        notes.append(f"{silent} of {len(references)} videos are predicted without text and score as misses in V2T")
     return notes
 
 
@@ -167,10 +179,9 @@ def _among_all(measure: Measure, there: np.ndarray) -> Measure:
 
 def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Told:
     references = [
-        [Event(*one.segment, one.text) for one in case.annotation.sentences if one.segment is not None]
-        for case in cases
+        [_events(some) for some in (case.annotation.sentences, *case.annotation.alternatives)] for case in cases
     ]
-    if not any(references):
+    if not any(map(any, references)):
         return [], ("no annotation has sentences with seconds: dense captions are not scored",)
     sentences = [_sentences(case.prediction) for case in cases]
     spans = [[_span(one, case) for one in some] for some, case in zip(sentences, cases)]
@@ -180,9 +191,11 @@ def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Told:
         return [], ("no prediction has sentences with seconds or frames: dense captions are not scored",)
     measures, notes = dense_measures(
         [[Event(*(span or _NOWHERE), one.text) for one, span in zip(*some)] for some in zip(sentences, spans)],
-        references,
+        [some[0] for some in references],
+        further=[some[1:] for some in references],
         tokenizer=tokenizer,
         meteor=meteor,
+        names=[case.annotation.video_id for case in cases],
     )
     by_frames = sum(not timed and span is not None for timed, span in told)
     if by_frames:
@@ -192,24 +205,13 @@ def _dense(cases: Sequence[Case], tokenizer: str, meteor: str | bool) -> Told:
     return measures, notes
 
 
+def _events(sentences: Iterable[AnnotatedSentence]) -> list[Event]:
+    return [Event(*one.segment, one.text) for one in sentences if one.segment is not None]
+
+
 def _sentences(prediction: Prediction | None) -> tuple[PredictedSentence, ...]:
     return () if prediction is None else prediction.sentences or ()
 
 
 def _span(sentence: PredictedSentence, case: Case) -> Span | None:
-    """The part of the video that a sentence tells of: its seconds, else from its first cited index to its last.
-
-    A label cites index round(t / D * N) for second t of D; read backwards, index i stands for i / N * D up to
-    (i + 1) / N * D. On the samples' clock, index k stands for second k up to k + 1.
-
-    Returns:
-        None where it has neither seconds nor frames.
-    """
-    if sentence.start_seconds is not None and sentence.end_seconds is not None:
-        return sentence.start_seconds, sentence.end_seconds
-    duration, prediction = case.annotation.duration_seconds, case.prediction
-    if not sentence.frames or duration is None or prediction is None:
-        return None
-    step = duration / prediction.num_frames if prediction.clock == "prompts" else 1.0
-    first, last = sentence.frames[0], sentence.frames[-1]  # ascending
-    return min(first * step, duration), min((last + 1) * step, duration)
+    return None if case.prediction is None else span_told(sentence, case.prediction, case.annotation.duration_seconds)

@@ -22,6 +22,7 @@ from ...core.annotations import Annotation
 from ...core.errors import V2XumError
 from ...data.convert.targets import targets_of
 from ..formats.prediction_records import OF_FRAMES
+from ..formats.predictions import SECONDS
 from ..metric_registry import METRICS, families_of
 from ..metrics.baselines import SEEDS, random_importance, uniform_selection
 from ..metrics.clocks import at_samples, second_times
@@ -45,6 +46,7 @@ def v2v_rows(
     *,
     seeds: int = SEEDS,
     fraction: float = TOP_FRACTION,
+    ranking: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, list[Measure]]:
     """The V2V measures of videos annotated at 1 FPS: VideoXum, Instruct-V2Xum, shapes, ActivityNet Captions.
@@ -53,6 +55,7 @@ def v2v_rows(
         cases: one a video.
         seeds: how many random importances make the random row.
         fraction: how much of a video a summary by importance takes.
+        ranking: whether to add `map50`, `map15`, `f1_top5` to `f1_top30` and `f1_area`, see `metrics.highlights`.
         progress: is handed the cases and gives them back one by one, such as `tqdm.tqdm`.
 
     Returns:
@@ -66,14 +69,18 @@ def v2v_rows(
     rows = _Rows(cases, seeds, fraction)
     for video, case in enumerate(progress(cases) if progress else cases):
         annotation = case.annotation
-        if annotation.duration_seconds is None:
+        if annotation.keyshots is not None and annotation.duration_seconds is None:
             raise V2XumError(f"video {annotation.video_id!r} has keyshots, not seconds; keyshot_rows scores those")
-        people = annotator_masks(annotation)
-        if not len(people):
+        marks = annotator_masks(annotation)
+        if not len(marks):
             continue
-        times = second_times(people.shape[1], annotation.duration_seconds)
-        importance, sets = rows.candidates(case, times, annotation.duration_seconds)
-        rows.add(video, SampledVideo(importance, sets, people, people, people.sum(axis=0), fraction))
+        times = second_times(marks.shape[1], annotation.known_duration)
+        importance, sets = rows.candidates(case, times, annotation.known_duration)
+        grades = None if annotation.saliency is None else np.array(annotation.saliency)
+        people = marks if grades is None else grades
+        mean = people.sum(axis=0)
+        asked = SampledVideo(importance, sets, marks, people, mean, fraction, grades=grades, ranking=ranking)
+        rows.add(video, asked)
     return rows.measures()
 
 
@@ -82,6 +89,8 @@ def keyshot_rows(
     *,
     seeds: int = SEEDS,
     fraction: float = TOP_FRACTION,
+    budget: str = "frames",
+    ranking: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, list[Measure]]:
     """The V2V measures of TVSum and SumMe.
@@ -90,7 +99,8 @@ def keyshot_rows(
     those, else the published `mean_scores`.
 
     Args:
-        cases, seeds, fraction, progress: as `v2v_rows`.
+        cases, seeds, fraction, ranking, progress: as `v2v_rows`.
+        budget: of `knapsack.BUDGETS`, what a keyshot summary takes the fraction of.
 
     Returns:
         the measures by row, [V] values each: `f1`, `f1_max` (index sets at the picks, against the user summaries
@@ -112,7 +122,8 @@ def keyshot_rows(
         marks = shots.user_summary()[:, np.array(shots.picks)]
         people = marks if shots.scores is None else np.array(shots.scores, dtype=float)
         mean = people.sum(axis=0) if len(people) else np.array(shots.mean_scores, dtype=float)
-        rows.add(video, SampledVideo(importance, sets, marks, people, mean, fraction, shots))
+        asked = SampledVideo(importance, sets, marks, people, mean, fraction, shots, budget, ranking=ranking)
+        rows.add(video, asked)
         rows.by_summaries |= shots.scores is None and len(shots.user_summaries) > 0
     return rows.measures()
 
@@ -121,16 +132,22 @@ def annotator_masks(annotation: Annotation) -> np.ndarray:
     """The samples at 1 FPS that each annotator selected.
 
     `selections` where the annotation has them. Otherwise they are made from the key spans, and where nobody marked
-    any, from the sentences' segments as one annotator's: [s, e] selects floor(s) to floor(e), the seconds it touches.
+    any, from the sentences' segments as one annotator's, and those of each of the alternatives as another's: [s, e]
+    selects floor(s) to floor(e), the seconds it touches.
     T is then `sampled_frames`, or the duration rounded up.
 
     Returns:
-        bool [A, T]; A = 0 where nobody marked a moment.
+        bool [A, T]; A = 0 where nobody marked a moment, or nobody tells how long the video is.
     """
+    if annotation.duration_seconds is None:
+        return np.zeros((0, 0), dtype=bool)
     if annotation.selections is not None:
         return np.array(annotation.selections, dtype=bool)
     samples = annotation.sampled_frames or math.ceil(annotation.known_duration)
     spans = [target.video_spans for target in targets_of(annotation, "all")]
+    if not annotation.annotators:
+        others = [tuple(one.segment for one in some if one.segment) for some in annotation.alternatives]
+        spans += [some for some in others if some]
     if not any(spans):
         return np.zeros((annotation.annotators, samples), dtype=bool)
     masks = np.zeros((len(spans), samples), dtype=bool)
@@ -154,7 +171,7 @@ class _Rows:
         importance = np.zeros((2 + self.seeds, samples))
         sets = np.zeros(importance.shape, dtype=bool)
         if case.prediction is not None:
-            given, selected = system_at_samples(case.prediction, times, duration)
+            given, selected = system_at_samples(case.prediction, times, duration, case.annotation.keyshots is None)
             importance[0] = 0 if given is None else given
             sets[0] = False if selected is None else selected
         sets[1] = uniform_selection(samples, self.fraction)
@@ -218,29 +235,46 @@ def _field_of(name: str) -> str:
 
 
 def system_at_samples(
-    prediction: Prediction, times: np.ndarray, duration: float
+    prediction: Prediction, times: np.ndarray, duration: float, in_seconds: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """What a prediction says of the samples; see `clocks` for how its indexes become samples.
 
     Args:
         times: float [T], in the unit of the duration.
+        in_seconds: whether that is seconds; frames of the file (keyshots) have the numbers that the indexes stand for.
 
     Returns:
         importance float [T] and mask bool [T]; None for what it does not have.
 
     Raises:
-        V2XumError: naming the video, if it counts samples and has another number of them, or a time lies outside.
+        V2XumError: naming the video, if its clock wants another number of indexes or other times, or a time lies
+            outside.
     """
-    prediction.check_samples(len(times))
+    of_frames = {} if in_seconds else {"picks": times.astype(int), "n_frames": int(duration)}
+    indexes = prediction.at_samples(len(times), **of_frames)
     selected = None
     if prediction.frames is not None:
         selected = np.zeros(prediction.num_frames, dtype=bool)
         selected[list(prediction.frames)] = True
     found = (prediction.importance, selected)
-    if prediction.clock == "samples":
-        return found
+    if prediction.clock == SECONDS:
+        if not in_seconds:
+            raise V2XumError(f"video {prediction.video_id!r}: it is predicted in seconds, and annotated in frames")
+        return _at_seconds(found[0], times), _at_seconds(found[1], times)
     try:
-        importance, mask = (None if one is None else at_samples(one, times, duration) for one in found)
+        frames = prediction.frame_times if in_seconds else None
+        importance, mask = (
+            one if one is None else at_samples(one, times, duration, frames) if indexes is None else one[indexes]
+            for one in found
+        )
     except V2XumError as error:
         raise V2XumError(f"video {prediction.video_id!r}: {error}") from error
     return importance, mask
+
+
+def _at_seconds(values: np.ndarray | None, times: np.ndarray) -> np.ndarray | None:
+    """The value of the second that each sample lies in, [N] -> [T]; 0 behind the last."""
+    if values is None:
+        return None
+    seconds = np.floor(times).astype(int)
+    return np.where(seconds < len(values), values[np.minimum(seconds, len(values) - 1)], values.dtype.type(0))

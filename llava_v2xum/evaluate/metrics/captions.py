@@ -10,12 +10,15 @@ Shapes: V videos.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
 
 from ...core.checks import check_unicode, first_few
 from ...core.errors import V2XumError
+from .java import JavaError
 from .measures import Measure
-from .meteor import METEOR, choose_meteor, no_meteor
+from .meteor import METEOR, choose_meteor, meteor_fails, no_meteor
 from .ngrams import BLEU, CIDER, ROUGE_L, TokenFamily
 from .tokenizers import TOKENIZER_CHOICES, choose_tokenizer, tokenize
 
@@ -52,6 +55,7 @@ def caption_measures(
     tokenizer: str = "auto",
     meteor: str | bool = "auto",
     families: Sequence[TokenFamily] = COCO,
+    missed: Collection[str] = (),
 ) -> tuple[list[Measure], tuple[str, ...]]:
     """The caption scores with what an interval or a test needs, and what a reader must know about them.
 
@@ -61,6 +65,7 @@ def caption_measures(
         tokenizer: "ptb" (COCO's, needs Java), "plain", or "auto": the first where there is Java.
         meteor: True, False, or "auto": where there is Java.
         families: what is scored.
+        missed: the ids whose text is empty because there is none, which others count.
 
     Returns:
         measures in the order bleu_1 .. bleu_4, meteor, rouge_l, cider, without those that are absent; and the notes:
@@ -68,7 +73,7 @@ def caption_measures(
 
     Raises:
         V2XumError: if the ids differ, an id has no reference, a text is no valid Unicode, or there is no video.
-        JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails.
+        JavaError: if "ptb" or METEOR is asked for and there is no Java, or Java fails in what is asked for.
         MissingExtra: if pycocoevalcap is not installed.
     """
     _check(predictions, references)
@@ -78,13 +83,27 @@ def caption_measures(
     tokens = tokenize(texts + [text for several in references.values() for text in several], tokenizer)
     hypotheses, rest = tokens[: len(texts)], iter(tokens[len(texts) :])
     tokenized = [[next(rest) for _ in range(count)] for count in counts]
-    measures = token_measures(hypotheses, tokenized, with_meteor, families)
     notes = [_NOTES[tokenizer]]
+    try:
+        measures = token_measures(hypotheses, tokenized, with_meteor, families)
+    except JavaError as error:
+        if meteor is True:
+            raise
+        measures = token_measures(hypotheses, tokenized, False, families)
+        notes.append(f"METEOR is absent: {error}")
+    failed = [
+        video
+        for measure in measures
+        for video, value in zip(references, measure.values)
+        if measure.name == "meteor" and np.isnan(value)
+    ]
+    if failed:
+        notes.append(meteor_fails(failed, len(references)))
     if not with_meteor:
         notes.append(no_meteor(meteor))
     if not any(measure.name == "cider" for measure in measures):
         notes.append(NO_CIDER)
-    empty = sum(not text for text in hypotheses)
+    empty = sum(not text and video not in missed for video, text in zip(references, hypotheses))
     if empty:
         notes.append(f"{empty} of {len(hypotheses)} predicted texts hold no words and score 0")
     return measures, tuple(notes)

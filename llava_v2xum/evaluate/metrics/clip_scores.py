@@ -60,27 +60,31 @@ class ClipFamily(Family):
 def _f_clip(vectors: CaseVectors) -> float:
     if not len(vectors.people):
         return np.nan
-    return _mean(positive_cosines(vectors.samples, vectors.predicted), vectors.people)
+    return _mean(vectors, vectors.predicted)
 
 
 def _f_clip_of_choices(vectors: CaseVectors, sets: np.ndarray) -> np.ndarray | None:
     if not len(vectors.people):
         return None
-    return f_clip_of_sets(positive_cosines(vectors.samples, vectors.samples), vectors.people, sets)
+    rows, columns = vectors.people.any(axis=0), sets.any(axis=0)
+    cosines = positive_cosines(vectors.samples[rows], vectors.samples[columns])
+    return f_clip_of_sets(cosines, vectors.people[:, rows], sets[:, columns])
 
 
 def _cross_f_clip(vectors: CaseVectors) -> float:
     if not len(vectors.people) or not len(vectors.reference_sentences):
         return np.nan
-    seen = _mean(positive_cosines(vectors.samples, vectors.predicted_sentences), vectors.people)
+    seen = _mean(vectors, vectors.predicted_sentences)
     return (seen + f_clip(vectors.reference_sentences, vectors.predicted)) / 2
 
 
 def _cross_f_clip_of_choices(vectors: CaseVectors, sets: np.ndarray) -> np.ndarray | None:
     if not len(vectors.people) or not len(vectors.reference_sentences):
         return None
-    cosines = positive_cosines(vectors.reference_sentences, vectors.samples)
-    return (_mean(cosines.T, vectors.people) + f_clip_of_sets(cosines, None, sets)[:, 0]) / 2
+    columns = sets.any(axis=0)
+    cosines = positive_cosines(vectors.reference_sentences, vectors.samples[columns])
+    seen = f_clip_of_sets(cosines, None, sets[:, columns])[:, 0]
+    return (_mean(vectors, vectors.reference_sentences) + seen) / 2
 
 
 def _vt_clipscore_of_choices(vectors: CaseVectors, sets: np.ndarray) -> np.ndarray | None:
@@ -89,9 +93,10 @@ def _vt_clipscore_of_choices(vectors: CaseVectors, sets: np.ndarray) -> np.ndarr
     return vt_clipscore_of_sets(vectors.samples, vectors.reference_text, sets)
 
 
-def _mean(cosines: np.ndarray, people: np.ndarray) -> float:
-    """F_CLIP of all columns against each annotator's rows, the mean over annotators."""
-    return float(f_clip_of_sets(cosines, people).mean())
+def _mean(vectors: CaseVectors, others: np.ndarray) -> float:
+    """F_CLIP of all the others against each annotator's samples, the mean over annotators."""
+    rows = vectors.people.any(axis=0)  # nobody asks for the cosines of any other
+    return float(f_clip_of_sets(positive_cosines(vectors.samples[rows], others), vectors.people[:, rows]).mean())
 
 
 _CLIP = Need("needs --clip and --videos", lambda predictions, settings: settings.clip is None)

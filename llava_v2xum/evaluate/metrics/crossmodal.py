@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from ...core.errors import V2XumError
 
+_LEAST_SQUARE = 1e-200  # of a length, which floats still hold to all digits
+
 
 def unit_rows(vectors: ArrayLike, name: str = "vectors") -> np.ndarray:
     """Vectors scaled to length 1; zeros stay zeros.
@@ -33,6 +35,9 @@ def unit_rows(vectors: ArrayLike, name: str = "vectors") -> np.ndarray:
         return vectors.reshape(0, vectors.shape[-1])
     if vectors.ndim != 2:
         raise V2XumError(f"{name}: expected one vector a row [M, D], got an array of shape {vectors.shape}")
+    squares = np.einsum("md,md->m", vectors, vectors)
+    if ((squares > _LEAST_SQUARE) & (squares < 1 / _LEAST_SQUARE)).all():  # as they nearly always are
+        return vectors / np.sqrt(squares)[:, None]
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise V2XumError(f"{name}: row {wrong[0]} holds NaN or infinity")

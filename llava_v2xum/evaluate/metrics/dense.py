@@ -5,13 +5,17 @@
   Every pair of a predicted and an annotated event that overlap by at least the tIoU is one caption with one
   reference; a prediction that overlaps none is a caption without any match. Scores are made within a video (CIDEr's
   document frequencies too, which say little there), then averaged over videos, then over the tIoUs.
+  Of several people's annotations all events count as references of a pair, and precision, recall and SODA are those of
+  the person that each fits best, as in these evaluators.
 - SODA_c (Fujita et al. 2020): the best alignment in time order, each aligned pair earning IoU times METEOR; F1 of the
   sum over the predicted and over the annotated events, averaged over videos.
 
 Two faults of the published evaluators are left out. They drop videos without a prediction, which lifts the figures;
 here those score 0. ActivityNet's scores a prediction that overlaps nothing against a random string; here it is one word
-that nothing matches, which gives the same figures every time. SODA's published script hands METEOR the annotation as
-the hypothesis and the prediction as the reference: `soda_c` has them the right way round, `soda_c_script` as it does.
+that nothing matches, which gives the same figures every time. Until 2019 it was `abc123!@#` instead, several words to
+METEOR, which counts them: `dense_meteor_2018` (commit deba7d7; PDVC's evaluate2018.py). SODA's published script hands
+METEOR the annotation as the hypothesis and the prediction as the reference: `soda_c` has them the right way round,
+`soda_c_script` as it does.
 
 Shapes: V videos, P predicted and R annotated events of a video, K statistics of METEOR.
 """
@@ -20,37 +24,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
 from ...core.errors import V2XumError
 from .events import TIOUS, Event, detection_measures, soda_alignment, temporal_iou
+from .java import JavaError
 from .measures import Measure
-from .meteor import choose_meteor, meteor_scores, meteor_statistics, no_meteor
+from .meteor import choose_meteor, meteor_fails, meteor_scores, meteor_statistics, no_meteor
 from .metric import TEXT, Family, Metric
 from .ngrams import ORDERS, bleu_measures, cider_measure, rouge_measure
 from .tokenizers import choose_tokenizer, tokenize
 
 Pair = tuple[str, str]
 UNMATCHED = "zqxjkvwzqxjkvw"  # one word that no text has; the evaluator's random string is one word too
+UNMATCHED_2018 = "abc123!@#"  # that of the evaluator until 2019; COCO's tokenizer leaves it as it is
 _NOTES = {"soda_c": ("published figures are by the script, which exchanges the two texts: soda_c_script",)}
 WITHIN_A_VIDEO = "dense_cider's document frequencies are those of the pairs of one video, as in ActivityNet's evaluator"
 
 
 @dataclass(frozen=True)
 class _Video:
-    """A video's events in time order: their IoU [P, R] and their tokenized texts."""
+    """A video's events in time order: their IoU [P, R] and their tokenized texts.
+
+    Those of several people follow one another; `cuts` are the places where the next one's begin.
+    """
 
     iou: np.ndarray
     predicted: Sequence[str]
     references: Sequence[str]
+    cuts: Sequence[int] = ()
 
-    def pairs(self, tiou: float) -> list[Pair]:
+    def pairs(self, tiou: float, unmatched: str = UNMATCHED) -> list[Pair]:
         """The caption of each prediction with the reference of each event that it overlaps, or with none."""
         pairs = []
         for caption, row in zip(self.predicted, self.iou):
             overlapped = [self.references[place] for place in np.flatnonzero(row >= tiou)]
-            pairs += [(caption, reference) for reference in overlapped or [UNMATCHED]]
+            pairs += [(caption, reference) for reference in overlapped or [unmatched]]
         return pairs
 
     def every_pair(self) -> list[Pair]:
@@ -62,9 +74,11 @@ def dense_measures(
     predicted: Sequence[Sequence[Event]],
     references: Sequence[Sequence[Event]],
     *,
+    further: Sequence[Sequence[Sequence[Event]]] | None = None,
     tious: Sequence[float] = TIOUS,
     tokenizer: str = "auto",
     meteor: str | bool = "auto",
+    names: Sequence[Any] | None = None,
 ) -> tuple[list[Measure], tuple[str, ...]]:
     """Dense-caption scores of V videos.
 
@@ -73,12 +87,14 @@ def dense_measures(
     Args:
         predicted: [V][P] events, in any order.
         references: [V][R] events, in any order.
+        further: [V][any][any] events of further people; None where there are none.
         tious: the thresholds; a segment counts as found above one, a pair of captions is scored at or above it.
         tokenizer, meteor: as in `captions.caption_measures`.
+        names: [V], the videos', for the notes.
 
     Returns:
         the measures of `events.detection_measures`; dense_bleu_1 .. dense_bleu_4, dense_rouge_l, dense_cider; and with
-        METEOR dense_meteor, soda_c and soda_c_script. And the notes.
+        METEOR dense_meteor, dense_meteor_2018, soda_c and soda_c_script. And the notes.
 
     Raises:
         V2XumError: if the two differ in their number of videos, or a tIoU is not above 0 and at most 1.
@@ -89,16 +105,26 @@ def dense_measures(
     if not tious or not all(0 < tiou <= 1 for tiou in tious):
         raise V2XumError(f"expected tIoUs above 0 and at most 1, got {list(tious)}")
     tokenizer, with_meteor = choose_tokenizer(tokenizer), choose_meteor(meteor)
-    videos = _videos(predicted, references, tokenizer)
+    videos = _videos(predicted, [[one, *some] for one, some in zip(references, further or repeat(()))], tokenizer)
+    names = range(len(videos)) if names is None else names
     there = np.array([bool(video.references) for video in videos], bool)
-    values = _ngram_values(videos, tious) | (_meteor_values(videos, tious) if with_meteor else {})
-    measures = detection_measures([video.iou for video in videos], tious)
-    measures += [
-        Measure(name, np.where(there, scores, np.nan), notes=_NOTES.get(name, ())) for name, scores in values.items()
-    ]
+    values, by_meteor, why_not = _ngram_values(videos, tious), {}, no_meteor(meteor)
+    if with_meteor:
+        try:
+            by_meteor = _meteor_values(videos, tious)
+        except JavaError as error:
+            if meteor is True:
+                raise
+            why_not = f"METEOR is absent: {error}"
+    values |= by_meteor
+    measures = detection_measures([video.iou for video in videos], tious, [video.cuts for video in videos])
+    measures += [Measure(key, np.where(there, some, np.nan), notes=_NOTES.get(key, ())) for key, some in values.items()]
     notes = [f"dense captions are tokenized by the {tokenizer} tokenizer", WITHIN_A_VIDEO]
-    if not with_meteor:
-        notes.append(f"{no_meteor(meteor)}, so dense_meteor and SODA are absent too")
+    failed = [one for one, score in zip(names, by_meteor.get("soda_c", ())) if np.isnan(score)]
+    if not by_meteor:
+        notes.append(f"{why_not}, so dense_meteor and SODA are absent too")
+    if failed:
+        notes.append(f"dense captions and SODA: {meteor_fails(failed, len(videos))}")
     empty = sum(not video.predicted for video in videos if video.references)
     if empty:
         notes.append(f"{empty} of {there.sum()} videos have no predicted events: their dense-caption scores are 0")
@@ -106,12 +132,15 @@ def dense_measures(
 
 
 def _videos(
-    predicted: Sequence[Sequence[Event]], references: Sequence[Sequence[Event]], tokenizer: str
+    predicted: Sequence[Sequence[Event]], people: Sequence[Sequence[Sequence[Event]]], tokenizer: str
 ) -> list[_Video]:
-    sides = [[sorted(events, key=_start) for events in side] for side in (predicted, references)]
+    """Of the predicted events [V][P] and those of each person [V][any][R]."""
+    annotated_events = [[one for events in some for one in sorted(events, key=_start)] for some in people]
+    sides = [[sorted(events, key=_start) for events in predicted], annotated_events]
     tokens = iter(tokenize([_ascii(one.text) for side in sides for events in side for one in events], tokenizer))
     captions, annotated = ([[next(tokens) for _ in events] for events in side] for side in sides)
-    return [_Video(temporal_iou(*events), *words) for events, words in zip(zip(*sides), zip(captions, annotated))]
+    cuts = [np.cumsum([len(events) for events in some[:-1]], dtype=int).tolist() for some in people]
+    return [_Video(temporal_iou(*events), *words) for events, words in zip(zip(*sides), zip(captions, annotated, cuts))]
 
 
 def _start(event: Event) -> float:
@@ -140,26 +169,31 @@ def _ngram_scores(pairs: Sequence[Pair]) -> list[float]:
 
 
 def _meteor_values(videos: Sequence[_Video], tious: Sequence[float]) -> dict[str, np.ndarray]:
-    """Per video [V]: METEOR (the mean over the tIoUs) and both SODA_c."""
-    groups = [[video.pairs(tiou) for tiou in tious] for video in videos]
+    """Per video [V]: both METEORs (the mean over the tIoUs) and both SODA_c; NaN where it cannot take a caption."""
+    groups = {
+        name: [video.pairs(tiou, word) for video in videos for tiou in tious]
+        for name, word in (("dense_meteor", UNMATCHED), ("dense_meteor_2018", UNMATCHED_2018))
+    }
     table = _Meteor(
-        [pair for group in groups for pairs in group for pair in pairs]
+        [pair for some in groups.values() for pairs in some for pair in pairs]
         + [way for video in videos for pair in video.every_pair() for way in (pair, pair[::-1])]
     )
-    return {
-        "dense_meteor": table.of_groups([pairs for group in groups for pairs in group]).reshape(-1, len(tious)).mean(1),
+    values = {
+        **{name: table.of_groups(some).reshape(-1, len(tious)).mean(1) for name, some in groups.items()},
         "soda_c": np.array([_soda(video, table, script=False) for video in videos]),
         "soda_c_script": np.array([_soda(video, table, script=True) for video in videos]),
     }
+    fails = [any(table.fails(way) for pair in video.every_pair() for way in (pair, pair[::-1])) for video in videos]
+    return {name: np.where(fails, np.nan, scores) for name, scores in values.items()}
 
 
 def _soda(video: _Video, table: _Meteor, script: bool) -> float:
     if not video.predicted or not video.references:
         return 0.0
     pairs = [pair[::-1] if script else pair for pair in video.every_pair()]
-    gained = soda_alignment(video.iou * table.of_pairs(pairs).reshape(video.iou.shape))
-    # the harmonic mean of gained / P and gained / R
-    return 2 * gained / (len(video.predicted) + len(video.references))
+    gains = np.split(video.iou * table.of_pairs(pairs).reshape(video.iou.shape), video.cuts, axis=1)
+    # the harmonic mean of gained / P and gained / R; of several people's the greatest
+    return max(2 * soda_alignment(some) / sum(some.shape) for some in gains if some.shape[1])
 
 
 class _Meteor:
@@ -171,7 +205,13 @@ class _Meteor:
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self._places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         self._statistics = meteor_statistics([one for one, _ in self._places], [[other] for _, other in self._places])
+        self._fails = np.isnan(self._statistics).any(axis=1)
+        self._statistics[self._fails] = 0
         self._scores = np.nan_to_num(meteor_scores(self._statistics))
+
+    def fails(self, pair: Pair) -> bool:
+        """Whether METEOR cannot take the pair, which has no score then."""
+        return bool(self._fails[self._places[pair]])
 
     def of_pairs(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Each pair's score."""
@@ -192,6 +232,7 @@ DENSE = Family(
             for key, heading in (
                 *((f"bleu_{n}", f"BLEU@{n}") for n in range(1, ORDERS + 1)),
                 ("meteor", "METEOR"),
+                ("meteor_2018", "METEOR 2018"),
                 ("rouge_l", "ROUGE-L"),
                 ("cider", "CIDEr"),
             )

@@ -77,7 +77,9 @@ def soda_alignment(gains: np.ndarray) -> float:
     return float(best[-1])
 
 
-def detection_measures(ious: Sequence[np.ndarray], tious: Sequence[float] = TIOUS) -> list[Measure]:
+def detection_measures(
+    ious: Sequence[np.ndarray], tious: Sequence[float] = TIOUS, cuts: Sequence[Sequence[int]] | None = None
+) -> list[Measure]:
     """Precision, recall and F1 of the segments of V videos: means over the tIoUs, then at each.
 
     F1 is that of the mean precision and the mean recall over videos, as the evaluator has it, so it comes with
@@ -85,18 +87,28 @@ def detection_measures(ious: Sequence[np.ndarray], tious: Sequence[float] = TIOU
 
     Args:
         ious: [V] of float [P, R]; a video with R = 0 has nothing to score and is NaN.
+        cuts: [V][any], where the next person's events begin among the R; the best precision counts and the best recall,
+            as in densevid_eval's evaluate_detection. None: all are one person's.
 
     Returns:
         dense_precision, dense_recall, dense_f1, and the three at each tIoU, such as `dense_f1@0.5`.
     """
     there = np.array([iou.shape[1] > 0 for iou in ious], bool)
     nothing = [(0.0, 0.0)] * len(tious)
-    scores = [[detection(iou, tiou) for tiou in tious] if some else nothing for iou, some in zip(ious, there)]
+    people = [np.split(iou, some, axis=1) for iou, some in zip(ious, cuts or [()] * len(ious))]
+    scores = [
+        [_best_detection(some, tiou) for tiou in tious] if known else nothing for some, known in zip(people, there)
+    ]
     precision, recall = np.moveaxis(np.array(scores).reshape(len(ious), len(tious), 2), 2, 0)  # [V, U] each
     measures = _detection_measures("", precision, recall, there)
     for place, tiou in enumerate(tious):
         measures += _detection_measures(f"@{tiou:g}", precision[:, [place]], recall[:, [place]], there)
     return measures
+
+
+def _best_detection(ious: Sequence[np.ndarray], tiou: float) -> tuple[float, ...]:
+    """Precision and recall, each of the person whom the predictions fit best."""
+    return tuple(map(max, zip(*(detection(iou, tiou) for iou in ious if iou.shape[1]))))
 
 
 def _detection_measures(suffix: str, precision: np.ndarray, recall: np.ndarray, there: np.ndarray) -> list[Measure]:

@@ -29,6 +29,10 @@ class JavaError(OSError):
     """A Java program is not there, failed, hung or gave another answer than it was asked for."""
 
 
+class JavaEnded(JavaError):
+    """A Java program that ran ended with a failure, such as for want of memory."""
+
+
 def has_java() -> bool:
     """Whether there is a `java` on the PATH that runs; of one that does not (macOS has a stub), the log tells."""
     java = shutil.which("java")
@@ -76,7 +80,7 @@ def run_lines(
             raise JavaError(f"{what} could not be started: {error}") from error
     said = _said(done.stderr)
     if done.returncode:
-        raise JavaError(f"{what} ended with exit status {done.returncode}: {said}")
+        raise JavaEnded(f"{what} ended with exit status {done.returncode}: {said}")
     try:
         answer = done.stdout.decode().split("\n")  # not splitlines(): tokens may hold rarer separators
     except UnicodeDecodeError as error:

@@ -15,6 +15,10 @@ import numpy as np
 from ...core.errors import V2XumError
 
 TOP_FRACTION = 0.15  # of a video, in the summary: VideoXum, TVSum and SumMe alike
+BUDGETS = {
+    "frames": "of all frames of the video, as pytorch-vsumm-reinforce",
+    "segments": "of the frames up to the end of the last segment, as PGL-SUM and CSTA",
+}
 
 
 def keyshot_summary(
@@ -24,12 +28,14 @@ def keyshot_summary(
     n_frame_per_segment: np.ndarray,
     picks: np.ndarray,
     fraction: float = TOP_FRACTION,
+    budget: str = "frames",
 ) -> np.ndarray:
     """The keyshot summary: whole segments, chosen by the knapsack over their mean importance.
 
     Source: `generate_summary`. Scores hold from pick to pick; a segment's value is the mean
     over its frames (not times its length), its weight its length, the capacity floor(fraction * n_frames). A video
-    whose segments all score 0 has an empty summary.
+    whose segments all score 0 has an empty summary. Where the segments end before the video does, `generate_summary` of
+    PGL-SUM takes the fraction of their end.
 
     Args:
         scores: float [..., T], the importance at the picks.
@@ -37,20 +43,24 @@ def keyshot_summary(
         n_frames: F.
         n_frame_per_segment: int [S].
         picks: int [T], the frame numbers that were sampled.
+        budget: of `BUDGETS`, what the fraction is of.
 
     Returns:
         bool [..., F]; the segments' lengths in turn, cut or padded with False to F.
 
     Raises:
-        V2XumError: if shapes do not agree, a segment holds no frame, or a score is NaN.
+        V2XumError: if shapes do not agree, a segment holds no frame, a score is NaN, or the budget is unknown.
     """
+    if budget not in BUDGETS:
+        raise V2XumError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
     scores = np.asarray(scores, dtype=float)
     if np.isnan(scores).any():
         raise V2XumError("scores must not hold NaN: no segment has a mean with it")
     lengths = np.asarray(n_frame_per_segment)
     rows = scores.reshape(-1, scores.shape[-1])
     values = segment_means(rows, change_points, n_frames, picks)
-    chosen = knapsack(values, lengths, math.floor(n_frames * fraction))
+    whole = n_frames if budget == "frames" else int(np.asarray(change_points)[-1, 1]) + 1
+    chosen = knapsack(values, lengths, math.floor(whole * fraction))
     return fitted(np.repeat(chosen, lengths, axis=1), n_frames).reshape(*scores.shape[:-1], n_frames)
 
 

@@ -5,8 +5,8 @@ Shapes: V videos, K additive statistics, B weightings of the videos (resamples).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,3 +71,28 @@ class Measure:
         weights = counts @ there
         sums = counts @ np.where(there, self.values, 0.0)
         return np.divide(sums, weights, out=np.full(len(weights), np.nan), where=weights > 0)
+
+
+def mean_over_splits(measure: Measure, splits: Sequence[int]) -> Measure:
+    """A measure whose figure is the mean over splits of the mean over each split's videos.
+
+    Args:
+        measure: of V videos, its figure the mean of their values.
+        splits: [V], the split of each, from 0.
+
+    Raises:
+        V2XumError: if the figure is no mean of the videos' values.
+    """
+    if measure.statistics is not None:
+        raise V2XumError(f"{measure.name}: its figure is no mean over videos, so it has none over splits")
+    there = np.isfinite(measure.values)
+    own = np.eye(max(splits) + 1)[list(splits)]  # [V, S]
+    sums = np.concatenate([own * np.where(there, measure.values, 0.0)[:, None], own * there[:, None]], axis=1)
+
+    def combine(totals: np.ndarray) -> np.ndarray:
+        total, count = np.split(totals, 2, axis=1)
+        means = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+        some = (count > 0).sum(axis=1)
+        return np.divide(means.sum(axis=1), some, out=np.full(len(totals), np.nan), where=some > 0)
+
+    return replace(measure, statistics=sums, combine=combine)

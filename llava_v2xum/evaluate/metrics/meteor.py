@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.checks import first_few
 from ...core.errors import V2XumError
-from .java import JavaError, has_java, jar_beside, run_lines
+from .java import JavaEnded, JavaError, has_java, jar_beside, run_lines
 from .measures import Measure
 from .metric import TEXT, Metric, Need
 from .ngrams import TokenFamily
@@ -37,6 +38,7 @@ _OPTIONS = ("-", "-", "-stdio", "-l", "en", "-norm")  # pycocoevalcap/meteor/met
 _MEMORY = "-Xmx2G"  # at most, as pycocoevalcap has it; 400 MB are enough for a few lines
 _SECONDS_AT_LEAST = 300.0  # loading the paraphrase table takes 2 to 10
 _SECONDS_A_LINE = 0.5
+_MOST_ASIDE = 31  # lines that are tried alone, at some seconds each; our choice
 
 
 def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
@@ -47,7 +49,7 @@ def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[s
         references: [V][at least one], tokenized.
 
     Returns:
-        float [V, K].
+        float [V, K]; NaN for one that METEOR cannot take (100,000 characters cost it its memory), though it takes most.
 
     Raises:
         JavaError: if there is no Java, or METEOR fails or gives no answer in time.
@@ -57,8 +59,9 @@ def meteor_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[s
         return np.zeros((0, STATISTICS))
     # The blank behind the last separator stays: without it an empty hypothesis is no field at all.
     fields = [[*map(_field, several), _field(one)] for one, several in zip(hypotheses, references)]
-    lines = [" ||| ".join(["SCORE", *some]) for some in fields]
-    statistics = np.array([_numbers(line, STATISTICS) for line in _run(lines, len(lines), _paraphrases())])
+    answers = _answers([" ||| ".join(["SCORE", *some]) for some in fields])
+    nothing = [np.nan] * STATISTICS
+    statistics = np.array([nothing if line is None else _numbers(line, STATISTICS) for line in answers])
     matched, reference_matched = (statistics[:, _MATCHES + side : _CHUNKS : 2].sum(axis=1) for side in (0, 1))
     whole = (matched == statistics[:, _WORDS]) & (reference_matched == statistics[:, _REFERENCE_WORDS])
     statistics[whole & (statistics[:, _CHUNKS] == 1), _CHUNKS] = 0
@@ -91,13 +94,18 @@ def meteor_scores(statistics: np.ndarray) -> np.ndarray:
 def meteor_measure(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
     """METEOR as a measure: each video's score, and the statistics that make the corpus figure.
 
+    A video that METEOR cannot take has no value and no part in the figure.
+
     Args, Raises: as `meteor_statistics`.
     """
     statistics = meteor_statistics(hypotheses, references)
+    failed = np.isnan(statistics).any(axis=1)
+    statistics[failed] = 0
     total = statistics.sum(axis=0, keepdims=True)
     *values, figure = meteor_scores(np.concatenate([statistics, total])).tolist()
     # A video whose references hold no word counts as a miss here, as in COCO's scores.
-    return Measure("meteor", np.nan_to_num(values, nan=0.0), statistics, _remembering(total, figure))
+    values = np.where(failed, np.nan, np.nan_to_num(values, nan=0.0))
+    return Measure("meteor", values, statistics, _remembering(total, figure))
 
 
 def choose_meteor(meteor: str | bool) -> bool:
@@ -122,6 +130,11 @@ def no_meteor(meteor: str | bool) -> str:
     return f"METEOR is absent: {'it needs Java' if meteor == 'auto' else 'it was switched off'}"
 
 
+def meteor_fails(videos: Sequence[str], of: int) -> str:
+    """The note on videos without METEOR because its program ended on their texts."""
+    return f"METEOR is absent for {len(videos)} of {of} videos, whose texts end its program: {first_few(videos)}"
+
+
 def _remembering(total: np.ndarray, figure: float) -> Callable[[np.ndarray], np.ndarray]:
     """`meteor_scores` that does not start Java again for the figure of all videos."""
 
@@ -137,6 +150,35 @@ def _field(text: str) -> str:
 
 def _paraphrases() -> Path:
     return jar_beside(_MODULE, "data/paraphrase-en.gz")
+
+
+def _answers(lines: list[str]) -> list[str | None]:
+    """The jar's answer to each line; None for a line that it fails on.
+
+    One such line ends the program and with it every answer: where that happens, the longest lines are set aside, more
+    of them each time, and then tried one by one.
+
+    Raises:
+        JavaError: if it fails without them too, or without having ended.
+    """
+    by_length = sorted(range(len(lines)), key=lambda place: len(lines[place]))
+    table, aside = _paraphrases(), 0
+    while True:
+        kept = sorted(by_length[: len(lines) - aside])
+        try:
+            found: dict[int, str | None] = dict(zip(kept, _run([lines[place] for place in kept], len(kept), table)))
+            break
+        except JavaEnded:
+            more = min(2 * aside + 1, _MOST_ASIDE, len(lines) - 1)
+            if more == aside:
+                raise
+            aside = more
+    for place in by_length[len(lines) - aside :]:
+        try:
+            [found[place]] = _run([lines[place]], 1, table)
+        except JavaEnded:
+            found[place] = None
+    return [found[place] for place in range(len(lines))]
 
 
 def _run(lines: list[str], expected: int, paraphrases: Path) -> list[str]:
@@ -158,7 +200,8 @@ METEOR = TokenFamily(
     (Metric("meteor", "METEOR", "V2T", "METEOR 1.5", (
         TEXT,
         Need("left out, as --no-meteor asks", lambda predictions, settings: settings.no_meteor),
-        Need("needs Java"),
+        Need("needs Java", lambda predictions, settings: not has_java()),
+        Need("its program fails on these texts"),
     )),),
     lambda hypotheses, references: [meteor_measure(hypotheses, references)],
 )  # fmt: skip

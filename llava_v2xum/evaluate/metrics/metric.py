@@ -58,6 +58,7 @@ class Metric:
         decimals: how many are written.
         higher_is_better: the direction.
         note: what a reader must know of every figure of it; `{percent}` is the share of a video that is selected.
+        instead: the metric that tables show beside it where a system has that one and not this.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Metric:
     decimals: int = 1
     higher_is_better: bool = True
     note: str = ""
+    instead: str = ""
 
     def absence(self, predictions: Sequence[Any], settings: Any) -> str | None:
         """Why there is no figure of these predictions under a command's settings; None where no need says it."""

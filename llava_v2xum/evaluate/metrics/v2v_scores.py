@@ -35,6 +35,9 @@ class SampledVideo:
         mean: float [T], the annotators' mean importance, or their sum.
         fraction: how much of the video a summary by importance takes.
         keyshots: of TVSum and SumMe, whose samples are the picks; None at 1 FPS.
+        budget: of `knapsack.BUDGETS`, what a keyshot summary takes the fraction of.
+        grades: [R, T], people's grades of the samples, of QVHighlights.
+        ranking: whether the metrics of `highlights` are asked for that every video has.
     """
 
     importance: np.ndarray
@@ -44,6 +47,9 @@ class SampledVideo:
     mean: np.ndarray
     fraction: float
     keyshots: Keyshots | None = None
+    budget: str = "frames"
+    grades: np.ndarray | None = None
+    ranking: bool = False
 
     @cached_property
     def summaries(self) -> np.ndarray | None:
@@ -53,7 +59,7 @@ class SampledVideo:
             return None
         points, lengths = np.array(shots.change_points), np.array(shots.n_frame_per_segment)
         return keyshot_summary(
-            self.importance, points, shots.n_frames, lengths, np.array(shots.picks), self.fraction
+            self.importance, points, shots.n_frames, lengths, np.array(shots.picks), self.fraction, self.budget
         )
 
     @cached_property
@@ -82,9 +88,9 @@ def _set_f1(video: SampledVideo) -> Scores:
 def _top_f1(video: SampledVideo) -> Scores:
     scores: Scores = {}
     for rule in RULES if video.keyshots is None else ():
-        scores |= _f1(
-            "f1_" + rule.replace("-", "_"), top_fraction(video.importance, video.fraction, rule), video.marks
-        )
+        seen = slice(_SCRIPT_SAMPLES if rule == "videoxum-script" else None)
+        chosen = top_fraction(video.importance[:, seen], video.fraction, rule)
+        scores |= _f1("f1_" + rule.replace("-", "_"), chosen, video.marks[:, seen])
     return scores
 
 
@@ -137,7 +143,9 @@ def _correlation(name: str, heading: str, about: str, *needs: Need) -> Metric:
 
 _KEYSHOTS = Need("needs the annotators' summaries and change points, which no annotation has")
 _ONE_MORE = "a threshold, not a count: a 0/1 importance with no more than {percent:g} % ones selects every sample"
-_SCRIPT = "as the published script computes it; its threshold is an arbitrary sample's score"
+_SCRIPT_SAMPLES = 512  # max_frames of data/activitynet_dataset.py, jylins/videoxum
+_SCRIPT = f"as the published script computes it, of the first {_SCRIPT_SAMPLES} samples; its threshold is an " \
+    "arbitrary sample's score"  # fmt: skip
 _TOP15, _VIDEOXUM = "top 15 % by importance (rule top15)", "top 15 % as VideoXum means it (rule videoxum)"
 _BY_SCRIPT = "as VideoXum's script computes it"
 _WITH_MEAN = "importance against the annotators' mean"
@@ -146,7 +154,8 @@ _WITH_SUMMARY = "keyshot summary against the annotators' mean summary"
 
 SET_F1 = SampleFamily(
     (
-        Metric("f1", "F1", "V2V", "selected frames against each annotator, mean over annotators", (FRAMES,)),
+        Metric("f1", "F1", "V2V", "selected frames against each annotator, mean over annotators", (FRAMES,),
+               instead="f1_top15"),
         Metric("f1_max", "F1 max", "V2V", "selected frames against the annotator that fits best", (FRAMES,)),
     ),
     _set_f1,

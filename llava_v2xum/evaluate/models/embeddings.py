@@ -147,8 +147,11 @@ class Embedder:
         self.model = model
         self.cache = cache if cache is not None else EmbeddingCache()
 
-    def frames(self, path: str | Path, moments: Sequence[Moment]) -> np.ndarray:
+    def frames(self, path: str | Path, moments: Sequence[Moment], track: int | None = None) -> np.ndarray:
         """Unit vectors of a video's frames, float32 [K, D], in the order of the moments; [0, 0] for none.
+
+        Args:
+            track: which of several video tracks, as `read_moments`.
 
         Raises:
             VideoError: if the file cannot be read as a video.
@@ -157,11 +160,12 @@ class Embedder:
         if not moments:
             return np.zeros((0, 0), dtype=np.float32)
         file = self.cache.file_digest(path)
-        keys = [self._key("frame", file, _name(moment)) for moment in moments]
+        of_track = [] if track is None else [f"track {track}"]
+        keys = [self._key("frame", file, _name(moment), *of_track) for moment in moments]
         known = self.cache.get(keys)
         lacking = {key: moment for key, moment in zip(keys, moments) if key not in known}
         names, places = list(lacking), list(lacking.values())
-        for which, frames in read_moments(path, places):
+        for which, frames in read_moments(path, places, track=track):
             made = {names[place]: row[None] for place, row in zip(which, self.model.embed_frames(frames))}
             self.cache.put(made)
             known.update(made)

@@ -65,9 +65,12 @@ def frame_numbers(moments: Sequence[Moment], seconds: np.ndarray) -> np.ndarray:
 
 
 def read_moments(
-    path: str | Path, moments: Sequence[Moment], batch_bytes: int = BATCH_BYTES
+    path: str | Path, moments: Sequence[Moment], batch_bytes: int = BATCH_BYTES, track: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Read the frames of moments, in their order in the file and never more than a batch of them at once.
+
+    Args:
+        track: which of several video tracks, as `llava_v2xum.media.video.read_frames`.
 
     Yields:
         int64 [k], which of the moments, and uint8 [k, H, W, 3], their frames.
@@ -93,7 +96,7 @@ def read_moments(
     told: set[str] = set()
     done, count = 0, FIRST_FRAMES
     while done < len(moments):
-        video = read_frames(path, choose)
+        video = read_frames(path, choose, track)
         for warning in video.warnings:
             if warning not in told:
                 logger.warning(warning)

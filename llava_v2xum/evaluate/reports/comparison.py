@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,11 @@ def compare_rows(
     shared = [one.name for one in ordered_metrics(key for key in ours if key in theirs)]
     if not shared:
         raise V2XumError(f"{a} and {b} have no measure in common: {sorted(ours)} and {sorted(theirs)}")
-    pairs = tuple(paired(ours[key], theirs[key], resamples, permutations, seed, level) for key in shared)
+    both = {key: _of_both(ours[key], theirs[key]) for key in shared}
+    fewer = [metric_of(key).heading for key in shared if both[key][0] is not ours[key]]
+    if fewer:
+        notes = [*notes, f"{', '.join(fewer)}: over the videos that both systems have a score of"]
+    pairs = tuple(paired(*both[key], resamples, permutations, seed, level) for key in shared)
     return Comparison(
         a=a,
         b=b,
@@ -83,6 +87,18 @@ def compare_rows(
         level=level,
         notes=tuple(notes),
     )
+
+
+def _of_both(ours: Measure, theirs: Measure) -> tuple[Measure, Measure]:
+    """Two measures without the videos that only one has a value of: METEOR cannot take every text."""
+    if np.array_equal(np.isnan(ours.values), np.isnan(theirs.values)) or len(ours.values) != len(theirs.values):
+        return ours, theirs
+    lacking = np.isnan(ours.values) | np.isnan(theirs.values)
+    kept = []
+    for one in (ours, theirs):
+        counts = None if one.statistics is None else np.where(lacking[:, None], 0.0, one.statistics)
+        kept.append(replace(one, values=np.where(lacking, np.nan, one.values), statistics=counts))
+    return kept[0], kept[1]
 
 
 def format_comparison(comparison: Comparison, markdown: bool = False) -> str:

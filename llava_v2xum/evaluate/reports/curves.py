@@ -51,7 +51,7 @@ def _curves(report: Report, cases: Sequence[Case], key: str) -> list[VideoCurve]
 
 def _curve(report: Report, number: int, annotation: Annotation, prediction: Prediction, key: str) -> VideoCurve:
     people, times, duration = _samples(annotation)
-    importance, selected = system_at_samples(prediction, times, duration)
+    importance, selected = system_at_samples(prediction, times, duration, annotation.keyshots is None)
     shown = [one for one in dict.fromkeys((key, "f1", "keyshot_f1_avg")) if one in report.per_video]
     label = ", ".join(f"{metric_of(one).heading} {metric_of(one).text(report.per_video[one][number])}" for one in shown)
     return VideoCurve(annotation.video_id, people, importance, selected, label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,27 @@ def _cell(value: float) -> str:
 
 
 def main_metrics(report: Report) -> tuple[Metric, ...]:
-    """The metrics of the data set's table; for a data set without a layout, every one."""
+    """The metrics of the data set's table, as `with_stand_ins`; for a data set without a layout, every one."""
     try:
-        return layout(report.dataset)
+        return tuple(with_stand_ins(layout(report.dataset), [report]))
     except V2XumError:
         return tuple(ordered_metrics(report.keys))
+
+
+def with_stand_ins(metrics: Iterable[Metric], reports: Sequence[Report]) -> Iterator[Metric]:
+    """The metrics, and behind one that a system lacks the one that stands in for it: F1 by a threshold of scores."""
+    for metric in metrics:
+        yield metric
+        if metric.instead and any(
+            one.score("system", metric.name) is None and one.score("system", metric.instead) is not None
+            for one in reports
+        ):
+            yield metric_of(metric.instead)
+
+
+def told_first(report: Report) -> list[str]:
+    """The doubts as every table tells them, before any figure."""
+    return [f"doubtful: {line}" for line in report.doubts]
 
 
 def row_name(report: Report, row: str) -> str:
@@ -66,23 +82,24 @@ def row_name(report: Report, row: str) -> str:
 
 
 def format_table(report: Report) -> str:
-    """How it was scored, the data set's table, and every measure with its interval, as plain text for a terminal."""
+    """Doubts, how it was scored, the data set's table, and every measure with its interval, as text for a terminal."""
     metrics = main_metrics(report)
     grid = [["", *group_cells(metrics)], [report.dataset, *(shown.heading for shown in metrics)]]
     grid += [[row_name(report, row), *_cells(report, row, metrics)] for row in ordered_rows(report.rows)]
     facts = "; ".join(f"{key}: {fact_text(value)}" for key, value in report.facts.items())
-    lines = [*textwrap.wrap(facts, WIDTH), "", text_grid(grid, rule_after=2)]
+    lines = [*wrapped(told_first(report)), *textwrap.wrap(facts, WIDTH), "", text_grid(grid, rule_after=2)]
     lines += wrapped(_table_notes(report, metrics) + measure_notes(report, ["system"]))
     return "\n".join([*lines, "", text_grid(_measure_grid(report))])
 
 
 def format_markdown(report: Report, figures: Sequence[str] = ()) -> str:
-    """The page `report.md`: header, the data set's table, every measure, what a reader must know, figures."""
+    """The page `report.md`: doubts, header, the data set's table, every measure, notes, figures."""
     metrics = main_metrics(report)
     head = ["", *page_headings(metrics)]
     grid = [[row_name(report, row), *_cells(report, row, metrics, True)] for row in ordered_rows(report.rows)]
     facts = [["scored", ""], *([str(key), fact_text(value)] for key, value in report.facts.items())]
-    parts = [f"# {report.system} on {report.dataset}", markdown_grid(facts, text_columns=(0, 1))]
+    doubts = "\n".join(f"- **{line}**" for line in told_first(report))
+    parts = [f"# {report.system} on {report.dataset}", doubts, markdown_grid(facts, text_columns=(0, 1))]
     parts += ["## Results", markdown_grid([head, *grid])]
     parts.append("\n".join(f"- {note}" for note in _table_notes(report, metrics)))
     parts += ["## All measures", markdown_grid(_measure_grid(report, about=True), text_columns=(0, -1))]

@@ -8,6 +8,7 @@
 | `dataset` | text | of `formats.data_sets.DATA_SETS`, such as `videoxum` |
 | `system` | text | what the system is called in tables |
 | `facts` | object of text, numbers, booleans, lists | how it was scored: files, videos missing, rules, versions |
+| `doubts` | [text] | why the files may not be what they are taken for, told before any figure; may be left out |
 | `notes` | [text] | what a reader of the table must know |
 | `level` | number or null | what the intervals hold, 0.95; null without intervals |
 | `rows` | {row: {measure: {`value`, `low`, `high`, `notes`}}} | the rows `system`, `random`, `uniform`, `human` |
@@ -61,6 +62,7 @@ class Report:
     absent: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     level: float | None = LEVEL
+    doubts: tuple[str, ...] = ()
 
     def score(self, row: str, key: str) -> Score | None:
         """A figure, or None where the row does not have it."""
@@ -83,6 +85,7 @@ def make_report(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    doubts: Sequence[str] = (),
 ) -> Report:
     """Compute every figure and its bootstrap interval.
 
@@ -113,6 +116,7 @@ def make_report(
         absent=dict(absent or {}),
         notes=tuple(notes),
         level=level if resamples else None,
+        doubts=tuple(doubts),
     )
 
 
@@ -136,6 +140,7 @@ def to_record(report: Report) -> dict[str, Any]:
         "dataset": report.dataset,
         "system": report.system,
         "facts": dict(report.facts),
+        "doubts": list(report.doubts),
         "notes": list(report.notes),
         "level": report.level,
         "rows": {
@@ -182,6 +187,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
             absent=record["absent"],
             notes=tuple(record["notes"]),
             level=record["level"],
+            doubts=tuple(record.get("doubts", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise V2XumError(f"{path}: not a report: {type(error).__name__} {error}") from error

@@ -6,11 +6,13 @@ Published rows lie in `published.json`, and in files of the same form that a use
 | --- | --- | --- |
 | `format` | 1 | this form |
 | `sources` | {name: {`title`, `where`, `read`}} | what was copied from, where it is, and how it was read |
+| `sources.*.protocol`, `.unstated` | text, [measure] | of its rows; whose protocol it does not say; may be left out |
 | `rows[]` | `dataset`, `system`, `source`, `table`, `protocol`, `values` | `values` is {measure: number as printed} |
 | `not_shipped[]` | `what`, `datasets`, `reason` | rows that a reader would look for here, and why they are not |
 
-Numbers are as the source prints them, in the scale of `layouts` (F1 and caption scores in percent points). Keys are the
-measures' names, so that a row stands only under columns that are computed alike.
+Numbers are as the source prints them, in the scale of `layouts` (F1, caption scores and CLIP's in percent points). Keys
+are the measures' names, so that a row stands only under columns that are computed alike, as far as the source says: a
+figure whose protocol it does not state has a question mark, and is not to be ranked with others.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from .layouts import (
     text_grid,
     wrapped,
 )
-from .report import fact_text, measure_notes
+from .report import fact_text, measure_notes, told_first, with_stand_ins
 from .scores import Report
 
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -48,12 +50,21 @@ _ROW_KEYS = {"dataset", "system", "source", "table", "protocol", "values"}
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published row: its values as printed, and the line under the table that says where they come from."""
+    """One published row: its values as printed, and the line under the table that says where they come from.
+
+    Args:
+        source: its name among the file's sources.
+        table: of the source.
+        unstated: the measures whose protocol the source does not say.
+    """
 
     dataset: str
     system: str
     values: dict[str, float]
     reference: str
+    source: str = ""
+    table: str = ""
+    unstated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,15 +95,18 @@ def read_published(*paths: str | os.PathLike[str]) -> Published:
     return Published(tuple(rows), tuple(absent))
 
 
-def _sources(record: dict[str, Any], path: Path) -> dict[str, dict[str, str]]:
+def _sources(record: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     sources = record.get("sources", {})
     for name, source in sources.items():
-        if set(source) != _SOURCE_KEYS:
+        if not _SOURCE_KEYS <= set(source) <= _SOURCE_KEYS | {"protocol", "unstated"}:
             raise V2XumError(f"{path}: source {name}: expected {', '.join(sorted(_SOURCE_KEYS))}, got {source}")
     return sources
 
 
-def _row(record: Any, sources: dict[str, dict[str, str]], where: str) -> PublishedRow:
+def _row(record: Any, sources: dict[str, dict[str, Any]], where: str) -> PublishedRow:
+    given = sources.get(str(record.get("source")), {}) if isinstance(record, dict) else {}
+    if "protocol" in given:
+        record = {"protocol": given["protocol"], **record}
     if not isinstance(record, dict) or set(record) != _ROW_KEYS:
         got = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
         raise V2XumError(f"{where}: expected the keys {', '.join(sorted(_ROW_KEYS))}, got {got}")
@@ -106,7 +120,10 @@ def _row(record: Any, sources: dict[str, dict[str, str]], where: str) -> Publish
     source = sources[record["source"]]
     where = f"{source['where']} ({source['read']})"
     reference = f"{source['title']}, {record['table']}: {where}. Protocol: {record['protocol']}"
-    return PublishedRow(record["dataset"], record["system"], record["values"], reference)
+    return PublishedRow(
+        *(record["dataset"], record["system"], record["values"], reference, record["source"], record["table"]),
+        tuple(source.get("unstated", ())),
+    )
 
 
 def side_by_side(reports: Sequence[Report], published: Published, markdown: bool = False) -> str:
@@ -137,9 +154,12 @@ def _dataset(dataset: str, reports: Sequence[Report], published: Published, mark
     body = [[f"{row.system} [{references.index(row.reference) + 1}]", *_as_printed(row, metrics)] for row in rows]
     body += _report_rows(reports, metrics)
     notes = [f"[{number}] {reference}" for number, reference in enumerate(references, 1)]
+    if any(name in row.unstated for row in rows for name in row.values):
+        notes.append("?: the source does not state its protocol; not to be ranked with the other rows")
     notes += lower_is_better(metrics)
     notes += _differences(reports)
-    notes += said_by(_labels(reports), [[*measure_notes(one, ["system"], metrics), *one.notes] for one in reports])
+    said = [[*told_first(one), *measure_notes(one, ["system"], metrics), *one.notes] for one in reports]
+    notes += said_by(_labels(reports), said)
     notes += [f"not here: {line}" for datasets, line in published.not_shipped if dataset in datasets]
     if markdown:
         lines = [f"## {dataset}", "", markdown_grid([[dataset, *page_headings(metrics)], *body])]
@@ -152,12 +172,18 @@ def _metrics(dataset: str, reports: Sequence[Report], rows: Sequence[PublishedRo
     """The data set's layout and what published rows have beyond it, without those that nobody fills."""
     own = [key for report in reports for row in report.rows.values() for key in row]
     theirs = [key for row in rows for key in row.values]
-    shown = [one.name for one in layout(dataset)] if dataset in DATA_SETS else own
+    shown = [one.name for one in with_stand_ins(layout(dataset), reports)] if dataset in DATA_SETS else own
     return [one for one in ordered_metrics([*shown, *theirs]) if one.name in {*own, *theirs}]
 
 
 def _as_printed(row: PublishedRow, metrics: Sequence[Metric]) -> list[str]:
-    return [f"{row.values[one.name]:.{one.decimals}f}" if one.name in row.values else ABSENT for one in metrics]
+    """The cells of a published row; a question mark behind what is of no stated protocol."""
+    return [
+        f"{row.values[one.name]:.{one.decimals}f}{'?' if one.name in row.unstated else ''}"
+        if one.name in row.values
+        else ABSENT
+        for one in metrics
+    ]
 
 
 def _labels(reports: Sequence[Report]) -> list[str]:

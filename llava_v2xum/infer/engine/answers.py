@@ -23,21 +23,26 @@ class Answer:
         text: as generated, without special tokens.
         token_ids: the new ids, without the end of sequence.
         importance: float64 [N], or None where the answer cites no frame.
-        finished: False if the answer was cut off at max_new_tokens.
+        finished: False if the answer was cut off at max_new_tokens, or in a loop.
+        loop: what it says again and again, where it was ended for that before max_new_tokens; else None.
     """
 
     text: str
     token_ids: tuple[int, ...]
     importance: np.ndarray | None
     finished: bool
+    loop: str | None = None
 
 
-def answer_of(ids: Sequence[int], digit_logits: Tensor, tokenizer, timeline: Timeline) -> Answer:
+def answer_of(
+    ids: Sequence[int], digit_logits: Tensor, tokenizer, timeline: Timeline, loop: int = 0
+) -> Answer:
     """The answer that a row of generated ids is.
 
     Args:
         ids: G ids; from the first end of sequence on they are left out.
         digit_logits: [G, 10], of the digits where each id was chosen.
+        loop: how many of the last ids are one round of the loop that it was ended for.
     """
     ids = list(ids)
     finished = tokenizer.eos_token_id in ids
@@ -49,6 +54,7 @@ def answer_of(ids: Sequence[int], digit_logits: Tensor, tokenizer, timeline: Tim
         token_ids=tuple(ids),
         importance=importance_scores(digit_logits, citations, timeline),
         finished=finished,
+        loop=tokenizer.decode(ids[-loop:], skip_special_tokens=True).strip() if loop else None,
     )
 
 

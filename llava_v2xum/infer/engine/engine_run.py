@@ -148,10 +148,14 @@ class EngineRun(Generic[Key]):
         return [ids[:length] for (ids, _), length in zip(drafted, lengths)]
 
     def _keep(self, row: Row, tokens: list[int], digits: Tensor) -> None:
-        """Add tokens to a row, up to an end of sequence and to max_new_tokens."""
+        """Add tokens to a row, up to an end of sequence, to max_new_tokens, and to where a loop is certain."""
         eos = self.engine.tokenizer.eos_token_id
         count = tokens.index(eos) + 1 if eos in tokens else len(tokens)
         count = min(count, self.engine.max_new_tokens - len(row.ids))
+        if self.engine.end_loops:
+            rounds = (row.watch.add(token) for token in tokens[:count])
+            place, row.loop = next(((place, found) for place, found in enumerate(rounds, 1) if found), (count, 0))
+            count = place
         row.ids += tokens[:count]
         row.digits.append(digits[:count])
         self.stats.new_tokens += count
@@ -163,12 +167,13 @@ class EngineRun(Generic[Key]):
             if row is None or not row.ids:
                 continue
             ended = row.ids[-1] == engine.tokenizer.eos_token_id
-            if not ended and len(row.ids) < engine.max_new_tokens:
+            if not ended and not row.loop and len(row.ids) < engine.max_new_tokens:
                 continue
             work = row.work
             with self.stats.timed("finish"):
                 timeline = engine.model.config.timeline
-                work.answers[row.number] = answer_of(row.ids, row.digit_logits(), engine.tokenizer, timeline)
+                digits = row.digit_logits()
+                work.answers[row.number] = answer_of(row.ids, digits, engine.tokenizer, timeline, row.loop)
                 if engine.drafter is not None:
                     engine.drafter.learn(row.ids)
             self.stats.answers += 1

@@ -25,6 +25,7 @@ def generate_answers(
     temperature: float = 0.0,
     drafter: Drafter | None = None,
     seed: int = 0,
+    end_loops: bool = True,
 ) -> list[Answer]:
     """Answers for several videos at once; each is what the video would get alone.
 
@@ -35,6 +36,7 @@ def generate_answers(
         temperature: 0 is greedy; above it, sampled.
         drafter: saves passes and changes no answer; without one, a pass gives one token.
         seed: of the sampling.
+        end_loops: as of an `Engine`.
 
     Raises:
         V2XumError: if there are not as many videos as prompts, or the model refuses one.
@@ -48,6 +50,7 @@ def generate_answers(
         max_new_tokens=max_new_tokens,
         drafter=drafter,
         temperature=temperature,
+        end_loops=end_loops,
     )
     jobs = (Job(number, (prompt,), video, seed) for number, (prompt, video) in enumerate(zip(prompts, videos)))
     answers = dict(engine.run(jobs))

@@ -42,6 +42,8 @@ class Engine:
             takes some seconds for each shape when it first comes; `padded` has no say then. A name is a backend of
             torch.compile.
         temperature: 0 is greedy; above it answers are sampled (`sampling.py`), each by its job's seed.
+        end_loops: whether an answer ends where it certainly goes round in circles (`loops.py`), with the tokens that it
+            has up to there. Sampled answers do not: chance can break any loop.
 
     Attributes:
         stats: of all runs so far.
@@ -64,6 +66,7 @@ class Engine:
         padded: bool | None = None,
         compile: bool | str = False,
         temperature: float = 0.0,
+        end_loops: bool = True,
     ) -> None:
         for name, number in {"rows": rows, "max_new_tokens": max_new_tokens}.items():
             if number < 1:
@@ -84,6 +87,7 @@ class Engine:
         self.device = model.get_input_embeddings().weight.device
         kind = "cpu" if self.device.type == "cpu" else "gpu"
         self.padded = kind == "gpu" if padded is None else padded
+        self.end_loops = end_loops and not temperature
         self.backend = BACKEND if compile is True else compile or None
         self.max_draft = MAX_DRAFT[kind] if max_draft is None else max_draft
         self.free_positions = FREE_POSITIONS[kind]

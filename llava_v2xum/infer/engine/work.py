@@ -18,6 +18,7 @@ from ...core.errors import V2XumError
 from ...features.upstream import IMAGE_TOKEN_INDEX
 from .answers import Answer
 from .drafts import Trust
+from .loops import LoopWatch
 
 Key = TypeVar("Key", bound=Hashable)  # what a job's answers come back with
 
@@ -72,6 +73,8 @@ class Row(Generic[Key]):
         ids: generated so far.
         digits: the digits' logits where they were chosen, pieces of [any, 10].
         trust: in its drafts.
+        watch: for loops.
+        loop: tokens of a round, where the answer ends because it goes round in circles; else 0.
     """
 
     work: Work[Key]
@@ -80,6 +83,8 @@ class Row(Generic[Key]):
     ids: list[int] = field(default_factory=list)
     digits: list[Tensor] = field(default_factory=list)
     trust: Trust = field(default_factory=Trust)
+    watch: LoopWatch = field(default_factory=LoopWatch)
+    loop: int = 0
 
     @property
     def prompt_positions(self) -> int:

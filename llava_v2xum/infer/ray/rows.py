@@ -83,6 +83,7 @@ class Plan:
         description, shape: of the features, (N, C) or (N, m, C).
         feature_folder: where features are kept, or None.
         thumbnails: whether small frames are wanted.
+        track: which of several video tracks (`opening.opened`).
         threads: of torch on a CPU in an encoding or generating process; None leaves them.
         register: a handle of the `Register`; None where there is only one process.
     """
@@ -97,13 +98,14 @@ class Plan:
     shape: tuple[int, ...]
     feature_folder: str | None
     thumbnails: bool = True
+    track: int | None = None
     threads: int | None = None
     register: Any = None
 
     def features(self, encoder: FrameEncoder, folder: FeatureFolder | None) -> VideoFeatures:
         """What reads and encodes with that tower."""
         sampling = FrameSampling.of_fields(self.description)
-        return VideoFeatures(encoder, sampling, self.shape, folder, self.thumbnails)
+        return VideoFeatures(encoder, sampling, self.shape, folder, self.thumbnails, track=self.track)
 
     def folder(self, rank: int) -> FeatureFolder | None:
         """The feature folder, for a process that writes as that rank."""

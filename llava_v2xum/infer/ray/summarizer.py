@@ -88,6 +88,7 @@ class RaySummarizer:
         on_error: Callable[[Path, V2XumError], None] | None = None,
         workers: int | None = None,
         thumbnails: bool = True,
+        video_track: int | None = None,
         **options,
     ) -> Summaries:
         """The summary of every video that has one, each once; see `Summarizer.summarize_many`.
@@ -104,7 +105,8 @@ class RaySummarizer:
             StageError: for any other error in a stage, with its traceback.
             VideoError, V2XumError: naming the file, if a video cannot be had and there is no `on_error`.
         """
-        for path, made in self.outcomes([Path(os.path.abspath(path)) for path in paths], task, thumbnails, **options):
+        todo = [Path(os.path.abspath(path)) for path in paths]
+        for path, made in self.outcomes(todo, task, thumbnails, video_track, **options):
             if not isinstance(made, V2XumError):
                 yield made
             elif on_error is None:
@@ -113,7 +115,7 @@ class RaySummarizer:
                 on_error(path, made)
 
     def outcomes(
-        self, todo: Sequence[Path], task: str, thumbnails: bool, **options
+        self, todo: Sequence[Path], task: str, thumbnails: bool, video_track: int | None = None, **options
     ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | V2XumError]]:
         """Every video's path with its summary or with why there is none; see `summarize_many`."""
         from .rows import Broken, FailedVideo, Register
@@ -128,7 +130,10 @@ class RaySummarizer:
             layout = Layout.of(self.settings, resources, self.plan.model.get("device", "auto"), len(todo))
             register = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Register).remote()
             model = {**self.plan.model, "device": layout.device}
-            plan = replace(self.plan, register=register, model=model, threads=layout.threads, thumbnails=thumbnails)
+            plan = replace(
+                self.plan, register=register, model=model, threads=layout.threads, thumbnails=thumbnails,
+                track=video_track,
+            )  # fmt: skip
             waiting = {str(path): path for path in todo}
             for row in _rows(ray, layout, plan, task, how, list(waiting)):
                 for part in ("read", "encode"):

@@ -23,26 +23,18 @@ from ...features.checkpoint_files import (
     portable_config,
     read_tensors,
     some,
-    weight_files,
 )
-from ...features.checkpoint_layouts import Layout, find_layout, find_tower
+from ...features.checkpoint_layouts import Layout, find_layout, find_tower, trained_its_tower
 from ...features.clip_tower import load_clip_tower, quiet_loading
+from ...features.hf_llava import config_in, is_hf_llava, weights_in
 from ...features.kinds import has_own_tower, tower_key
+from ..config import OF_ANOTHER_CLASS, not_of_llava_15
 from ..modeling import LlavaV2XumConfig, LlavaV2XumForCausalLM
 from ..plugin import register
 from .lora import merge_adapter
 from .quantize import bits_of, quantize_decoder
 
 logger = logging.getLogger(__name__)
-
-_OF_ANOTHER_CLASS = (
-    "model_type",
-    "architectures",
-    "transformers_version",
-    "torch_dtype",
-    "_name_or_path",
-    "auto_map",
-)
 
 
 def load_pretrained(
@@ -128,7 +120,9 @@ def _choose_device(device: str | torch.device) -> torch.device:
 
 def _config_of(layout: Layout) -> LlavaV2XumConfig:
     """This plugin's config for any of the layouts, under the model type of this plugin."""
-    fields = {key: value for key, value in portable_config(layout.config).items() if key not in _OF_ANOTHER_CLASS}
+    fields = {key: value for key, value in portable_config(layout.config).items() if key not in OF_ANOTHER_CLASS}
+    if fields.get("mm_patch_merge_type", "flat") != "flat":
+        raise V2XumError(f"{layout.config_file}: {not_of_llava_15(fields['mm_patch_merge_type'])}")
     tower = layout.tower or fields.get(tower_key(fields))
     if tower is not None:
         tower = find_tower(tower, layout)
@@ -140,7 +134,9 @@ def _config_of(layout: Layout) -> LlavaV2XumConfig:
             f"{layout.config_file}: expected mm_vision_tower, the CLIP tower's folder or hub name, got none"
         )
     else:
-        fields.update(mm_vision_tower=tower, unfreeze_mm_vision_tower=False)  # loaded by `_load_tower`, and only there
+        # loaded by `_load_tower`, and only there; LLaVA-NeXT would do so at once
+        fields.update(mm_vision_tower=tower, unfreeze_mm_vision_tower=False, delay_load=True)
+        fields.pop("mm_tunable_parts", None)
     try:
         config = LlavaV2XumConfig.from_dict(fields)
         config.timeline, config.feature  # noqa: B018  (checked here, where the file can be named)
@@ -162,8 +158,8 @@ def _load_decoder(
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
     found: dict[str, Tensor] = {}
     tower: dict[str, Tensor] = {}
-    for file in weight_files(layout.base):
-        _take(found, file, read_tensors(file), expected, dtype, layout, tower)
+    for file, tensors in weights_in(layout.base):
+        _take(found, file, tensors, expected, dtype, layout, tower)
     for file in layout.extras:
         _take(found, file, plain_names(dict(read_tensors(file))).items(), expected, dtype, layout, tower)
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
@@ -173,7 +169,7 @@ def _load_decoder(
         raise V2XumError(f"{where}: expected all of the model's weights, got none for {some(missing)}")
     model.load_state_dict(found, strict=False, assign=True)
     model.tie_weights()
-    return model, tower if layout.config.get("unfreeze_mm_vision_tower") else {}
+    return model, tower if trained_its_tower(layout.config) else {}
 
 
 def _take(found, file: Path, tensors, expected: dict, dtype: torch.dtype, layout: Layout, tower: dict) -> None:
@@ -214,7 +210,7 @@ def _load_tokenizer(folder: Path):
             tokenizer = kind.from_pretrained(folder, padding_side="left")
     except Exception as error:  # sentencepiece and tokenizers raise types of their own, some bare
         raise V2XumError(f"{folder}: its tokenizer cannot be read ({error})") from error
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token is None or is_hf_llava(config_in(folder)):  # as LLaVA's own; there it is an added token
         tokenizer.pad_token = tokenizer.unk_token
     return tokenizer
 

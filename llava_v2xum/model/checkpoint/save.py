@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ...core.errors import V2XumError
 from ...features import EmbeddingTower, HubClipTower
 from ...features.checkpoint_files import CONFIG, find_folder, named_dtype, portable_config, whole_folder
 from ...features.clip_tower import tower_name, tower_weights
+from ...features.hf_llava import VIDEO, clip_config
 from ..modeling import LlavaV2XumForCausalLM
 
 TOWER_FOLDER = "vision_tower"
@@ -40,32 +43,22 @@ def save_checkpoint(
     """
     dtype = None if dtype is None else named_dtype(dtype)
     config = portable_config(json.loads(model.config.to_json_string(use_diff=True)))
-    for key in (
-        "temporal_prompt_template",
-        "num_frames",
-        "frame_sampling",
-        "temporal_prompt_ids",
-        "temporal_prompts",
-        "frame_feature",
-        "frame_tokens",
-        "frame_tower",
-        "tie_word_embeddings",
-    ):
+    for key in (*VIDEO, "frame_tower", "tie_word_embeddings"):
         config[key] = getattr(model.config, key)
     config.update(
         model_type=model.config.model_type, architectures=[type(model).__name__], use_cache=True,
         torch_dtype=str(dtype or model.dtype).removeprefix("torch."),
     )  # fmt: skip
-    for key in ("_name_or_path", "unfreeze_mm_vision_tower", "_attn_implementation_internal"):
+    for key in ("_name_or_path", "unfreeze_mm_vision_tower", "delay_load", "_attn_implementation_internal"):
         config.pop(key, None)
     with whole_folder(Path(folder)) as partial:
         config.update(_save_tower(model, partial / TOWER_FOLDER, vision_tower_folder, dtype))
         weights = {name: weight for name, weight in model.state_dict().items() if ".vision_tower." not in name}
         if model.config.tie_word_embeddings:
             weights.pop("lm_head.weight", None)
-        _save_tensors(weights, partial / "model.safetensors", dtype)
-        _write_json(config, partial / CONFIG)
-        _save_tokenizer(tokenizer, partial)
+        save_tensors(weights, partial / "model.safetensors", dtype)
+        write_json(config, partial / CONFIG)
+        save_tokenizer(tokenizer, partial)
     return Path(folder)
 
 
@@ -84,47 +77,69 @@ def _save_tower(model, folder: Path, source: str | os.PathLike | None, dtype: to
         folder.mkdir()
         shutil.copyfile(file, folder / Path(file).name)
         return {"frame_tower": f"{TOWER_FOLDER}/{Path(file).name}"}
-    from ...features.upstream import CLIPImageProcessor, CLIPVisionConfig
-
     origin = find_folder(source or tower.vision_tower_name, "the vision tower")
     if source is None and tower.is_loaded:
         weights = {tower_name(name): weight for name, weight in tower.vision_tower.state_dict().items()}
     else:
         weights = dict(tower_weights(origin))
     weights.pop("embeddings.position_ids", None)  # a buffer, which old releases stored
-    config = portable_config(json.loads(CLIPVisionConfig.from_pretrained(origin).to_json_string(use_diff=True)))
+    config = tower_fields(clip_config(origin))
     config.update(architectures=["CLIPVisionModel"], torch_dtype=str(dtype or model.dtype).removeprefix("torch."))
-    config.pop("_name_or_path", None)
-    processor = CLIPImageProcessor.from_pretrained(origin).to_dict()
-    kept = ("crop_size", "image_mean", "image_std", "rescale_factor", "resample", "size")
-    processor = {key: processor[key] for key in processor if key in kept or key.startswith("do_")}
     folder.mkdir()
-    _save_tensors(
+    save_tensors(
         {f"vision_model.{name}": weight for name, weight in weights.items()},
         folder / "model.safetensors",
         dtype,
     )
-    _write_json(config, folder / CONFIG)
-    _write_json({**processor, "image_processor_type": "CLIPImageProcessor"}, folder / "preprocessor_config.json")
+    write_json(config, folder / CONFIG)
+    write_image_processor(origin, folder)
     return {"mm_vision_tower": TOWER_FOLDER}
 
 
-def _save_tensors(tensors: dict[str, Tensor], file: Path, dtype: torch.dtype | None) -> None:
+def tower_fields(config) -> dict:
+    """A CLIP tower's config as every release reads it."""
+    fields = portable_config(json.loads(config.to_json_string(use_diff=True)))
+    fields.pop("_name_or_path", None)
+    return {**fields, "model_type": "clip_vision_model"}
+
+
+def write_image_processor(origin: Path, folder: Path, **more: str) -> None:
+    """The image processor of a tower's folder, as every release reads it."""
+    from ...features.upstream import CLIPImageProcessor
+
+    processor = CLIPImageProcessor.from_pretrained(origin).to_dict()
+    kept = ("crop_size", "image_mean", "image_std", "rescale_factor", "resample", "size")
+    processor = {key: processor[key] for key in processor if key in kept or key.startswith("do_")}
+    processor["image_processor_type"] = "CLIPImageProcessor"
+    write_json({**processor, **more}, folder / "preprocessor_config.json")
+
+
+def save_tensors(tensors: dict[str, Tensor], file: Path, dtype: torch.dtype | None) -> None:
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
     save_file(tensors, str(file), metadata={"format": "pt"})  # without the note 4.37 refuses the file
 
 
-def _write_json(content: dict, file: Path) -> None:
+def write_json(content: dict, file: Path) -> None:
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _save_tokenizer(tokenizer, folder: Path) -> None:
-    """`tokenizer.model` and a config that both releases read alike; without such a file, what transformers saves."""
+def save_tokenizer(
+    tokenizer, folder: Path, added: Mapping[str, int] | None = None, pad_token: str | None = None
+) -> None:
+    """`tokenizer.model` and a config that both releases read alike; without such a file, what transformers saves.
+
+    Args:
+        added: special tokens that the stored one has besides -> their ids.
+        pad_token: of the stored one; the tokenizer's own if None.
+    """
     candidates = [getattr(tokenizer, "vocab_file", None), Path(tokenizer.name_or_path) / "tokenizer.model"]
     source = next((Path(file) for file in candidates if file and Path(file).name == "tokenizer.model"), None)
     if source is None or not source.is_file():
+        if added:
+            names = ", ".join(added)
+            raise V2XumError(f"{tokenizer.name_or_path}: expected tokenizer.model, to which {names} are added")
         tokenizer.save_pretrained(folder)
         return
     shutil.copyfile(source, folder / "tokenizer.model")
@@ -137,4 +152,11 @@ def _save_tokenizer(tokenizer, folder: Path) -> None:
         "clean_up_tokenization_spaces": False,
         "model_max_length": min(int(tokenizer.model_max_length), 1 << 20),
     }
-    _write_json(config, folder / "tokenizer_config.json")
+    if added:
+        flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+        own = {token: getattr(tokenizer, f"{token}_token") for token in ("unk", "bos", "eos")}
+        everything = {token: tokenizer.convert_tokens_to_ids(token) for token in own.values()} | dict(added)
+        decoder = {str(number): {"content": text, **flags} for text, number in everything.items()}
+        config["added_tokens_decoder"] = decoder
+        config["pad_token"] = pad_token or config["pad_token"]
+    write_json(config, folder / "tokenizer_config.json")

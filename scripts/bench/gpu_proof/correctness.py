@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from llava_v2xum.infer.engine import Answer, Engine, Job, generate_answers
 from llava_v2xum.model.checkpoint import load_pretrained
 from llava_v2xum.shapes import draw_frames, make_clip
 
+# by layouts: modules of their towers; torchvision belongs to one release of PyTorch, so it is no wheel to carry
+NEEDED = {"released": ("open_clip", "torchvision")}
 LARGEST_DIFFERENCE = 1e-4  # of logits in float32, where sums are made in another order
 IMPORTANCE = 1e-5
 SERIES = 31  # of clips; any that the demo was not trained on
@@ -35,6 +38,10 @@ def layouts(setting: Setting) -> Iterator[Row]:
     sys.path.append(str(Path(__file__).parents[3] / "tests" / "support"))
     makers = {"demo": lambda folder: {"model_path": DEMO}, "full": _full, "LoRA": _lora, "released": _released}
     for name, make in makers.items():
+        lacking = [module for module in NEEDED.get(name, ()) if importlib.util.find_spec(module) is None]
+        if lacking:
+            yield {"what": name, "left out": f"needs {', '.join(lacking)}"}
+            continue
         with tempfile.TemporaryDirectory() as folder:
             yield measured(name, _against_the_cpu, make, Path(folder), setting.device)
 

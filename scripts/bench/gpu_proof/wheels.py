@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 MODULES = {  # by the name of their package; gpu_wheels.sh makes the folder
@@ -36,6 +37,11 @@ def install(wheels: Path, folder: Path) -> str | None:
     wanted = [name.replace("-", "_") for name in missing_packages()]
     files = [str(file) for file in sorted(wheels.glob("*.whl")) if file.name.split("-")[0] in wanted]
     if not files:
+        return None
+    if importlib.util.find_spec("pip") is None:  # uv's environments have none; these wheels need no more than unpacking
+        for file in files:
+            zipfile.ZipFile(file).extractall(folder)
+        take_from(folder)
         return None
     # no dependencies: LLaVA's metadata pins an old PyTorch
     call = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--find-links", str(wheels)]
