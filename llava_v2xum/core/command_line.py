@@ -6,9 +6,13 @@ What a flag takes is said where it is added: `add("--tries", type=at_least(1))`.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 Number = TypeVar("Number", int, float)
@@ -90,6 +94,29 @@ def add_video_track(add: Callable[..., Any]) -> None:
     add("--video-track", type=at_least(0), metavar="N", help="of a file with several video tracks read "
         "this one, counted from 0 without cover pictures (default: the one marked as default, of several the largest, "
         "as players do)")  # fmt: skip
+
+
+@contextmanager
+def ended_by_interrupt(message: str) -> Iterator[None]:
+    """Have Ctrl-C end the process at once, with status 130, while something is imported or loaded that could not end.
+
+    An import may show a traceback for it, or, as LLaVA's `except: pass` does, take it for a package that is missing and
+    go on to a wrong message. Where Ctrl-C is handled otherwise already, and in other threads, nothing is changed.
+    """
+
+    def end(*_: object) -> None:
+        os.write(2, f"{message}\n".encode())
+        os._exit(130)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # another's handler, or a shell that has the process ignore it, stays
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 share = in_range(float, lambda number: 0 < number <= 1, "above 0 and at most 1")

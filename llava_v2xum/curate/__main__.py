@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -14,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from ..core.errors import V2XumError
 from .options import parse_arguments
@@ -23,6 +21,7 @@ if __name__ == "__main__":
     parse_arguments()  # --help and slips are answered before what follows is imported
 
 from ..core.atomic import replacing
+from ..core.locks import only_run
 from ..infer.ray.cluster import RaySettings
 from .endpoint.budget import Budget
 from .finish import REJECTED_FILE, Making, write_data_set
@@ -72,7 +71,9 @@ def _run(args: argparse.Namespace, progress: Progress) -> int:
     budget = Budget(args.max_requests, args.max_tokens)
     stages = stages_of(args, budget)
     sources = find_sources(args.videos, args.list)
-    with _folder(args.out), closing(Store(args.out / STORE_FILE)) as store:
+    if args.out.exists() and not args.out.is_dir():
+        raise V2XumError(f"--out {args.out}: expected a folder, got a file")
+    with only_run(args.out), closing(Store(args.out / STORE_FILE)) as store:
         try:
             curation = Curation(stages, store, _engine(args, budget), progress)
         except Stop as error:  # of a model that is not there, before anything has begun
@@ -108,20 +109,6 @@ def _engine(args: argparse.Namespace, budget: Budget) -> Engine:
     from .ray_run import RayEngine
 
     return RayEngine(RaySettings(args.ray_address, args.ray_captioners, args.ray_gpus), args.device, budget)
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """The output folder, for this process alone."""
-    if path.exists() and not path.is_dir():
-        raise V2XumError(f"--out {path}: expected a folder, got a file")
-    path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise V2XumError(f"{path}: another run works in this folder: wait for its end, or give another") from error
-        yield
 
 
 def _end(

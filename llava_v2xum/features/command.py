@@ -86,7 +86,7 @@ class FeaturesRun:
         for path in found:
             first = by_id.setdefault(path.stem, path)
             if first != path:
-                raise V2XumError(f"{path}: {first} has the same id {path.stem!r}; give it another --out")
+                raise V2XumError(f"{path}: {first} has the same id {path.stem!r}: rename one, or give it another --out")
         return list(found)
 
     def fail(self, path: Path, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,9 +45,26 @@ class NestedClipTower(CLIPVisionTower):
         load_clip_tower(self)
 
 
+def in_checkpoint(config, name: str | None) -> str | None:
+    """A tower's path: a relative one counts from the folder that the config was read from, where it leads to something.
+
+    Args:
+        config: transformers writes into `name_or_path` where `from_pretrained` found it.
+    """
+    folder = getattr(config, "name_or_path", None)
+    if name and folder and not Path(name).is_absolute() and (Path(folder) / name).exists():
+        return str(Path(folder) / name)
+    return name
+
+
 def build_tower(config, **kwargs):
-    """LLaVA's `build_vision_tower`, which also takes a checkpoint of transformers' own LLaVA for its tower."""
+    """LLaVA's `build_vision_tower`, which also takes a checkpoint of transformers' own LLaVA for its tower, and finds a
+    tower that lies in the checkpoint's own folder."""
     name = str(getattr(config, "mm_vision_tower", None) or getattr(config, "vision_tower", None))
+    inside = in_checkpoint(config, name)
+    if inside != name:
+        config, name = copy.copy(config), inside  # the config that is saved keeps the relative path
+        config.mm_vision_tower = inside
     folder = hf_llava_folder(name)
     if folder is None:
         return build_vision_tower(config, **kwargs)

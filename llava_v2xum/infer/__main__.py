@@ -1,6 +1,8 @@
 """`python -m llava_v2xum.infer`."""
 
-from .run import main
+from ..core.command_line import ended_by_interrupt
 
 if __name__ == "__main__":
+    with ended_by_interrupt("interrupted before anything was done"):  # imports take seconds, and would show a traceback
+        from .run import main
     raise SystemExit(main())

@@ -17,6 +17,7 @@ from .drafting import DEFAULT_DRAFTER, DRAFTERS
 from .ray.cluster import RaySettings
 from .results import FILE_NAME
 
+INTERRUPTED = "interrupted; the same command goes on where it stopped"
 EXAMPLES = """examples:
   python -m llava_v2xum.infer clip.mp4
       a summary by the demo checkpoint, which knows only rendered shapes
@@ -52,7 +53,8 @@ def build_parser() -> Parser:
         f"{', '.join(FORMATS)} (%(default)s)")  # fmt: skip
     add_video_track(add)
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
-    add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already")
+    add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already, and "
+        "replace what another task or model gave")  # fmt: skip
     add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")
     add("--version", action="version", version=__version__)
     _add_model(parser.add_argument_group("model"))
@@ -156,6 +158,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(arguments)
     args.formats = [name.strip() for name in args.format.split(",") if name.strip()]
+    if not args.formats:
+        parser.error(f"--format takes {', '.join(FORMATS)}, got none")
     try:
         check_formats(args.formats, "--format takes")
     except V2XumError as error:

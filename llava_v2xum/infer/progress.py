@@ -21,7 +21,7 @@ class Progress:
     """A progress bar on a terminal, a plain line for each video elsewhere; neither for one video."""
 
     def __init__(self, total: int, rank: Rank) -> None:
-        self.total, self.count, self.name = total, 0, rank.name
+        self.total, self.count, self.made, self.name = total, 0, 0, rank.name
         self.start = time.monotonic()
         self.bar = None
         if total > 1 and sys.stderr.isatty():
@@ -31,14 +31,16 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def advance(self, path: Path) -> None:
-        """One more video is dealt with."""
+    def advance(self, path: Path, is_made: bool = True) -> None:
+        """One more video is dealt with; the rate is of those that were summarized."""
         self.count += 1
+        self.made += is_made
         if self.bar is not None:
             self.bar.update()
         elif self.total > 1:
-            rate = 60 * self.count / max(time.monotonic() - self.start, 1e-3)
-            say(f"{self.name}[{self.count}/{self.total}] {path} ({rate:.3g} videos a minute)")
+            rate = 60 * self.made / max(time.monotonic() - self.start, 1e-3)
+            told = f"{rate:.3g} videos a minute" if is_made else "failed"
+            say(f"{self.name}[{self.count}/{self.total}] {path} ({told})")
 
     def __exit__(self, *_) -> None:
         if self.bar is not None:

@@ -26,6 +26,10 @@ _OF_RANK = re.compile(r"summaries\.rank\d+\.jsonl")
 _KEYS = ("video_id", "video", "task", "model", "frames")
 
 
+class OtherSummary(V2XumError):
+    """A video's folder holds a summary that another task, model or video track gave."""
+
+
 class ResultFolder:
     """Appends records and knows which videos are done, also after a kill.
 
@@ -93,29 +97,42 @@ class ResultFolder:
             file.unlink()
 
     def is_done(
-        self, video: Path, task: str, model: str, formats: Iterable[str], track: int | None = None
+        self,
+        video: Path,
+        task: str,
+        model: str,
+        formats: Iterable[str],
+        track: int | None = None,
+        video_id: str | None = None,
     ) -> bool:
         """Whether the video's folder holds what that task, model and video track give, in all of the formats.
 
+        Args:
+            video_id: the file's stem if None.
+
         Raises:
-            V2XumError: if the folder holds another video's files.
+            OtherSummary: if it holds what another task, model or track gave, and that is not to be replaced.
+            V2XumError: if it holds another video's files.
         """
-        last = self._last.get(video.stem)
+        video_id = video_id or video.stem
+        folder, last = self.folder_of(video_id), self._last.get(video_id)
         if last is None:
             return False
         if last["video"] != str(video):
-            raise V2XumError(
-                f"{video}: {self.folder_of(video.stem)} holds the summary of {last['video']}; "
-                "give another output folder"
-            )
-        if self.fresh or (last["task"], last["model"], last.get(TRACK_KEY)) != (task, model, track):
+            raise V2XumError(f"{video}: {folder} holds the summary of {last['video']}; give another output folder")
+        if self.fresh:
             return False
-        wanted = [FORMATS[name] for name in formats if FORMATS[name].is_of(last)]
-        return all((self.folder_of(video.stem) / form.file_name).exists() for form in wanted)
+        if (last["task"], last["model"], last.get(TRACK_KEY)) != (task, model, track):
+            if folder.is_dir() and any(folder.iterdir()):
+                wanted = _described_as(task, model, track)
+                raise OtherSummary(f"{folder} holds the {_described(last)}, and not the {wanted}")
+            return False
+        forms = [FORMATS[name] for name in formats if FORMATS[name].is_of(last)]
+        return all((folder / form.file_name).exists() for form in forms)
 
-    def has_problems(self, video: Path) -> bool:
+    def has_problems(self, video_id: str) -> bool:
         """Whether the summary of a video that is done has problems; records of old releases do not say."""
-        return bool(self._last[video.stem].get("problems"))
+        return bool(self._last[video_id].get("problems"))
 
     def folder_of(self, video_id: str) -> Path:
         """Where that video's files go."""
@@ -126,6 +143,15 @@ class ResultFolder:
         kept = record if self.is_alone else {"saved": round(time.time(), 3), "record": record}
         append_line(self.file, json.dumps(kept, ensure_ascii=False))
         self._last[record["video_id"]] = record
+
+
+def _described(record: dict) -> str:
+    return _described_as(record["task"], record["model"], record.get(TRACK_KEY))
+
+
+def _described_as(task: str, model: str, track: int | None) -> str:
+    of_track = "" if track is None else f" of video track {track}"
+    return f"{task.upper()} summary{of_track} by {model}"
 
 
 def _lines(file: Path) -> list[tuple[bytes, str]]:

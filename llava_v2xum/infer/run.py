@@ -6,12 +6,15 @@ import argparse
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ..core.atomic import DiskFullError, for_people
+from ..core.command_line import ended_by_interrupt
 from ..core.errors import V2XumError
+from ..core.locks import only_run
 from ..core.tasks import ALL
 from ..media.console import say
 from ..media.formats import FORMATS
@@ -19,10 +22,10 @@ from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.render import format_for_people
 from ..media.video import VideoError, find_videos
-from .options import answering_of, loading_of, parse_arguments, settings_of
+from .options import INTERRUPTED, answering_of, loading_of, parse_arguments, settings_of
 from .progress import Progress, format_stats
 from .protocols import VideoSummarizer
-from .results import FILE_NAME, ResultFolder
+from .results import FILE_NAME, OtherSummary, ResultFolder
 from .video_summary import model_name
 from .writing import Writers
 
@@ -37,6 +40,8 @@ class InferRun:
         self.with_problems = 0  # summaries
         self.done = 0
         self.results: dict[str, ResultFolder] = {}
+        self.ids: dict[Path, str] = {}  # the names of the videos' folders
+        self.locks = ExitStack()
 
     def fail(self, message: str) -> None:
         """Report a video that cannot be summarized."""
@@ -55,37 +60,59 @@ class InferRun:
                 found.update(dict.fromkeys(Path(os.path.abspath(video)) for video in find_videos([path])))
             except VideoError as error:
                 fail(str(error))
+        alike = Counter((path.parent, path.stem) for path in found)
         by_id: dict[str, Path] = {}
         for path in found:
-            first = by_id.setdefault(path.stem, path)
-            if first != path:
-                fail(f"{path}: {first} has the same id {path.stem!r}; give it another --output-dir")
-            elif path.stem == FILE_NAME:
+            video_id = path.stem if alike[path.parent, path.stem] == 1 else path.name  # beside x.mp4 there is x.mkv
+            if video_id in by_id:
+                fail(f"{path}: {by_id[video_id]} has the same id {video_id!r}; give it another --output-dir")
+            elif video_id == FILE_NAME:
                 fail(f"{path}: its id is the name of the file of all summaries; give the video another name")
-                del by_id[path.stem]
             elif os.fsencode(path) != str(path).encode(errors="replace"):
                 fail(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it")
-                del by_id[path.stem]
-        return list(by_id.values())
+            else:
+                by_id[video_id] = path
+        self.ids = {path: video_id for video_id, path in by_id.items()}
+        return list(self.ids)
+
+    def id_of(self, path: Path) -> str:
+        """What the records call a video, and its folder: the file's stem, or its whole name beside one of that stem."""
+        return self.ids.get(path, path.stem)
 
     def open_results(self) -> None:
-        """Open the output folder, or that of each task."""
-        args = self.args
+        """Open the output folder, or that of each task, for this run alone.
+
+        Raises:
+            V2XumError: if another run fills it.
+            NotADirectoryError: if it is a file.
+        """
+        args, part = self.args, f"rank{self.rank.rank:02d}" if self.rank.world_size > 1 else ""
         for task in args.tasks:
             folder = args.output_dir / task if args.task == ALL else args.output_dir
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(f"{folder}: the output folder is a file")
+            self.locks.enter_context(only_run(folder, part))
             self.results[task] = ResultFolder(folder, args.overwrite, self.rank.rank, self.rank.world_size)
 
     def still_to_do(self, videos: list[Path], model: str) -> dict[Path, list[str]]:
-        """The videos whose files are not all there, each with the tasks that it lacks."""
-        todo, done = {}, 0
+        """The videos whose files are not all there, each with the tasks that it lacks.
+
+        Raises:
+            V2XumError: if some folders hold summaries that these would replace.
+        """
+        todo, done, others = {}, 0, []
         for path in videos:
             try:
                 tasks = []
                 for task, results in self.results.items():
-                    if results.is_done(path, task, model, self.args.formats, self.args.video_track):
-                        self.with_problems += results.has_problems(path)  # told again: --strict is about all of them
+                    video_id = self.id_of(path)
+                    if results.is_done(path, task, model, self.args.formats, self.args.video_track, video_id):
+                        self.with_problems += results.has_problems(video_id)  # told again: --strict is about all
                     else:
                         tasks.append(task)
+            except OtherSummary as error:
+                others.append(str(error))
+                continue
             except V2XumError as error:
                 self.fail(str(error))
                 continue
@@ -93,6 +120,10 @@ class InferRun:
                 todo[path] = tasks
             else:
                 done += 1
+        if others:
+            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+            keep = "give another --output-dir" + ("" if self.args.task == ALL else ", or --task all for all three")
+            raise V2XumError(f"{others[0]}{more}: {keep}, or --overwrite to replace it")
         if done:
             say(f"{self.rank.name}{done} of {len(videos)} videos are done already ({self.args.output_dir})")
         self.done += done
@@ -134,7 +165,8 @@ class InferRun:
         return RaySummarizer(settings_of(args), args.model_path, device=args.device, **loading_of(args))
 
     def _load_here(self) -> VideoSummarizer:
-        from .summarizer import Summarizer
+        with ended_by_interrupt(INTERRUPTED):
+            from .summarizer import Summarizer
 
         args, device = self.args, self.rank.device(self.args.device)
         number = device.removeprefix("cuda:")
@@ -143,7 +175,8 @@ class InferRun:
 
             if int(number) < torch.cuda.device_count():  # else loading says what is wrong
                 torch.cuda.set_device(device)  # else some allocations would open every rank's context on GPU 0 too
-        return Summarizer.from_pretrained(args.model_path, device=device, rank=self.rank.rank, **loading_of(args))
+        with ended_by_interrupt(INTERRUPTED):  # LLaVA's imports take Ctrl-C for a class that is not there
+            return Summarizer.from_pretrained(args.model_path, device=device, rank=self.rank.rank, **loading_of(args))
 
     def run(
         self,
@@ -158,7 +191,7 @@ class InferRun:
 
         def leave_out(path: Path, error: V2XumError) -> None:
             self.fail(str(error))
-            progress.advance(path)
+            progress.advance(path, is_made=False)
 
         many = summarizer.summarize_many(
             todo,
@@ -176,9 +209,10 @@ class InferRun:
                 for warning in next(iter(summaries.values())).warnings:
                     say(f"warning: {warning}")
                 for task in todo[path]:
-                    folder = self.results[task].folder_of(path.stem)
+                    folder = self.results[task].folder_of(self.id_of(path))
                     one, last = summaries[task], task == todo[path][-1]
-                    done = writers.add((one.record, last), one.record, one.thumbnails, folder, args.formats)
+                    record = {**one.record, "video_id": self.id_of(path)}
+                    done = writers.add((record, last), record, one.thumbnails, folder, args.formats)
                     self.note(done, progress)
         self.note(writers.finish(), progress)
 
@@ -196,7 +230,7 @@ class InferRun:
 
     def still_needed(self, videos: list[Path]) -> str:
         """How much space the videos that are left are likely to take, by those that are done; "" where none is."""
-        folders = [results.folder_of(path.stem) for results in self.results.values() for path in videos]
+        folders = [results.folder_of(self.id_of(path)) for results in self.results.values() for path in videos]
         sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders if folder.is_dir()]
         left = len(videos) - self.done - self.failed
         if not self.done or left < 1:
@@ -244,12 +278,13 @@ def run_command(args: argparse.Namespace) -> int:
     run = InferRun(args, rank)
     videos = run.find()
     try:
-        if videos:
-            run.summarize(videos)
-        run.tell()
-        rank.wait_for_all(first=lambda: run.merge(videos))
+        with run.locks:
+            if videos:
+                run.summarize(videos)
+            run.tell()
+            rank.wait_for_all(first=lambda: run.merge(videos))
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
+        say(INTERRUPTED)
         return 130
     except (V2XumError, OSError, ImportError, HelperStartError) as error:  # the model, the folders, a helper
         say(f"error: {rank.name}{error}{run.still_needed(videos) if isinstance(error, DiskFullError) else ''}")

@@ -200,15 +200,15 @@ def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
         VideoError: if a path is missing, or a folder cannot be listed or holds no video.
     """
     found: dict[Path, None] = {}
-    for path in [paths] if isinstance(paths, (str, Path)) else paths:
-        path = Path(path)
+    for given in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(given)
         try:
             is_folder, is_there = path.is_dir(), path.exists()
         except OSError as error:  # a name that is too long, a folder that may not be entered
             raise VideoError(f"{path}: cannot be looked up: {error.strerror or error}") from error
         if not is_folder:
             if not is_there:
-                raise VideoError(f"{path}: no such file or folder")
+                raise VideoError(f"{given}: {_told_of_missing(given)}")
             found[path] = None
             continue
         try:
@@ -224,6 +224,15 @@ def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
             raise VideoError(f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_EXTENSIONS))})")
         found.update(dict.fromkeys(videos))
     return list(found)
+
+
+def _told_of_missing(given: str | Path) -> str:
+    """What to do about a path that leads to nothing."""
+    if "://" in str(given):
+        return "an address is not fetched: download the video first, such as by yt-dlp, and give the file"
+    if str(given) == "-":
+        return "standard input is not read, for videos are read here and there: put it in a file, and give that"
+    return "no such file or folder"
 
 
 def _check_file(path: Path) -> None:

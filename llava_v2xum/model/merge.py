@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     size_mb = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    print(f"{folder}: merged, {size_mb:.1f} MB")
+    print(f"{folder}: {_what_was_done(asked)}, {size_mb:.1f} MB")
     if asked.form == "hf":
         print(LOST)
     if card is not None:
@@ -111,6 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
     return 0
+
+
+def _what_was_done(asked: argparse.Namespace) -> str:
+    from ..features.checkpoint_layouts import find_layout
+
+    if find_layout(asked.model_path, asked.model_base, None, None).adapter is not None:
+        return "merged"
+    return f"written as it is, for {asked.model_path} has no LoRA adapter to merge"
 
 
 def _add_upload(parser: argparse.ArgumentParser) -> None:

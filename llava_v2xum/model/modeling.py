@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.errors import V2XumError
 from ..core.timeline import Timeline, as_template
-from ..features.nested_tower import build_tower
+from ..features.nested_tower import build_tower, in_checkpoint
 from ..features.upstream import (
     IGNORE_INDEX,
     IMAGE_TOKEN_INDEX,
@@ -52,7 +52,7 @@ class LlavaV2XumForCausalLM(LlavaLlamaForCausalLM):
         super().__init__(config)
         self._table: tuple[list, Tensor] | None = None  # see `_prompt_table`
         if feature.has_own_tower:
-            self.model.vision_tower = feature.tower(config.frame_tower)
+            self.model.vision_tower = feature.tower(in_checkpoint(config, config.frame_tower))
         if feature.has_own_tower or feature.has_own_projector:
             self.model.mm_projector = feature.projector(config)
 

@@ -170,7 +170,7 @@ def test_bad_videos_are_named_and_the_others_done(clips, tmp_path, capsys):
     for path in bad:
         assert str(path) in messages
     assert [record["video"] for record in records_in(tmp_path / "out")] == [good]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [Path(good).stem, "summaries.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [Path(good).stem, "summaries.jsonl"]
     assert run(*bad, *arguments) == 2
 
 
@@ -179,6 +179,12 @@ def test_two_files_of_one_name_are_told_apart(clips, tmp_path, capsys):
     shutil.copy(path, tmp_path / path.name)
     assert run(path, tmp_path / path.name, "--output-dir", tmp_path / "out", "--format", "json") == 1
     assert "has the same id" in capsys.readouterr().err
+    shutil.copy(path, tmp_path / f"{path.stem}.mkv")
+    (tmp_path / "apart").mkdir()
+    assert run(tmp_path, "--output-dir", tmp_path / "apart", "--format", "json", "--workers", "0") == 0
+    for record, name in zip(records_in(tmp_path / "apart"), (f"{path.stem}.mkv", path.name), strict=True):
+        assert record["video_id"] == name and record["video"] == str(tmp_path / name)
+        assert json.loads((tmp_path / "apart" / name / "summary.json").read_text()) == record
 
 
 def test_odd_file_names(clips, tmp_path, capsys):

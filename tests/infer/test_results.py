@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_v2xum.infer.results import ResultFolder
+from llava_v2xum.infer.results import OtherSummary, ResultFolder
 
 
 def record(video: str, task: str = "both", frames: tuple[int, ...] = (1,), **more) -> dict:
@@ -30,7 +30,10 @@ def test_what_was_appended_is_done(tmp_path):
     put(ResultFolder(tmp_path / "out"), "/v/a.mp4")
     again = ResultFolder(tmp_path / "out")
     assert done(again, "/v/a.mp4")
-    assert not done(again, "/v/a.mp4", "text")
+    with pytest.raises(OtherSummary, match="a holds the BOTH summary by m, and not the TEXT summary by m"):
+        done(again, "/v/a.mp4", "text")
+    with pytest.raises(OtherSummary, match="a holds the BOTH summary by m, and not the BOTH summary of video track 1"):
+        again.is_done(Path("/v/a.mp4"), "both", "m", ("json",), track=1)
     assert not done(again, "/v/b.mp4")
     assert not done(ResultFolder(tmp_path / "out", fresh=True), "/v/a.mp4")
 
@@ -48,7 +51,11 @@ def test_only_what_the_folder_holds_now_is_done(tmp_path):
     results = ResultFolder(tmp_path)
     put(results, "/v/a.mp4", task="both")
     put(results, "/v/a.mp4", task="text")
-    assert done(results, "/v/a.mp4", "text") and not done(results, "/v/a.mp4", "both")
+    assert done(results, "/v/a.mp4", "text")
+    with pytest.raises(OtherSummary):
+        done(results, "/v/a.mp4", "both")
+    (tmp_path / "a" / "summary.json").unlink()
+    assert not done(results, "/v/a.mp4", "both")  # there is nothing to lose
 
 
 def test_another_video_of_the_same_name_is_refused(tmp_path):
