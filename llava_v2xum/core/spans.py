@@ -71,6 +71,34 @@ def segments_of(
     ]
 
 
+def key_frame_of(frames: Sequence[int], importance: Sequence[float] | None) -> int:
+    """The one of a segment's frames that stands for it: the most important one, of equals that nearest its middle.
+
+    Args:
+        importance: [N], of every frame; None where there is none.
+    """
+    middle = (len(frames) - 1) / 2
+    places = range(len(frames))
+    best = max(places, key=lambda place: (importance[frames[place]] if importance else 0.0, -abs(place - middle)))
+    return frames[best]
+
+
+def widened(spans: Iterable[Span], duration_seconds: float, least_seconds: float) -> list[Span]:
+    """Spans that together last that long, by as many seconds on every side, or the whole video if it is shorter.
+
+    Returns:
+        them, ascending and apart; as `joined` gives them where they last long enough.
+    """
+    apart = joined(spans)
+    while apart and (lacking := least_seconds - sum(end - start for start, end in apart)) > 1e-6:
+        free = sum((start > 0) + (end < duration_seconds) for start, end in apart)
+        if not free:
+            break
+        grow = lacking / free  # what then lies beyond an end of the video, or in a neighbour, is made up for next time
+        apart = joined((max(start - grow, 0.0), min(end + grow, duration_seconds)) for start, end in apart)
+    return [(round(start, 6), round(end, 6)) for start, end in apart]
+
+
 def joined(spans: Iterable[Span]) -> list[Span]:
     """The same moments as spans that ascend and lie apart."""
     apart: list[Span] = []

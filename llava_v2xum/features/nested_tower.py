@@ -61,7 +61,7 @@ def build_tower(config, **kwargs):
     """LLaVA's `build_vision_tower`, which also takes a checkpoint of transformers' own LLaVA for its tower, and finds a
     tower that lies in the checkpoint's own folder."""
     name = str(getattr(config, "mm_vision_tower", None) or getattr(config, "vision_tower", None))
-    inside = in_checkpoint(config, name)
+    inside = in_checkpoint(config, name) or name
     if inside != name:
         config, name = copy.copy(config), inside  # the config that is saved keeps the relative path
         config.mm_vision_tower = inside

@@ -18,7 +18,7 @@ import numpy as np
 from ..core.atomic import DiskFullError, replacing
 from ..core.errors import V2XumError
 from ..core.sampling import TRACK_KEY
-from ..core.spans import Span, joined
+from ..core.spans import Span, joined, widened
 from .cut_streams import Pictures, Sound
 from .demux import DECODE_ERRORS, DEMUX_ERRORS, choose_threads, decode
 from .file_format import FileFormat
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 # a stream's index, the second at which the packet is decoded, and a frame with its second, if it gave one
 _Decoded = tuple[int, float | None, av.VideoFrame | av.AudioFrame | None, float | None]
 
+LEAST_CLIP_SECONDS = 2.0  # our choice: a shorter one is over before one looks
 READ_ON_SECONDS = 2.0  # how far beyond a span to look for the rest of its sound
 SLOWEST_RATE = Fraction(5)  # our choice: frames a second
 
@@ -39,8 +40,8 @@ class ClipError(V2XumError):
     """A summary clip cannot be cut; the message names the file and what is wrong."""
 
 
-def clip_spans(record: dict) -> list[Span]:
-    """The spans of the source that a summary's clip shows: its segments, ascending, merged where they touch.
+def cited_spans(record: dict) -> list[Span]:
+    """The spans of the source that a summary cites: its segments, ascending, merged where they touch.
 
     Args:
         record: a summary record (`render.make_record`).
@@ -49,6 +50,12 @@ def clip_spans(record: dict) -> list[Span]:
         [start, end) in seconds; empty if nothing is cited.
     """
     return joined((segment["start_seconds"], segment["end_seconds"]) for segment in record["segments"])
+
+
+def clip_spans(record: dict) -> list[Span]:
+    """The spans of the source that a summary's clip shows: what is cited, and around it what makes a clip of half a
+    second one that can be watched."""
+    return widened(cited_spans(record), record["duration_seconds"], LEAST_CLIP_SECONDS)
 
 
 def cut_clip(

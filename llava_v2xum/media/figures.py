@@ -1,4 +1,4 @@
-"""A summary as pictures: the sheet of key frames, and the plot of importance over time."""
+"""A summary as a picture: the sheet of its key frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,8 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.atomic import replacing
 from ..core.citations import CitationGrammar
 from ..core.errors import V2XumError
-from ..core.spans import frame_runs, frame_spans
-from .cut import clip_spans
+from ..core.spans import frame_runs, key_frame_of
 from .file_format import FileFormat
 
 MAX_PICTURES = 12  # for one sentence
@@ -86,7 +84,8 @@ def evenly_chosen(items: Sequence[int], count: int) -> list[int]:
 def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
     """Draw the key frames of a summary, sentence by sentence, each picture with its frame index and time.
 
-    A sentence shows at most MAX_PICTURES of its frames, evenly chosen. An answer that cites nothing shows its
+    Each segment of a sentence shows one picture, and small ones of its other frames; of either at most MAX_PICTURES,
+    evenly chosen. An answer that cites nothing shows its
     text and evenly spaced frames of the video, labelled as such.
 
     Args:
@@ -104,7 +103,7 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
         groups = groups_of(record)
         for group in groups[:MAX_GROUPS]:
             strips.append(_words(_times(group), group.text))
-            strips += _pictures(record, frames, [frame for run in group.frames for frame in run], columns, size)
+            strips += _of_group(record, frames, group, columns, size)
         if len(groups) > MAX_GROUPS:
             strips.append(_words(f"+{len(groups) - MAX_GROUPS} more parts of the summary", ""))
     else:
@@ -118,6 +117,18 @@ def draw_sheet(record: dict, frames: np.ndarray) -> Image.Image:
         sheet.paste(strip, (0, top))
         top += strip.height
     return sheet
+
+
+def _of_group(record: dict, frames: np.ndarray, group: Group, columns: int, size: tuple[int, int]) -> list[Image.Image]:
+    """One picture for each segment, and under them the rest, small: neighbours look much alike."""
+    chosen = [key_frame_of(run, record["importance"]) for run in group.frames]
+    strips = _pictures(record, frames, chosen, columns, size)
+    rest = [frame for run, shown in zip(group.frames, chosen) for frame in run if frame != shown]
+    if rest:
+        small = max(12 // columns, 2)
+        size = max(1, (size[0] - (small - 1) * GAP) // small), max(1, size[1] // small)
+        strips += _pictures(record, frames, rest, columns * small, size, is_small=True)
+    return strips
 
 
 def _times(group: Group) -> str:
@@ -176,12 +187,17 @@ def _wrap(text: str, font: ImageFont.ImageFont, width: int) -> list[str]:
 
 
 def _pictures(
-    record: dict, frames: np.ndarray, indices: Sequence[int], columns: int, size: tuple[int, int]
+    record: dict,
+    frames: np.ndarray,
+    indices: Sequence[int],
+    columns: int,
+    size: tuple[int, int],
+    is_small: bool = False,
 ) -> list[Image.Image]:
-    """Rows of pictures, each a strip, the last with the number of those not shown."""
+    """Rows of pictures, each a strip, the last with the number of those not shown; small ones tell their index only."""
     shown = evenly_chosen(indices, MAX_PICTURES)
     citations = CitationGrammar(digits=len(str(record["num_frames"] - 1)))
-    font = ImageFont.load_default(16)
+    font = ImageFont.load_default(12 if is_small else 16)
     pitch = (SHEET_WIDTH - 2 * MARGIN + GAP) // columns
     strips = []
     for first in range(0, len(shown), columns):
@@ -191,68 +207,16 @@ def _pictures(
             left = MARGIN + column * pitch
             picture = Image.fromarray(frames[index]).resize(size, Image.Resampling.LANCZOS)
             strip.paste(picture, (left, GAP))
-            stamp = moment_label(record["frame_seconds"][index])
-            draw.text((left, GAP + size[1] + 3), stamp, fill=INK, font=font)
-            cited = (left + size[0], GAP + size[1] + 3)
-            draw.text(cited, citations.write((index,)), fill=FAINT, font=font, anchor="ra")
+            below, cited = GAP + size[1] + 3, citations.write((index,))
+            if is_small:
+                draw.text((left, below), cited, fill=FAINT, font=font)
+                continue
+            draw.text((left, below), moment_label(record["frame_seconds"][index]), fill=INK, font=font)
+            draw.text((left + size[0], below), cited, fill=FAINT, font=font, anchor="ra")
         strips.append(strip)
     if len(indices) > len(shown):
         strips.append(_lines([(f"+{len(indices) - len(shown)} more cited frames", 18, FAINT)], top=4))
     return strips
-
-
-def draw_importance(record: dict, path: str | Path | BinaryIO) -> None:
-    """Plot the importance of every frame over the video's time, with the cited spans marked, as PNG.
-
-    Args:
-        record: a summary record (`render.make_record`); without importance the cited spans alone are drawn.
-        path: a file name, or an open binary file.
-
-    Raises:
-        ImportError: if matplotlib is missing; it gives the pip command.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the importance plot needs matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(10, 3.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # the Agg object API: pyplot would keep state for the whole process
-    axes = figure.add_subplot()
-    duration, cited = record["duration_seconds"], set(record["frames"])
-    spans = frame_spans(record["frame_seconds"], duration)
-    for number, (start, end) in enumerate(clip_spans(record)):
-        axes.axvspan(start, end, color="#f6b26b", alpha=0.45, lw=0, label="cited frames" if not number else None)
-    importance = record["importance"]
-    if importance is not None:
-        # Indexes that repeat a frame (a video of fewer than N) share its place: their probabilities add up.
-        starts, first = np.unique([start for start, _ in spans], return_index=True)
-        heights = np.add.reduceat(importance, first)
-        edges = [*starts, max(duration, starts[-1])]
-        axes.stairs(heights, edges, fill=True, color="#1a5fb4", label="importance")
-        axes.set_ylim(0, max(heights.max() * 1.1, 1e-6))
-    else:
-        axes.set_yticks([])
-        note = "no importance: the answer cites no frame" if not cited else "no importance"
-        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", color="#555")
-    axes.set_xlim(0, duration)
-    axes.set_xlabel("time (s)" if duration < 120 else "time (m:ss)")
-    if duration >= 120:
-        axes.xaxis.set_major_locator(_minutes(duration))
-        axes.xaxis.set_major_formatter(lambda second, _: time_label(second))
-    axes.set_ylabel("importance (probability)")
-    axes.set_title(f"{record['video_id']}: {record['task'].upper()} summary", loc="left", fontsize=11, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    figure.savefig(path, format="png")
-
-
-def _minutes(duration_seconds: float) -> object:
-    from matplotlib.ticker import MultipleLocator
-
-    steps = (15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
-    return MultipleLocator(next((step for step in steps if duration_seconds / step <= 10), duration_seconds / 8))
 
 
 def _write_sheet(record: dict, frames: np.ndarray, path: Path) -> None:
@@ -260,10 +224,4 @@ def _write_sheet(record: dict, frames: np.ndarray, path: Path) -> None:
         draw_sheet(record, frames).save(part, format="PNG")
 
 
-def _write_plot(record: dict, frames: np.ndarray, path: Path) -> None:
-    with replacing(path) as part:
-        draw_importance(record, part)
-
-
 SHEET = FileFormat("keyframes.png", _write_sheet, needs_frames=True, is_drawn=True, by_default=True)
-PLOT = FileFormat("importance.png", _write_plot, is_drawn=True, by_default=True)

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..core.errors import V2XumError
 from .cut import CLIP
-from .figures import PLOT, SHEET
+from .figures import SHEET
 from .file_format import FileFormat
+from .plot import PLOT
 from .render import JSON
 
 FORMATS: dict[str, FileFormat] = {

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from llava_v2xum.core.answers import parse_answer
-from llava_v2xum.media.cut import ClipError, clip_spans, cut_clip, replacing
-from llava_v2xum.media.figures import draw_importance, draw_sheet, evenly_chosen, frame_ranges, moment_label, time_label
+from llava_v2xum.media.cut import LEAST_CLIP_SECONDS, ClipError, cited_spans, clip_spans, cut_clip, replacing
+from llava_v2xum.media.figures import draw_sheet, evenly_chosen, frame_ranges, moment_label, time_label
 from llava_v2xum.media.file_format import FileFormat
 from llava_v2xum.media.formats import FORMATS, write_files
+from llava_v2xum.media.plot import draw_importance
 from llava_v2xum.media.render import format_for_people, make_record, to_json
 from llava_v2xum.media.video import VideoError, read_video
 
@@ -236,13 +237,29 @@ def test_nothing_is_left_where_no_clip_can_be_cut(tmp_path):
 
 
 def test_the_clip_shows_the_segments():
-    assert clip_spans(record_of("A [35, 30, 31]. B [80].")) == [(3.0, 3.2), (3.5, 3.6), (8.0, 8.1)]
-    assert clip_spans(record_of("B [80]. A [30, 31, 32]. C [32, 33].")) == [(3.0, 3.4), (8.0, 8.1)]
-    assert clip_spans(record_of("[00, 99].", task="video")) == [(0.0, 0.1), (9.9, 10.0)]
+    assert cited_spans(record_of("A [35, 30, 31]. B [80].")) == [(3.0, 3.2), (3.5, 3.6), (8.0, 8.1)]
+    assert cited_spans(record_of("B [80]. A [30, 31, 32]. C [32, 33].")) == [(3.0, 3.4), (8.0, 8.1)]
+    assert cited_spans(record_of("[00, 99].", task="video")) == [(0.0, 0.1), (9.9, 10.0)]
+    assert cited_spans(record_of("Nothing is cited.", task="text")) == []
+    long = record_of("A [10, 11, 12]. B [80].", seconds=100.0)
+    assert clip_spans(long) == cited_spans(long) == [(10.0, 13.0), (80.0, 81.0)]
+
+
+def test_a_clip_can_be_watched():
+    """Of a moment the clip shows what is around it too."""
+    assert clip_spans(record_of("A [30].")) == [(2.05, 4.05)]
+    assert clip_spans(record_of("A [00].")) == [(0.0, 2.0)]
+    assert clip_spans(record_of("A [10]. B [50].")) == [(0.55, 1.55), (4.55, 5.55)]
+    assert clip_spans(record_of("A [10].", seconds=1.5)) == [(0.0, 1.5)]
     assert clip_spans(record_of("Nothing is cited.", task="text")) == []
+    for answer in ("A [99].", "A [10]. B [12].", "A [00]. B [99].", "A [01]. B [02, 03, 50]."):
+        spans = clip_spans(record_of(answer))
+        assert sum(end - start for start, end in spans) == pytest.approx(LEAST_CLIP_SECONDS, abs=1e-4)
+        for start, end in cited_spans(record_of(answer)):
+            assert any(first <= start and end <= last for first, last in spans)
     for frame in range(100):
         for seconds in (0.3, 4.0, 600.0):
-            ((start, end),) = clip_spans(record_of(f"A [{frame:02d}].", seconds=seconds))
+            ((start, end),) = cited_spans(record_of(f"A [{frame:02d}].", seconds=seconds))
             assert 0 <= start < end <= seconds
 
 
@@ -329,7 +346,25 @@ def test_the_sheet_shows_the_cited_frames(size):
     answer = f"A man sits [{', '.join(map(str, cited))}]. He runs [80]. " + "A long end " * 40
     sheet = draw_sheet(record_of(answer), coloured_frames(*size))
     assert sheet.width == 1280 and sheet.height < 3000
-    assert frames_on(sheet) == [*evenly_chosen(cited, 12), 80]
+    rest = [frame for frame in cited if frame != 29]
+    assert frames_on(sheet) == sorted([29, *evenly_chosen(rest, 12), 80])
+
+
+def areas_on(sheet: Image.Image) -> dict[int, int]:
+    """How many pixels each frame takes."""
+    red, green, blue = np.moveaxis(np.asarray(sheet), -1, 0)
+    frames, counts = np.unique(red[(blue == 7) & (green == 255 - red)] // 2, return_counts=True)
+    return dict(zip(frames.tolist(), counts.tolist()))
+
+
+def test_of_each_segment_one_frame_is_shown_large():
+    importance = np.full(100, 1e-3)
+    importance[[22, 80]] = 0.4
+    record = record_of("A man sits [20, 21, 22, 23, 40]. He runs [80, 81].", importance=importance)
+    areas = areas_on(draw_sheet(record, coloured_frames(90, 160)))
+    large = {frame for frame, area in areas.items() if area == max(areas.values())}
+    assert large == {22, 40, 80} and set(areas) == {20, 21, 22, 23, 40, 80, 81}
+    assert all(area < max(areas.values()) / 6 for frame, area in areas.items() if frame not in large)
 
 
 def test_the_sheet_of_other_answers():
@@ -345,22 +380,39 @@ def test_the_sheet_of_other_answers():
 
 def test_the_plot(tmp_path, monkeypatch):
     before = "matplotlib.pyplot" in sys.modules
-    for number, record in enumerate(
-        [
-            record_of("A man sits [10, 11, 90]."),
-            record_of("A man sits.", task="text"),
-            record_of("A [05].", seconds=5000.0),
-            record_of("A [05].", frame_seconds=np.repeat(np.arange(10), 10)),
-        ]
-    ):
-        draw_importance(record, tmp_path / f"{number}.png")
+    frames = coloured_frames(90, 160)
+    cases = [
+        (record_of("A man sits [10, 11, 90]."), [10]),  # of a sentence the first segment
+        (record_of("[10, 11, 90].", task="video"), [10, 90]),
+        (record_of("A [05].", seconds=5000.0), [5]),
+        (record_of("A [05].", frame_seconds=np.repeat(np.arange(10), 10)), [5]),
+        (record_of(" ".join(f"A $x {frame} [{frame}]." for frame in range(20, 60, 2))), list(range(20, 50, 2))),
+        (record_of("A man sits [10].", importance=None), [10]),
+    ]
+    for number, (record, shown) in enumerate(cases):
+        draw_importance(record, frames, tmp_path / f"{number}.png")
         image = np.asarray(Image.open(tmp_path / f"{number}.png").convert("RGB"))
-        assert image.shape[1] == 1200
-        assert ((image == (26, 95, 180)).all(axis=2).sum() > 500) == bool(record["frames"])
+        assert image.shape[1] == 1200 and frames_on(Image.fromarray(image)) == shown
+        assert ((image == (26, 95, 180)).all(axis=2).sum() > 300) == (record["importance"] is not None)
     assert ("matplotlib.pyplot" in sys.modules) == before
+    with pytest.raises(ValueError, match=r"clip\.mp4: expected 100 frames for the plot, got 50"):
+        draw_importance(record, frames[:50], tmp_path / "none.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="pip install matplotlib"):
-        draw_importance(record, tmp_path / "none.png")
+        draw_importance(record, frames, tmp_path / "none.png")
+
+
+def test_the_most_important_frame_reaches_the_top_of_the_plot(tmp_path):
+    """Whatever the probabilities are: thirty frames cited alike have a thirtieth each."""
+    heights = []
+    for most in (1.0, 1 / 30):
+        importance = np.zeros(100)
+        importance[30:60] = most
+        record = record_of(f"A [{', '.join(map(str, range(30, 60)))}].", importance=importance)
+        draw_importance(record, coloured_frames(90, 160), tmp_path / "plot.png")
+        image = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB"))
+        heights.append(np.ptp(np.nonzero((image == (26, 95, 180)).all(axis=2))[0]))
+    assert heights[0] == heights[1] > 150
 
 
 def test_the_files_of_a_video(tmp_path):
@@ -380,10 +432,11 @@ def test_the_files_of_a_video(tmp_path):
     assert json.loads(paths[0].read_text(encoding="utf-8")) == record
     spans = clip_spans(record)
     check_browser_form(folder / "summary.mp4", sum(end - start for start, end in spans), sound=True)
-    # A text summary has no clip, and the one of the run before must not stay beside it.
+    # A text summary has neither clip nor plot, and those of the run before must not stay beside it.
     record = record_of("A man sits.", task="text", **arguments)
-    assert [path.name for path in write_files(record, video.frames, folder, ("clip", "json"))] == ["summary.json"]
-    assert not (folder / "summary.mp4").exists()
+    made = write_files(record, video.frames, folder, ("clip", "json", "plot"))
+    assert [path.name for path in made] == ["summary.json"]
+    assert not (folder / "summary.mp4").exists() and not (folder / "importance.png").exists()
     with pytest.raises(ValueError, match=f"formats must be of {', '.join(FORMATS)}, got gif"):
         write_files(record, video.frames, folder, ("gif",))
 

@@ -44,6 +44,14 @@ def test_logits_are_the_same_before_and_after(sources, lora, tmp_path, capsys):
     assert (tmp_path / "merged" / "vision_tower" / "model.safetensors").is_file()
 
 
+def test_what_has_no_adapter_is_told_to_be_as_it_was(sources, lora, tmp_path, capsys):
+    assert main(["--model-path", str(lora), "--out", str(tmp_path / "merged")]) == 0
+    capsys.readouterr()
+    assert main(["--model-path", str(tmp_path / "merged"), "--out", str(tmp_path / "again")]) == 0
+    told = capsys.readouterr().out
+    assert f"again: written as it is, for {tmp_path / 'merged'} has no LoRA adapter to merge, " in told
+
+
 def test_errors_are_one_line(sources, lora, tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").touch()

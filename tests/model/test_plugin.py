@@ -114,6 +114,26 @@ def test_the_timeline_is_saved_with_the_checkpoint(tmp_path):
     assert torch.equal(again(ids, videos=[features]).logits, model(ids, videos=[features]).logits)
 
 
+def test_a_checkpoint_that_holds_its_tower_is_read_from_anywhere(tmp_path, monkeypatch):
+    """Its config names the tower by a path from its own folder, and so does what is saved of it again."""
+    import json
+
+    import torch
+
+    from llava_v2xum import load_pretrained
+    from llava_v2xum.shapes import DEMO_CHECKPOINT
+
+    monkeypatch.chdir(tmp_path)
+    register()
+    model = AutoModelForCausalLM.from_pretrained(DEMO_CHECKPOINT)
+    model.get_vision_tower().load_model()
+    _, wanted, _ = load_pretrained(DEMO_CHECKPOINT, device="cpu", dtype="float32")
+    for name, weight in wanted.state_dict().items():
+        assert torch.equal(model.state_dict()[name].float(), weight), name
+    model.config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["mm_vision_tower"] == "vision_tower"
+
+
 class OfTransformers:
     """What a model class of LLaVA's is made of, in releases that CI does not install."""
 
