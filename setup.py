@@ -59,6 +59,7 @@ setup(
             "bert-score>=0.3.13", "imagehash>=4.3.1", "jinja2>=3.1", "jsonschema>=4.20", "openai>=1.45",
             "scikit-learn>=1.3.2",
         ],
+        "edit": ["opentimelineio>=0.18", "scenedetect>=0.7"],  # --export otio, --snap shots
         "ray": ["ray[data]>=2.60"],  # infer --engine ray
         "quality": ["language-tool-python>=2.8"],
         "test": [

@@ -20,6 +20,7 @@ _HOMES = {
     "format_answer": "core.answers",
     "load_pretrained": "model.checkpoint",
     "parse_answer": "core.answers",
+    "read_summary": "media.formats",
     "read_video": "media.video",
     "register": "train.hooks",
 }

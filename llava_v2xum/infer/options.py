@@ -11,7 +11,7 @@ from .. import __version__
 from ..core.command_line import Parser, add_video_track, at_least, share
 from ..core.errors import V2XumError
 from ..core.tasks import ALL, TASKS
-from ..media.formats import DEFAULT_FORMATS, FORMATS, check_formats
+from ..media.formats import DEFAULT_FORMATS, EXPORTS, FORMATS, check_formats
 from ..media.processes import MOST_WORKERS
 from .drafting import DEFAULT_DRAFTER, DRAFTERS
 from .ray.cluster import RaySettings
@@ -50,7 +50,9 @@ def build_parser() -> Parser:
         "each in a folder of its own")  # fmt: skip
     add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (summaries)")
     add("--format", default=",".join(DEFAULT_FORMATS), help="files to write for each video, comma-separated, of "
-        f"{', '.join(FORMATS)} (%(default)s)")  # fmt: skip
+        f"{', '.join(name for name in FORMATS if name not in EXPORTS)} (%(default)s)")  # fmt: skip
+    add("--export", default="", metavar="FORM,...", help="also write files for other tools: "
+        + "; ".join(f"{name}, {FORMATS[name].help} ({FORMATS[name].file_name})" for name in EXPORTS))  # fmt: skip
     add_video_track(add)
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already, and "
@@ -154,16 +156,25 @@ def settings_of(args: argparse.Namespace) -> RaySettings:
     return RaySettings(args.ray_address, args.ray_actors, args.ray_gpus, args.ray_encoders, args.ray_readers)
 
 
+def formats_of(format: str, export: str, parser: Parser) -> list[str]:
+    """The names of formats that `--format` and `--export` ask for; ends the command where one cannot be had."""
+    formats, exports = ([name.strip() for name in text.split(",") if name.strip()] for text in (format, export))
+    if not formats:
+        parser.error(f"--format takes {', '.join(FORMATS)}, got none")
+    unknown = [name for name in exports if name not in EXPORTS]
+    if unknown:
+        parser.error(f"--export takes {', '.join(EXPORTS)}, got {', '.join(unknown)}")
+    try:
+        check_formats([*formats, *exports], "--format takes")
+    except (V2XumError, ImportError) as error:
+        parser.error(str(error))
+    return list(dict.fromkeys([*formats, *exports]))
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(arguments)
-    args.formats = [name.strip() for name in args.format.split(",") if name.strip()]
-    if not args.formats:
-        parser.error(f"--format takes {', '.join(FORMATS)}, got none")
-    try:
-        check_formats(args.formats, "--format takes")
-    except V2XumError as error:
-        parser.error(str(error))
+    args.formats = formats_of(args.format, args.export, parser)
     if args.temperature < 0:
         parser.error(f"--temperature must not be negative, got {args.temperature}")
     if args.load_8bit and args.load_4bit:

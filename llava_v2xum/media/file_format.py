@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from ..core.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class FileFormat:
         needs_frames: whether `write` looks at the frames; without, there may be none.
         is_drawn: whether writing costs more than sending all to another process, which then does it.
         by_default: whether it is written where nothing is said.
+        help: of a form for other tools, which `--export` lists: what it is.
+        read: given a file of the form and the seconds of the N frames, ascending, where they are known, what it holds
+            of the summary; raises V2XumError naming the file. None where the form holds too little.
+        needs: a module without which it cannot be written, and the extra that brings it.
     """
 
     file_name: str
@@ -29,3 +35,6 @@ class FileFormat:
     needs_frames: bool = False
     is_drawn: bool = False
     by_default: bool = False
+    help: str = ""
+    read: Callable[[Path, Sequence[float] | None], Summary] | None = None
+    needs: tuple[str, str] | None = None

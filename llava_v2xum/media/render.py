@@ -159,4 +159,13 @@ def _write_json(record: dict, frames: np.ndarray, path: Path) -> None:
         part.write_text(to_json(record), encoding="utf-8")
 
 
-JSON = FileFormat("summary.json", _write_json, by_default=True)
+def _read_json(path: Path, frame_seconds: Sequence[float] | None) -> Summary:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        sentences = tuple(Sentence(one["text"], tuple(one["frames"])) for one in record["sentences"])
+        return Summary(sentences, tuple(record.get("problems", ())))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise V2XumError(f"{path}: expected a summary record in JSON ({error})") from error
+
+
+JSON = FileFormat("summary.json", _write_json, by_default=True, read=_read_json)

@@ -1,0 +1,1 @@
+"""Summaries in the files of players, editors and tables."""
