@@ -1,4 +1,4 @@
-"""`python -m llava_v2xum` lists the commands; `python -m llava_v2xum NAME ...` is `python -m llava_v2xum.NAME ...`."""
+"""`python -m llava_v2xum` lists the commands; `python -m llava_v2xum NAME` is mostly `python -m llava_v2xum.NAME`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 
 from .core.command_line import Parser
 
+HOMES = {"edit": "infer.edit"}  # of commands whose module is named otherwise
 COMMANDS = {
     "infer": "summarize videos: key frames, a text summary, or both",
+    "edit": "make summaries as long as you want them, and files for other tools, without the model",
     "evaluate": "score summaries, compare systems, put reports side by side",
     "convert": "published annotations -> the JSON that training and the evaluators read",
     "features": "store the frame features of videos, for training and inference without decoding",
@@ -25,7 +27,7 @@ def main() -> None:
     """Run the command that the first argument names, or list them."""
     if sys.argv[1:] and sys.argv[1] in COMMANDS:
         name = sys.argv.pop(1)
-        runpy.run_module(f"{__package__}.{name}", run_name="__main__", alter_sys=True)
+        runpy.run_module(f"{__package__}.{HOMES.get(name, name)}", run_name="__main__", alter_sys=True)
         return
     parser = Parser(prog="python -m llava_v2xum", description="'%(prog)s COMMAND --help' tells a command's options.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

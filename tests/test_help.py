@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_lines import HEAVY
 
-from llava_v2xum.__main__ import COMMANDS
+from llava_v2xum.__main__ import COMMANDS, HOMES
 from llava_v2xum.data.convert.command import build_parser as convert_parser
 from llava_v2xum.evaluate.__main__ import build_parser as evaluate_parser
 
@@ -30,7 +30,7 @@ SCRIPTS = [
 ]
 TRAINING = [str(path) for path in sorted((ROOT / "scripts").glob("finetune*.sh"))]  # to Python these are Python
 LINES = [
-    ("llava_v2xum",), *((f"llava_v2xum.{name}",) for name in COMMANDS), *SUB_COMMANDS,
+    ("llava_v2xum",), *((f"llava_v2xum.{HOMES.get(name, name)}",) for name in COMMANDS), *SUB_COMMANDS,
     *((script,) for script in (*SCRIPTS, *TRAINING)),
 ]  # fmt: skip
 NAMES = [" ".join(line).replace(f"{ROOT}{os.sep}", "") for line in LINES]
@@ -64,7 +64,7 @@ def test_every_command_is_in_the_list():
         if GUARD in path.read_text(encoding="utf-8") and path != ROOT / "llava_v2xum" / "__main__.py"
     }
     started_by_others = {"llava_v2xum.media.helper"}
-    assert modules - started_by_others == {f"llava_v2xum.{name}" for name in COMMANDS}
+    assert modules - started_by_others == {f"llava_v2xum.{HOMES.get(name, name)}" for name in COMMANDS}
     assert len(SCRIPTS) > 10 and len(TRAINING) == 2
 
 

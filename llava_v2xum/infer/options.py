@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..core.command_line import Parser, add_video_track, at_least, share
 from ..core.errors import V2XumError
+from ..core.extras import require
+from ..core.lengths import Length
 from ..core.tasks import ALL, TASKS
 from ..media.formats import DEFAULT_FORMATS, EXPORTS, FORMATS, check_formats
 from ..media.processes import MOST_WORKERS
+from ..media.shot_detection import EXTRA
 from .drafting import DEFAULT_DRAFTER, DRAFTERS
 from .ray.cluster import RaySettings
 from .results import FILE_NAME
@@ -51,8 +54,7 @@ def build_parser() -> Parser:
     add("--output-dir", type=Path, default=Path("summaries"), help=f"for {FILE_NAME} and a folder a video (summaries)")
     add("--format", default=",".join(DEFAULT_FORMATS), help="files to write for each video, comma-separated, of "
         f"{', '.join(name for name in FORMATS if name not in EXPORTS)} (%(default)s)")  # fmt: skip
-    add("--export", default="", metavar="FORM,...", help="also write files for other tools: "
-        + "; ".join(f"{name}, {FORMATS[name].help} ({FORMATS[name].file_name})" for name in EXPORTS))  # fmt: skip
+    add_editing(add)
     add_video_track(add)
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already, and "
@@ -65,6 +67,37 @@ def build_parser() -> Parser:
     add_ray_options(parser)
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
+
+
+def add_editing(add: Callable[..., Any]) -> None:
+    """Add `--length`, `--snap` and `--export`; `add` is argparse's `add_argument`."""
+    add("--length", type=_length, metavar="BUDGET", help="how long summaries are to be: seconds (30s), a share of the "
+        "video (15%%) or '3 sentences', chosen by importance and coverage")  # fmt: skip
+    add("--snap", choices=("shots",), help="move cuts that are near to where shots begin, and show no part of a shot "
+        "shorter than half a second; with --length, summaries are then at most as long (extra [edit])")  # fmt: skip
+    add("--export", default="", metavar="FORM,...", help="also write files for other tools: "
+        + "; ".join(f"{name}, {FORMATS[name].help} ({FORMATS[name].file_name})" for name in EXPORTS))  # fmt: skip
+
+
+def _length(text: str) -> Length:
+    try:
+        return Length.of(text)
+    except V2XumError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def check_editing(args: argparse.Namespace, parser: Parser) -> None:
+    """End the command where what `add_editing` takes cannot be had."""
+    if args.snap:
+        try:
+            require("scenedetect", EXTRA)
+        except ImportError as error:
+            parser.error(str(error))
+
+
+def edits(task: str, length: Length | None) -> bool:
+    """Whether a length has a meaning for a task's summaries: TEXT has no seconds, VIDEO no sentences."""
+    return length is None or task != ("video" if length.unit == "sentences" else "text")
 
 
 def loading_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +208,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(arguments)
     args.formats = formats_of(args.format, args.export, parser)
+    check_editing(args, parser)
+    if not edits(args.task, args.length):
+        parser.error(f"--length {args.length}: a {args.task.upper()} summary has no "
+            + ("sentences" if args.task == "video" else "seconds"))  # fmt: skip
     if args.temperature < 0:
         parser.error(f"--temperature must not be negative, got {args.temperature}")
     if args.load_8bit and args.load_4bit:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..core.atomic import append_line, cut_torn_line, replacing
 from ..core.errors import V2XumError
+from ..core.lengths import EDIT_KEY
 from ..core.sampling import TRACK_KEY
 from ..media.formats import FORMATS
 
@@ -104,11 +105,13 @@ class ResultFolder:
         formats: Iterable[str],
         track: int | None = None,
         video_id: str | None = None,
+        edit: dict | None = None,
     ) -> bool:
         """Whether the video's folder holds what that task, model and video track give, in all of the formats.
 
         Args:
             video_id: the file's stem if None.
+            edit: what was asked of length and cuts (`core.lengths.edit_asked`).
 
         Raises:
             OtherSummary: if it holds what another task, model or track gave, and that is not to be replaced.
@@ -122,9 +125,9 @@ class ResultFolder:
             raise V2XumError(f"{video}: {folder} holds the summary of {last['video']}; give another output folder")
         if self.fresh:
             return False
-        if (last["task"], last["model"], last.get(TRACK_KEY)) != (task, model, track):
+        if (last["task"], last["model"], last.get(TRACK_KEY), last.get(EDIT_KEY)) != (task, model, track, edit):
             if folder.is_dir() and any(folder.iterdir()):
-                wanted = _described_as(task, model, track)
+                wanted = _described_as(task, model, track, edit)
                 raise OtherSummary(f"{folder} holds the {_described(last)}, and not the {wanted}")
             return False
         forms = [FORMATS[name] for name in formats if FORMATS[name].is_of(last)]
@@ -146,12 +149,13 @@ class ResultFolder:
 
 
 def _described(record: dict) -> str:
-    return _described_as(record["task"], record["model"], record.get(TRACK_KEY))
+    return _described_as(record["task"], record["model"], record.get(TRACK_KEY), record.get(EDIT_KEY))
 
 
-def _described_as(task: str, model: str, track: int | None) -> str:
+def _described_as(task: str, model: str, track: int | None, edit: dict | None) -> str:
     of_track = "" if track is None else f" of video track {track}"
-    return f"{task.upper()} summary{of_track} by {model}"
+    made = ", ".join(f"{key} {value}" for key, value in (edit or {}).items() if value)
+    return f"{task.upper()} summary{of_track} by {model}" + (f" ({made})" if made else "")
 
 
 def _lines(file: Path) -> list[tuple[bytes, str]]:

@@ -22,6 +22,7 @@ from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.render import format_for_people
 from ..media.video import VideoError, find_videos
+from .editing import Editing
 from .options import INTERRUPTED, answering_of, loading_of, parse_arguments, settings_of
 from .progress import Progress, format_stats
 from .protocols import VideoSummarizer
@@ -41,6 +42,7 @@ class InferRun:
         self.done = 0
         self.results: dict[str, ResultFolder] = {}
         self.ids: dict[Path, str] = {}  # the names of the videos' folders
+        self.editing = Editing(args.length, args.snap)
         self.locks = ExitStack()
 
     def fail(self, message: str) -> None:
@@ -105,8 +107,8 @@ class InferRun:
             try:
                 tasks = []
                 for task, results in self.results.items():
-                    video_id = self.id_of(path)
-                    if results.is_done(path, task, model, self.args.formats, self.args.video_track, video_id):
+                    video_id, track, edit = self.id_of(path), self.args.video_track, self.editing.asked(task)
+                    if results.is_done(path, task, model, self.args.formats, track, video_id, edit):
                         self.with_problems += results.has_problems(video_id)  # told again: --strict is about all
                     else:
                         tasks.append(task)
@@ -211,7 +213,7 @@ class InferRun:
                 for task in todo[path]:
                     folder = self.results[task].folder_of(self.id_of(path))
                     one, last = summaries[task], task == todo[path][-1]
-                    record = {**one.record, "video_id": self.id_of(path)}
+                    record = self.editing.edited({**one.record, "video_id": self.id_of(path)})
                     done = writers.add((record, last), record, one.thumbnails, folder, args.formats)
                     self.note(done, progress)
         self.note(writers.finish(), progress)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.atomic import DiskFullError, replacing
 from ..core.errors import V2XumError
+from ..core.lengths import EDIT_KEY, LEAST_CLIP_SECONDS
 from ..core.sampling import TRACK_KEY
 from ..core.spans import Span, joined, widened
 from .cut_streams import Pictures, Sound
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 # a stream's index, the second at which the packet is decoded, and a frame with its second, if it gave one
 _Decoded = tuple[int, float | None, av.VideoFrame | av.AudioFrame | None, float | None]
 
-LEAST_CLIP_SECONDS = 2.0  # our choice: a shorter one is over before one looks
 READ_ON_SECONDS = 2.0  # how far beyond a span to look for the rest of its sound
 SLOWEST_RATE = Fraction(5)  # our choice: frames a second
 
@@ -54,8 +54,9 @@ def cited_spans(record: dict) -> list[Span]:
 
 def clip_spans(record: dict) -> list[Span]:
     """The spans of the source that a summary's clip shows: what is cited, and around it what makes a clip of half a
-    second one that can be watched."""
-    return widened(cited_spans(record), record["duration_seconds"], LEAST_CLIP_SECONDS)
+    second one that can be watched; of an edited summary its segments, whose length is as it was asked for."""
+    spans = cited_spans(record)
+    return spans if EDIT_KEY in record else widened(spans, record["duration_seconds"], LEAST_CLIP_SECONDS)
 
 
 def cut_clip(

@@ -14,6 +14,7 @@ MAX_SIDE = 1920  # our choice: browsers play H.264 to 1080p everywhere, and enco
 VIDEO_CLOCK = Fraction(1, 90_000)  # holds every usual frame rate, and variable ones, to 0.01 ms
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 AAC_FRAME = 1024  # samples in a frame of AAC-LC
+FADE_SECONDS = 0.05  # in and out at each cut: a wave that is cut off clicks
 AUDIO_GAP_SECONDS = 0.05  # smaller gaps between sound frames are rounding in their time stamps
 
 
@@ -121,6 +122,7 @@ class Sound:
             self.resampled_from = source
         first, end = round(clip_start * self.rate), round((clip_start + length) * self.rate)
         place = round((clip_start + offset) * self.rate)
+        fade = min(FADE_SECONDS * self.rate, (end - first) / 2)
         frame.pts = None  # samples are counted here; the resampler would fill gaps by its own rules
         for resampled in self.resampler.resample(frame):
             samples = resampled.to_ndarray()
@@ -130,7 +132,10 @@ class Sound:
                 self._take(np.zeros((self.channels, min(shift, end - self.position)), dtype=np.float32))
             elif shift < 0 and (self.position == first or -shift > AUDIO_GAP_SECONDS * self.rate):
                 samples = samples[:, -shift:]
-            self._take(samples[:, : max(end - self.position, 0)])
+            samples = samples[:, : max(end - self.position, 0)]
+            places = self.position + np.arange(samples.shape[1])
+            loudness = np.minimum(places + 0.5 - first, end - places - 0.5) / max(fade, 1)
+            self._take(samples * np.clip(loudness, 0, 1).astype(np.float32))
 
     def fill(self, clip_seconds: float) -> None:
         """Add silence up to a second of the clip."""

@@ -10,7 +10,7 @@ Shapes: N frames, H and W pixels, h and w those of a thumbnail, n frames of a pa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +98,28 @@ def read_parts(request: Request) -> Parts:
                 small.append(thumbnails(came[None])[0])
             if request.part:
                 waiting.append(came)
+
+
+def frames_at(path: Path, seconds: Sequence[float], track: int | None = None) -> np.ndarray:
+    """The frames nearest to the seconds, small: uint8 [N, h, w, 3].
+
+    Raises:
+        VideoError: naming the file, if it cannot be read.
+    """
+    wanted = np.asarray(seconds)
+
+    def choose(of_frames: np.ndarray) -> np.ndarray:
+        after = np.clip(np.searchsorted(of_frames, wanted), 1, len(of_frames) - 1)
+        return after - (wanted - of_frames[after - 1] < of_frames[after] - wanted)
+
+    small: list[np.ndarray] = []
+    with faults_of(path):
+        for came in stream_frames(path, choose, track):
+            if isinstance(came, int):
+                small = []
+            elif not isinstance(came, Video):
+                small.append(thumbnails(came[None])[0])
+    return np.stack(small)
 
 
 def _is_enough(frames: list[np.ndarray], part: int) -> bool:

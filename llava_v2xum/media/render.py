@@ -159,6 +159,26 @@ def _write_json(record: dict, frames: np.ndarray, path: Path) -> None:
         part.write_text(to_json(record), encoding="utf-8")
 
 
+def record_in(path: Path) -> dict:
+    """The record of a summary.json; one of an older release gets the segments that it lacks.
+
+    Raises:
+        V2XumError: naming the file, if it holds no record.
+        OSError: if it cannot be read.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        sentences = [Sentence(one["text"], tuple(one["frames"])) for one in record["sentences"]]
+        of_time = record["frame_seconds"], record["duration_seconds"]
+        record.setdefault("segments", segments_of(sentences, *of_time))
+        record.setdefault("problems", [])
+        for key in ("video_id", "video", "fps", "num_frames", "task", "text", "frames", "importance", "model"):
+            record[key]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise V2XumError(f"{path}: expected a summary record in JSON ({error})") from error
+    return record
+
+
 def _read_json(path: Path, frame_seconds: Sequence[float] | None) -> Summary:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

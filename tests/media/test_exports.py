@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from test_render import CONSTANT, record_of, write_source
+from summaries import CONSTANT, record_of, write_source
 
 from llava_v2xum import Summary, read_summary
 from llava_v2xum.core.answers import parse_answer

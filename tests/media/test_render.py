@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from summaries import CONSTANT, number_in, picture, record_of, write_source
 
-from llava_v2xum.core.answers import parse_answer
-from llava_v2xum.media.cut import LEAST_CLIP_SECONDS, ClipError, cited_spans, clip_spans, cut_clip, replacing
+from llava_v2xum.core.lengths import LEAST_CLIP_SECONDS
+from llava_v2xum.media.cut import ClipError, cited_spans, clip_spans, cut_clip, replacing
 from llava_v2xum.media.figures import draw_sheet, evenly_chosen, frame_ranges, moment_label, time_label
 from llava_v2xum.media.file_format import FileFormat
 from llava_v2xum.media.formats import FORMATS, write_files
 from llava_v2xum.media.plot import draw_importance
-from llava_v2xum.media.render import format_for_people, make_record, to_json
+from llava_v2xum.media.render import format_for_people, to_json
 from llava_v2xum.media.video import VideoError, read_video
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
@@ -27,73 +27,6 @@ KEYS = (
     "video_id video duration_seconds fps num_frames task answer text sentences segments frames frame_seconds "
     "importance problems model versions"
 ).split()
-BITS = 8
-
-
-def record_of(
-    answer: str, task: str = "both", seconds: float = 10.0, num_frames: int = 100, **changes
-) -> dict:
-    summary = parse_answer(answer, num_frames=num_frames, task=task)
-    arguments = dict(
-        video_id="clip",
-        video="clip.mp4",
-        duration_seconds=seconds,
-        fps=25.0,
-        frame_seconds=np.arange(num_frames) * seconds / num_frames,
-        task=task,
-        answer=answer,
-        importance=np.full(num_frames, 1 / num_frames) if summary.frames else None,
-        model="tiny",
-        versions={"llava_v2xum": "0"},
-    )
-    return make_record(summary, **{**arguments, **changes})
-
-
-# Sources: frame number k is written into the picture as a row of black and white blocks; second s of sound
-# is a tone of 400 + 200 s Hz.
-
-
-def picture(number: int, width: int = 160, height: int = 96) -> np.ndarray:
-    image = np.full((height, width, 3), 128, np.uint8)
-    block = width // BITS
-    for bit in range(BITS):
-        image[height // 2 :, bit * block : (bit + 1) * block] = 235 if number >> bit & 1 else 20
-    image[: height // 4, : width // 4] = (220, 30, 30)  # the stored top left corner is red
-    return image
-
-
-def number_in(image: np.ndarray) -> int:
-    block = image.shape[1] // BITS
-    row = image[image.shape[0] * 3 // 4, :, 1]
-    return sum(1 << bit for bit in range(BITS) if row[bit * block + block // 2] > 128)
-
-
-def write_source(
-    path: Path, times: np.ndarray, sound: bool = False, size: tuple[int, int] = (160, 96), **options: object
-) -> Path:
-    """Write frames at the given seconds, and stereo sound as long as they last."""
-    width, height = size
-    length = float(times[-1] + times[-1] - times[-2])
-    with av.open(str(path), "w", options=options.pop("muxer", {})) as output:
-        stream = output.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "30", "bf": "2"})
-        stream.width, stream.height, stream.pix_fmt = width, height, options.pop("pix_fmt", "yuv420p")
-        stream.codec_context.time_base = Fraction(1, 1000)
-        voice = output.add_stream("aac", rate=44100, layout="stereo") if sound else None
-        for number, second in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(number, width, height), format="rgb24")
-            frame.pts, frame.time_base = round(second * 1000), Fraction(1, 1000)
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-        if voice:
-            clock = np.arange(int(length * 44100)) / 44100
-            wave = 0.4 * np.sin(2 * np.pi * (400 + 200 * np.floor(clock)) * clock)
-            for start in range(0, len(wave), 1024):
-                block = np.tile(wave[start : start + 1024].astype(np.float32), (2, 1))
-                samples = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-                samples.sample_rate, samples.pts, samples.time_base = 44100, start, Fraction(1, 44100)
-                output.mux(voice.encode(samples))
-            output.mux(voice.encode(None))
-    return path
 
 
 def rotate_flag(path: Path, matrix: tuple[int, int, int, int]) -> Path:
@@ -130,9 +63,6 @@ def check_browser_form(path: Path, seconds: float, sound: bool) -> None:
     assert all(abs(length - seconds) < 0.1 for length in lengths), (lengths, seconds)
 
 
-CONSTANT = np.arange(150) / 25
-
-
 def test_a_clip_holds_the_frames_and_the_sound_of_its_spans(tmp_path):
     source = write_source(tmp_path / "source.mp4", CONSTANT, sound=True)
     spans = [(0.2, 0.8), (2.1, 2.9), (5.3, 6.0)]
@@ -151,6 +81,30 @@ def test_a_clip_holds_the_frames_and_the_sound_of_its_spans(tmp_path):
         piece = wave[int((middle - 0.1) * 44100) : int((middle + 0.1) * 44100)]
         peak = np.abs(np.fft.rfft(piece * np.hanning(len(piece)))).argmax() * 5
         assert abs(peak - (400 + 200 * second)) <= 10
+
+
+def sound_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as opened:
+        return np.concatenate([frame.to_ndarray()[0] for frame in opened.decode(audio=0)])
+
+
+def test_sound_fades_in_and_out_at_each_cut(tmp_path):
+    """Over 50 ms; between them it is as loud as it was."""
+    source = write_source(tmp_path / "source.mp4", CONSTANT, sound=True)
+    spans = [(0.2, 0.8), (2.1, 2.9), (5.3, 5.34)]
+    wave, at = sound_of(cut_clip(source, spans, tmp_path / "clip.mp4")), 0.0
+
+    def loudness(second: float, window: float = 0.004) -> float:
+        return float(np.sqrt(np.mean(wave[int((second - window) * 44100) : int((second + window) * 44100)] ** 2)))
+
+    for start, end in spans[:2]:
+        length, whole = end - start, loudness(at + (end - start) / 2)
+        assert whole == pytest.approx(0.4 / np.sqrt(2), rel=0.1)
+        for offset, share in ((0.004, 0.1), (0.025, 0.5), (0.06, 1.0)):
+            for second in (at + offset, at + length - offset):
+                assert loudness(second) / whole == pytest.approx(share, abs=0.15), (start, offset)
+        at += length
+    assert loudness(at + 0.02) > 3 * loudness(at + 0.003, 0.002)  # of a span of 40 ms both halves fade
 
 
 def test_a_clip_without_sound(tmp_path):

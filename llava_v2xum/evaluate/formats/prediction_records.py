@@ -9,6 +9,7 @@ from ...core.answers import parse_answer
 from ...core.checks import as_list, check_keys, check_prose
 from ...core.citations import CitationGrammar
 from ...core.errors import V2XumError
+from ...core.lengths import EDIT_KEY
 from ...core.sampling import TRACK_KEY
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES
@@ -19,7 +20,7 @@ OF_TIME = ("clock", "frame_seconds", "duration_seconds")
 FORM_KEYS = ("video_id", "num_frames", *OF_FRAMES, *OF_TEXT, *OF_TIME, TRACK_KEY)
 SENTENCE_KEYS = ("text", "frames", "start_seconds", "end_seconds")
 INFER_KEYS = (  # of render.make_record, besides those of the form
-    "video", "fps", "task", "answer", "segments", "problems", "model", "versions",
+    "video", "fps", "task", "answer", "segments", "problems", "model", "versions", EDIT_KEY,
 )  # fmt: skip
 _CITATION = CitationGrammar().closed_list
 

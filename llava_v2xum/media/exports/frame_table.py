@@ -28,10 +28,10 @@ def write_csv(record: dict, frames: np.ndarray, path: Path) -> None:
         table.writerow(COLUMNS)
         for frame, second in enumerate(record["frame_seconds"]):
             importance = "" if record["importance"] is None else record["importance"][frame]
-            for number in citing.get(frame, [None]):
-                text = "" if number is None else record["sentences"][number]["text"]
-                is_cited, place = int(number is not None), "" if number is None else number
-                table.writerow([frame, second, importance, is_cited, place, text])
+            if frame not in citing:
+                table.writerow([frame, second, importance, 0, "", ""])
+            for number in citing.get(frame, ()):
+                table.writerow([frame, second, importance, 1, number, record["sentences"][number]["text"]])
 
 
 def read_csv(path: Path, frame_seconds: Sequence[float] | None) -> Summary:

@@ -34,15 +34,14 @@ def write_vtt(record: dict, frames: np.ndarray, path: Path) -> None:
 
 def read_vtt(path: Path, frame_seconds: Sequence[float] | None) -> Summary:
     """The sentences, with the frames that the cues' names tell, else those within their times."""
-    cues = []
+    cues: list[tuple[int | str, str, list[int]]] = []
     for name, start, end, text in _blocks(path):
         known, text = _NAME.fullmatch(name), html.unescape(text)
         if known:
             cues.append((int(known[1]), text, [int(frame) for frame in known[2].split(",")]))
         else:
             cues.append((text, text, frames_within(start, end, frame_seconds)))
-    if all(isinstance(key, int) for key, _, _ in cues):
-        cues.sort(key=lambda cue: cue[0])
+    cues.sort(key=lambda cue: cue[0] if isinstance(cue[0], int) else 0)  # others keep the order of their times
     return summary_of(cues)
 
 

@@ -1,0 +1,146 @@
+"""`v2xum edit OUT`: summaries that there are made as long as they are to be, and written for other tools; no model."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..core.command_line import Parser
+from ..core.errors import V2XumError
+from ..core.locks import only_run
+from ..core.sampling import TRACK_KEY
+from ..core.tasks import TASKS
+from ..media.console import say
+from ..media.formats import DEFAULT_FORMATS, EXPORTS, FORMATS
+from ..media.reading import frames_at
+from ..media.render import JSON, format_for_people, record_in
+from .editing import Editing
+from .options import add_editing, check_editing, formats_of
+from .results import ResultFolder
+from .writing import write_or_warn
+
+EXAMPLES = """examples:
+  v2xum edit summaries --length 30s
+      summaries of 30 seconds, in summaries_30s; those in summaries stay as they are
+  v2xum edit summaries/clip --length 15% --snap shots --export vtt,edl --output-dir short
+      one of them, cut where shots change, also for a player and an editor
+  v2xum edit summaries --export srt,chapters
+      subtitles and chapters, put beside the files that there are
+
+exit status: 0 all edited; 1 some could not be; 2 none could, or bad arguments
+"""
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="python -m llava_v2xum.infer.edit",
+        description="Make summaries that infer wrote as long as you want them, and write them for other tools, without "
+        "the model: sentences are chosen by the importance that the records hold. Pictures and clips are made anew of "
+        "the videos.",
+        epilog=EXAMPLES,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="OUT", help="an output folder of infer, a video's folder in it, or a summary.json")
+    add_editing(add)
+    add("--format", default="", help=f"other files to write, of {', '.join(n for n in FORMATS if n not in EXPORTS)} "
+        f"({','.join(DEFAULT_FORMATS)}; without --length and --snap none)")  # fmt: skip
+    add("--output-dir", type=Path, help="where edited summaries go (OUT with the length behind its name)")
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    args.editing = Editing(args.length, args.snap)
+    args.is_edited = args.length is not None or args.snap is not None
+    if not args.is_edited and not args.export and not args.format:
+        parser.error("nothing to do: give --length, --snap, --export or --format")
+    args.formats = formats_of(args.format or (",".join(DEFAULT_FORMATS) if args.is_edited else args.export),
+        args.export, parser)  # fmt: skip
+    check_editing(args, parser)
+    return args
+
+
+def find_summaries(given: Path) -> tuple[Path, list[Path]]:
+    """The output folder and the summary.json files that a path stands for, sorted.
+
+    Raises:
+        V2XumError: naming it, if there are none.
+    """
+    name = JSON.file_name
+    if given.name == name or (given / name).is_file():
+        folder = given.parent if given.name == name else given
+        root, found = folder.parent, [folder / name]
+    else:
+        of_tasks = (file for task in TASKS for file in given.glob(f"{task}/*/{name}"))
+        root, found = given, sorted([*given.glob(f"*/{name}"), *of_tasks])
+    if not found or not found[0].is_file():
+        raise V2XumError(f"{given}: expected an output folder of infer, a video's folder in it or a {name}; found none")
+    return root, found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Edit what there is; returns the exit status."""
+    root, found = find_summaries(args.folder.absolute())
+    target = root
+    if args.is_edited:
+        told = "_".join(str(one).replace(" ", "_").replace("%", "percent") for one in (args.length, args.snap) if one)
+        target = args.output_dir or root.with_name(f"{root.name}_{told}")
+        if target.resolve() == root.resolve():
+            raise V2XumError(f"--output-dir {target}: expected another folder than that of the summaries, which stay")
+    elif args.output_dir is not None:
+        raise V2XumError("--output-dir is for edited summaries: give --length or --snap")
+    failed = 0
+    with only_run(target):
+        for file in found:
+            try:
+                _edit(args, file, target / file.parent.relative_to(root))
+            except (V2XumError, OSError) as error:
+                failed += 1
+                told = str(error)
+                say(f"error: {told if str(file.parent) in told else f'{file}: {told}'}")
+    say(f"{len(found) - failed} of {len(found)} summaries: {target}")
+    return 0 if not failed else 2 if failed == len(found) else 1
+
+
+def _edit(args: argparse.Namespace, file: Path, folder: Path) -> None:
+    """Write one summary anew."""
+    record = record_in(file)
+    if args.is_edited:
+        asked, results = args.editing.asked(record["task"]), ResultFolder(folder.parent)
+        if asked is None:
+            has_no = "sentences" if record["task"] == "video" else "seconds"
+            raise V2XumError(f"the {record['task'].upper()} summary has no {has_no}, for a length of {args.length}")
+        same = Path(record["video"]), record["task"], record["model"]
+        if results.is_done(*same, args.formats, record.get(TRACK_KEY), record["video_id"], asked):
+            return
+        record = args.editing.made(record)
+    wants_frames = any(FORMATS[name].needs_frames and FORMATS[name].is_of(record) for name in args.formats)
+    frames = np.empty((0, 1, 1, 3), np.uint8)
+    if wants_frames:
+        frames = frames_at(Path(record["video"]), record["frame_seconds"], record.get(TRACK_KEY))
+    for warning in write_or_warn(record, frames, folder, args.formats):
+        say(f"warning: {warning}")
+    if args.is_edited:
+        results.append(record)
+        say(format_for_people(record) + "\n", sys.stdout)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return run(args)
+    except (V2XumError, OSError, ImportError) as error:
+        say(f"error: {error}")
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
