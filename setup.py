@@ -24,6 +24,7 @@ setup(
         "llava_v2xum.curate.stages": ["prompts/*.txt"],
         "llava_v2xum.evaluate.lmms_eval": ["*"],
         "llava_v2xum.evaluate.reports": ["published.json"],
+        "llava_v2xum.media.page": ["*.css", "*.html", "*.js"],
         "llava_v2xum.shapes": [
             "checkpoint/*", "checkpoint/*/*", "captioner/*", "captioner/*/*", "clip/*", "clips/*", "encoder/*",
         ],
@@ -33,6 +34,7 @@ setup(
         "av>=17",  # decodes videos, cuts and renders clips
         "matplotlib>=3.8",  # the importance plot
         "huggingface_hub>=0.20",
+        "jinja2>=3.1",  # the pages of summaries
         "numpy>=1.26",
         "open_clip_torch>=3",  # the released V2Xum-LLM's tower
         "peft>=0.10",
@@ -54,9 +56,9 @@ setup(
         # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
         "metrics": ["h5py>=3.10", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"],
         "bertscore": ["bert-score>=0.3.13"],
-        # of the data pipeline: BERTScore, near duplicates, card and preview, endpoints, similarity of captions
+        # of the data pipeline: BERTScore, near duplicates, card, endpoints, similarity of captions
         "curate": [
-            "bert-score>=0.3.13", "imagehash>=4.3.1", "jinja2>=3.1", "jsonschema>=4.20", "openai>=1.45",
+            "bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.45",
             "scikit-learn>=1.3.2",
         ],
         "edit": ["opentimelineio>=0.18", "scenedetect>=0.7"],  # --export otio, --snap shots

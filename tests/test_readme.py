@@ -134,7 +134,7 @@ def test_extras_that_are_named_are_there():
 def test_the_demo_command_says_no_more_than_it_means_to(tmp_path):
     command = [sys.executable, "-m", "llava_v2xum.infer", str(ROOT / DEMO_CLIP)]
     done = subprocess.run(command, cwd=tmp_path, env=readme_runs.environment(tmp_path), capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, DEMO_NOTE)
+    assert (done.returncode, done.stderr) == (0, f"{DEMO_NOTE}page: {Path('summaries', 'index.html')}\n")
     assert done.stdout.startswith("demo  (28.2 s, 25 fps, BOTH summary)\n")
     assert len(re.findall(r"\n +key frames \d", done.stdout)) == 5
 

@@ -71,6 +71,24 @@ def segments_of(
     ]
 
 
+def relative_importance(
+    importance: Sequence[float] | None, frame_seconds: Sequence[float], duration_seconds: float
+) -> list[tuple[Span, float]]:
+    """How important each moment is beside the most important one, 0..1; [] where nothing is known.
+
+    Indexes that repeat a frame (a video of fewer than N) share its span: their probabilities add up.
+
+    Args:
+        importance: [N], of every frame.
+        frame_seconds: [N], ascending.
+    """
+    added: dict[Span, float] = {}
+    for span, score in zip(frame_spans(frame_seconds, duration_seconds), importance or ()):
+        added[span] = added.get(span, 0.0) + score
+    highest = max(added.values(), default=0.0)
+    return [(span, score / highest) for span, score in added.items()] if highest > 0 else []
+
+
 def key_frame_of(frames: Sequence[int], importance: Sequence[float] | None) -> int:
     """The one of a segment's frames that stands for it: the most important one, of equals that nearest its middle.
 

@@ -13,7 +13,9 @@ from ..core.errors import V2XumError
 from ..core.extras import require
 from ..core.lengths import Length
 from ..core.tasks import ALL, TASKS
+from ..media.file_format import PAGE_NAME
 from ..media.formats import DEFAULT_FORMATS, EXPORTS, FORMATS, check_formats
+from ..media.page.source import COPY_SECONDS
 from ..media.processes import MOST_WORKERS
 from ..media.shot_detection import EXTRA
 from .drafting import DEFAULT_DRAFTER, DRAFTERS
@@ -57,6 +59,10 @@ def build_parser() -> Parser:
     add_editing(add)
     add_video_track(add)
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
+    add("--no-page", dest="page", action="store_false", help=f"leave out {PAGE_NAME}, the page of each video "
+        "and that of the run")  # fmt: skip
+    add("--page-copy", type=at_least(0), default=COPY_SECONDS, metavar="SECONDS", help="where browsers do not play a "
+        "file, make a small copy for its page, of videos up to this long (%(default)s; 0: of none)")  # fmt: skip
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already, and "
         "replace what another task or model gave")  # fmt: skip
     add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")

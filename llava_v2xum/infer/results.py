@@ -60,9 +60,7 @@ class ResultFolder:
             logger.warning("%s: its last line was left half written; that video is done again", self.file)
         if self.is_alone:
             self.merge()
-        records = [record for _, record in _read(self.merged)]
-        records += [record for _, record in sorted(self._of_ranks(), key=lambda pair: pair[0])]
-        self._last = {record["video_id"]: record for record in records}  # whose files a folder holds now
+        self._last = self.records()  # whose files a folder holds now
 
     def _of_ranks(self) -> list[tuple[float, dict]]:
         """The records that wait in the ranks' files, each with when it was written."""
@@ -136,6 +134,15 @@ class ResultFolder:
     def has_problems(self, video_id: str) -> bool:
         """Whether the summary of a video that is done has problems; records of old releases do not say."""
         return bool(self._last[video_id].get("problems"))
+
+    def records(self) -> dict[str, dict]:
+        """The last record of each video by its id, those of all ranks."""
+        pairs = [*_read(self.merged), *sorted(self._of_ranks(), key=lambda pair: pair[0])]
+        return {record["video_id"]: record for _, record in pairs}
+
+    def record_of(self, video_id: str) -> dict | None:
+        """The last record of a video, where there is one."""
+        return self._last.get(video_id)
 
     def folder_of(self, video_id: str) -> Path:
         """Where that video's files go."""

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from ..core.atomic import DiskFullError, for_people
@@ -17,18 +17,23 @@ from ..core.errors import V2XumError
 from ..core.locks import only_run
 from ..core.tasks import ALL
 from ..media.console import say
+from ..media.file_format import PAGE_NAME
 from ..media.formats import FORMATS
 from ..media.helper import HelperStartError
 from ..media.processes import Rank
 from ..media.render import format_for_people
 from ..media.video import VideoError, find_videos
 from .editing import Editing
+from .failures import FAILURES, Failures
 from .options import INTERRUPTED, answering_of, loading_of, parse_arguments, settings_of
+from .pages import lacks_page, page_of, write_page_of_run
 from .progress import Progress, format_stats
 from .protocols import VideoSummarizer
 from .results import FILE_NAME, OtherSummary, ResultFolder
 from .video_summary import model_name
 from .writing import Writers
+
+RESERVED = (FILE_NAME, FAILURES, PAGE_NAME, ".", "..")  # no folders of videos; `...mp4` has the last one for its stem
 
 
 class InferRun:
@@ -38,16 +43,22 @@ class InferRun:
         self.args = args
         self.rank = rank
         self.failed = 0
+        self.reasons: list[tuple[str, str]] = []  # the videos that failed, or what was given for one
+        self.failures: Failures | None = None  # of the output folder, once it is open
         self.with_problems = 0  # summaries
         self.done = 0
         self.results: dict[str, ResultFolder] = {}
+        self.without_page: list[str] = []  # the ids of videos that are done
         self.ids: dict[Path, str] = {}  # the names of the videos' folders
         self.editing = Editing(args.length, args.snap)
         self.locks = ExitStack()
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, video: str | Path) -> None:
         """Report a video that cannot be summarized."""
         self.failed += 1
+        self.reasons.append((str(video), message))
+        if self.failures is not None:
+            self.failures.add(*self.reasons[-1])
         say(f"error: {self.rank.name}{message}")
 
     def find(self) -> list[Path]:
@@ -55,23 +66,23 @@ class InferRun:
 
         A path that names none counts as failed, in rank 0.
         """
-        fail = self.fail if self.rank.rank == 0 else (lambda message: None)
+        fail = self.fail if self.rank.rank == 0 else (lambda message, video: None)
         found: dict[Path, None] = {}
         for path in self.args.videos:
             try:
                 found.update(dict.fromkeys(Path(os.path.abspath(video)) for video in find_videos([path])))
             except VideoError as error:
-                fail(str(error))
+                fail(str(error), path)
         alike = Counter((path.parent, path.stem) for path in found)
         by_id: dict[str, Path] = {}
         for path in found:
             video_id = path.stem if alike[path.parent, path.stem] == 1 else path.name  # beside x.mp4 there is x.mkv
             if video_id in by_id:
-                fail(f"{path}: {by_id[video_id]} has the same id {video_id!r}; give it another --output-dir")
-            elif video_id == FILE_NAME:
-                fail(f"{path}: its id is the name of the file of all summaries; give the video another name")
+                fail(f"{path}: {by_id[video_id]} has the same id {video_id!r}; give it another --output-dir", path)
+            elif video_id in RESERVED:
+                fail(f"{path}: its id {video_id!r} is not free for a folder; give the video another name", path)
             elif os.fsencode(path) != str(path).encode(errors="replace"):
-                fail(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it")
+                fail(f"{str(path)!r}: its name is not UTF-8, and no JSON record can hold it", repr(str(path)))
             else:
                 by_id[video_id] = path
         self.ids = {path: video_id for video_id, path in by_id.items()}
@@ -95,6 +106,9 @@ class InferRun:
                 raise NotADirectoryError(f"{folder}: the output folder is a file")
             self.locks.enter_context(only_run(folder, part))
             self.results[task] = ResultFolder(folder, args.overwrite, self.rank.rank, self.rank.world_size)
+        self.failures = Failures(args.output_dir, self.rank.rank, self.rank.world_size)
+        for video, reason in self.reasons:
+            self.failures.add(video, reason)
 
     def still_to_do(self, videos: list[Path], model: str) -> dict[Path, list[str]]:
         """The videos whose files are not all there, each with the tasks that it lacks.
@@ -116,11 +130,13 @@ class InferRun:
                 others.append(str(error))
                 continue
             except V2XumError as error:
-                self.fail(str(error))
+                self.fail(str(error), path)
                 continue
             if tasks:
                 todo[path] = tasks
             else:
+                if self.args.page and lacks_page(self.results, video_id):
+                    self.without_page.append(video_id)
                 done += 1
         if others:
             more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
@@ -139,19 +155,39 @@ class InferRun:
         if not share:
             return
         todo = self.still_to_do(share, model_name(args.model_path))
+        workers = self.rank.default_workers() if args.workers is None else args.workers
+        self.write_lacking_pages(workers)
         if not todo:
             return
         summarizer = self.load()
-        workers = self.rank.default_workers() if args.workers is None else args.workers
         drawing = min((workers + 1) // 2, len(todo) - 1)  # for one video it would take as long to start
         try:
             with Progress(len(todo), self.rank) as progress, Writers(drawing) as writers:
                 self.run(summarizer, todo, workers, writers, progress)
+        except BaseException:
+            if self.rank.world_size == 1:  # else others go on
+                with suppress(OSError):
+                    self.merge(videos)
+            raise
         finally:
             if args.draft_table is not None and self.rank.rank == 0:
                 summarizer.save_draft_table(args.draft_table)
         if args.stats:
             say(f"{self.rank.name}{format_stats(summarizer.stats, summarizer.seconds)}")
+
+    def write_lacking_pages(self, workers: int) -> None:
+        """Write the pages of videos that are done and have none."""
+        if not self.without_page:
+            return
+        with Writers(min(workers, len(self.without_page) - 1)) as writers:
+            for video_id in self.without_page:
+                page = page_of(self.results, self.records_of(video_id), self.run_page, self.args.page_copy)
+                self.note(writers.add_page(page, 0))
+            self.note(writers.finish())
+
+    @property
+    def run_page(self) -> Path:
+        return self.args.output_dir / PAGE_NAME
 
     def load(self) -> VideoSummarizer:
         """What summarizes, as the arguments ask for it."""
@@ -192,7 +228,7 @@ class InferRun:
         args = self.args
 
         def leave_out(path: Path, error: V2XumError) -> None:
-            self.fail(str(error))
+            self.fail(str(error), path)
             progress.advance(path, is_made=False)
 
         many = summarizer.summarize_many(
@@ -200,29 +236,46 @@ class InferRun:
             args.task,
             on_error=leave_out,
             workers=workers,
-            thumbnails=any(FORMATS[name].needs_frames for name in args.formats),
+            thumbnails=args.page or any(FORMATS[name].needs_frames for name in args.formats),
             video_track=args.video_track,
             **answering_of(args),
         )
         with closing(many):  # after an error too the reading ends here, before anything is told
             for made in many:
                 summaries = made if isinstance(made, dict) else {args.task: made}
-                path = Path(next(iter(summaries.values())).record["video"])
-                for warning in next(iter(summaries.values())).warnings:
+                first = next(iter(summaries.values()))
+                path = Path(first.record["video"])
+                video_id, tasks = self.id_of(path), todo[path]
+                for warning in first.warnings:
                     say(f"warning: {warning}")
-                for task in todo[path]:
-                    folder = self.results[task].folder_of(self.id_of(path))
-                    one, last = summaries[task], task == todo[path][-1]
-                    record = self.editing.edited({**one.record, "video_id": self.id_of(path)})
-                    done = writers.add((record, last), record, one.thumbnails, folder, args.formats)
-                    self.note(done, progress)
+                new = {
+                    task: self.editing.edited({**summaries[task].record, "video_id": video_id}) for task in tasks
+                }
+                for task, record in new.items():
+                    folder, key = self.results[task].folder_of(video_id), (record, task == tasks[-1])
+                    self.note(writers.add(key, record, first.thumbnails, folder, args.formats), progress)
+                if args.page:
+                    records = {**self.records_of(video_id), **new}
+                    drawn = first.thumbnails, first.warnings
+                    page = page_of(self.results, records, self.run_page, args.page_copy, *drawn)
+                    self.note(writers.add_page(page, len(tasks)), progress)
         self.note(writers.finish(), progress)
 
-    def note(self, written: Iterable[tuple[tuple[dict, bool], list[str]]], progress: Progress) -> None:
-        """Note summaries whose files are there: each record, and whether it is its video's last one."""
-        for (record, last), warnings in written:
+    def records_of(self, video_id: str) -> dict[str, dict]:
+        """What the output folder has of a video, by task."""
+        found = {task: results.record_of(video_id) for task, results in self.results.items()}
+        return {task: record for task, record in found.items() if record is not None}
+
+    def note(
+        self, written: Iterable[tuple[tuple[dict, bool] | None, list[str]]], progress: Progress | None = None
+    ) -> None:
+        """Note summaries whose files are there: each record, and whether it is its video's last one; None is a page."""
+        for key, warnings in written:
             for warning in warnings:
                 say(f"warning: {warning}")
+            if key is None or progress is None:
+                continue
+            record, last = key
             self.results[record["task"]].append(record)
             self.with_problems += bool(record["problems"])
             say(format_for_people(record) + "\n", sys.stdout)
@@ -240,9 +293,16 @@ class InferRun:
         return f"; the {left} videos that are left need about {for_people(sum(sizes) / self.done * left)}"
 
     def merge(self, videos: list[Path]) -> None:
-        """Put the ranks' records together."""
+        """Put the ranks' records together, and write the page of the run."""
         for results in self.results.values():
             results.merge(videos)
+        if self.failures is not None:
+            reasons = self.failures.merge([*map(str, videos), *(video for video, _ in self.reasons)])
+            if self.args.page:
+                page = write_page_of_run(self.args.output_dir, self.results, reasons)
+                say(f"page: {page}")
+            else:
+                self.run_page.unlink(missing_ok=True)  # which would not tell of this run
 
     def tell(self) -> None:
         """Say how it went."""
@@ -284,6 +344,8 @@ def run_command(args: argparse.Namespace) -> int:
             if videos:
                 run.summarize(videos)
             run.tell()
+            if rank.world_size == 1:
+                run.merge(videos)
             rank.wait_for_all(first=lambda: run.merge(videos))
     except KeyboardInterrupt:
         say(INTERRUPTED)

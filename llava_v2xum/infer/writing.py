@@ -16,6 +16,7 @@ from ..media.cut import ClipError
 from ..media.formats import FORMATS, write_files
 from ..media.helper import Helper, HelperError
 from ..media.video import VideoError
+from .pages import PageOf
 
 
 def write_or_warn(record: dict, thumbnails: np.ndarray, folder: Path, formats: Sequence[str]) -> Iterator[str]:
@@ -73,6 +74,24 @@ class Writers(AbstractContextManager):
         self._pending.append((key, call))
         yield from self._settled(self.most)
 
+    def add_page(self, page: PageOf, after: int) -> Iterator[tuple[Any, list[str]]]:
+        """Have the page of a video written.
+
+        Args:
+            after: how many of what was added last is to be there first: the summaries of the video.
+
+        Yields:
+            As `add`; the key of pages is None.
+        """
+        before = [call for _, call in list(self._pending)[-after:]] if after else []
+        if self._threads is None:
+            call: Future = Future()
+            call.set_result(list(page.write()))
+        else:  # those before it have a thread already, so that it does not wait for what waits for its own
+            call = self._threads.submit(self._draw_page, page, before)
+        self._pending.append((None, call))
+        yield from self._settled(self.most)
+
     def finish(self) -> Iterator[tuple[Any, list[str]]]:
         """Those that are still to come."""
         yield from self._settled(0)
@@ -92,6 +111,18 @@ class Writers(AbstractContextManager):
             # a decoder that crashes in the source's middle, which the frames that were read did not need
             reason = f"{record['video']}: {error}"
             return list(helper.call(_write_without_clip, record, thumbnails, folder, formats, reason))
+        finally:
+            self._idle.put(helper)
+
+    def _draw_page(self, page: PageOf, before: Sequence[Future]) -> list[str]:
+        if any(call.exception() is not None for call in before):  # which is raised where it is taken
+            return []
+        helper = self._idle.get()
+        try:
+            return list(helper.call(page.write))
+        except HelperError as error:  # a decoder that crashes in the source's middle
+            warning = f"{page.made[0].record['video']}: its page has no copy of the source: {error}"
+            return [warning, *helper.call(page.without_copy().write)]
         finally:
             self._idle.put(helper)
 

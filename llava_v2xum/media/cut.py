@@ -20,7 +20,7 @@ from ..core.errors import V2XumError
 from ..core.lengths import EDIT_KEY, LEAST_CLIP_SECONDS
 from ..core.sampling import TRACK_KEY
 from ..core.spans import Span, joined, widened
-from .cut_streams import Pictures, Sound
+from .cut_streams import MAX_SIDE, Pictures, Sound
 from .demux import DECODE_ERRORS, DEMUX_ERRORS, choose_threads, decode
 from .file_format import FileFormat
 from .heard import heard
@@ -60,7 +60,11 @@ def clip_spans(record: dict) -> list[Span]:
 
 
 def cut_clip(
-    video_path: str | Path, spans: Sequence[Span], out_path: str | Path, track: int | None = None
+    video_path: str | Path,
+    spans: Sequence[Span],
+    out_path: str | Path,
+    track: int | None = None,
+    max_side: int = MAX_SIDE,
 ) -> Path | None:
     """Cut spans out of a video into one clip that browsers play: H.264 yuv420p and AAC in MP4, faststart.
 
@@ -71,6 +75,7 @@ def cut_clip(
     Args:
         spans: [start, end) in seconds from the first video frame, ascending and apart.
         track: the video track that they are of, as `opening.opened`.
+        max_side: larger pictures are made so small that no side has more pixels.
 
     Returns:
         out_path, or None (and no file) if there are no spans.
@@ -86,9 +91,9 @@ def cut_clip(
     try:
         with replacing(out_path) as temporary:
             try:
-                frames = _cut(video_path, spans, temporary, track)
+                frames = _cut(video_path, spans, temporary, track, max_side)
             except _NoClock:
-                frames = _cut(video_path, spans, temporary, track, decoded_seconds(video_path, track))
+                frames = _cut(video_path, spans, temporary, track, max_side, decoded_seconds(video_path, track))
             if not frames:
                 raise ClipError(f"{video_path}: no frame could be decoded in the seconds {_listed(spans)}")
     except DiskFullError:
@@ -103,7 +108,12 @@ class _NoClock(Exception):
 
 
 def _cut(
-    path: Path, spans: Sequence[Span], out_path: Path, track: int | None, clock: Sequence[float] | None = None
+    path: Path,
+    spans: Sequence[Span],
+    out_path: Path,
+    track: int | None,
+    max_side: int,
+    clock: Sequence[float] | None = None,
 ) -> int:
     """Cut the spans, and return how many frames that gave; see `_Cutter` for the clock."""
     options = {"movflags": "+faststart"}  # the index in front: playing begins before all is loaded
@@ -112,7 +122,7 @@ def _cut(
         opened(path, track) as (source, video),
         av.open(f"file:{out_path}", "w", format="mp4", options=options) as output,
     ):
-        return _Cutter(path, track, source, video, output, clock, said).cut(spans)
+        return _Cutter(path, track, source, video, output, max_side, clock, said).cut(spans)
 
 
 class _Cutter:
@@ -131,6 +141,7 @@ class _Cutter:
         source: av.container.InputContainer,
         video: av.VideoStream,
         output: av.container.OutputContainer,
+        max_side: int,
         clock: Sequence[float] | None,
         said: list,
     ) -> None:
@@ -156,7 +167,7 @@ class _Cutter:
         self.origin = float((first.pts or 0) * self.video.time_base)
         self.rest: Iterator[_Decoded] = self._demuxed()  # of the source, where it is read once
         # Both streams must be there before the first packet of either is written.
-        self.pictures = Pictures(first, self.video, output, self.rate)
+        self.pictures = Pictures(first, self.video, output, self.rate, max_side)
         self.sound = Sound(self.audio, output) if self.audio else None
 
     def cut(self, spans: Sequence[Span]) -> int:

@@ -22,14 +22,19 @@ class Pictures:
     """The clip's video stream: upright pictures of one even size."""
 
     def __init__(
-        self, first: av.VideoFrame, stream: av.VideoStream, output: av.container.OutputContainer, rate: Fraction
+        self,
+        first: av.VideoFrame,
+        stream: av.VideoStream,
+        output: av.container.OutputContainer,
+        rate: Fraction,
+        max_side: int = MAX_SIDE,
     ) -> None:
         self.output = output
         self.rate = rate
         self.turn, _ = orientation(first)  # what is odd about it, reading the frames has told
         aspect = stream.sample_aspect_ratio or 1
         width, height = max(first.width * aspect, first.width), max(first.height / aspect, first.height)
-        scale = min(1, MAX_SIDE / max(width, height))
+        scale = min(1, max_side / max(width, height))
         self.stored_size = tuple(max(2, round(float(side * scale) / 2) * 2) for side in (width, height))
         self.is_turned = first.side_data.get("DISPLAYMATRIX") is not None
         picture = self._upright(first)

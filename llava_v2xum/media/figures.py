@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.atomic import replacing
 from ..core.citations import CitationGrammar
 from ..core.errors import V2XumError
-from ..core.spans import frame_runs, key_frame_of
+from ..core.spans import Span, frame_runs, key_frame_of
 from .file_format import FileFormat
 
 MAX_PICTURES = 12  # for one sentence
@@ -52,11 +52,13 @@ class Group:
         text: empty for frames alone.
         times: of its segments, ascending; empty if nothing is cited.
         frames: of each segment, ascending.
+        spans: of each segment, in seconds.
     """
 
     text: str
     times: tuple[str, ...]
     frames: tuple[tuple[int, ...], ...]
+    spans: tuple[Span, ...]
 
 
 def groups_of(record: dict) -> list[Group]:
@@ -66,7 +68,8 @@ def groups_of(record: dict) -> list[Group]:
         segments = [segment for segment in record["segments"] if segment["sentence"] == number]
         for part in [segments] if sentence["text"] else ([segment] for segment in segments):
             times = tuple(_interval(segment) for segment in part)
-            groups.append(Group(sentence["text"], times, tuple(tuple(segment["frames"]) for segment in part)))
+            spans = tuple((segment["start_seconds"], segment["end_seconds"]) for segment in part)
+            groups.append(Group(sentence["text"], times, tuple(tuple(segment["frames"]) for segment in part), spans))
     return groups
 
 

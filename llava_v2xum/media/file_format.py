@@ -10,6 +10,8 @@ import numpy as np
 
 from ..core.summary import Summary
 
+PAGE_NAME = "index.html"  # the page of a folder's files (`page/`), written when these are there
+
 
 @dataclass(frozen=True)
 class FileFormat:

@@ -20,7 +20,7 @@ from .exports.cuts import EDL, OTIO
 from .exports.frame_table import CSV
 from .exports.subtitles import JSON3, SRT, VTT
 from .figures import SHEET
-from .file_format import FileFormat
+from .file_format import PAGE_NAME, FileFormat
 from .plot import PLOT
 from .render import JSON
 
@@ -47,7 +47,8 @@ def write_files(
 ) -> list[Path]:
     """Write the files of one summary, each put in place only when complete, summary.json last.
 
-    Where the answer cites nothing there is no clip, and one of an earlier run is removed.
+    Where the answer cites nothing there is no clip, and one of an earlier run is removed; so is the page of what was
+    there before.
 
     Args:
         record: from `make_record`; the clip is cut from its video.
@@ -66,6 +67,7 @@ def write_files(
     check_formats(formats, "formats must be of")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / PAGE_NAME).unlink(missing_ok=True)
     paths = {name: directory / form.file_name for name, form in FORMATS.items() if name in formats}
     for name in sorted(paths, key="json".__eq__):  # which says that the others are there
         if FORMATS[name].is_of(record):

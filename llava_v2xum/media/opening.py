@@ -42,7 +42,7 @@ def opened(path: Path, track: int | None = None) -> Iterator[tuple]:
     with container:
         if container.format.name == "tty":  # FFmpeg shows any text file as a film of a terminal
             raise VideoError(f"{path}: is a text file, not a video")
-        tracks = list(filterfalse(_is_cover, container.streams.video))
+        tracks = list(filterfalse(is_cover, container.streams.video))
         if not tracks:
             what = "sound only" if container.streams.audio else "no video stream"
             raise VideoError(f"{path}: holds {what}, expected a video")
@@ -69,7 +69,7 @@ def _end_threads(container: av.container.InputContainer) -> None:
             context.flush_buffers()
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
+def is_cover(stream: av.VideoStream) -> bool:
     """Whether a video stream is the cover picture of a music file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
-from ..core.spans import frame_spans, key_frame_of
+from ..core.spans import frame_spans, key_frame_of, relative_importance
 from .cut import cited_spans
 from .figures import Group, groups_of, time_label
 from .file_format import FileFormat
@@ -63,12 +63,9 @@ def _draw_curve(axes: Any, record: dict, groups: list[Group]) -> None:
     for start, end in cited_spans(record):
         axes.axvspan(start, end, color=CITED, alpha=0.45, lw=0)
     spans = frame_spans(record["frame_seconds"], duration)
-    if record["importance"] is not None:
-        # Indexes that repeat a frame (a video of fewer than N) share its place: their probabilities add up.
-        starts, first = np.unique([start for start, _ in spans], return_index=True)
-        heights = np.add.reduceat(record["importance"], first)
-        edges = [*starts, max(duration, starts[-1])]
-        axes.stairs(heights / max(heights.max(), 1e-12), edges, fill=True, color=CURVE)
+    if steps := relative_importance(record["importance"], record["frame_seconds"], duration):
+        edges = [*(start for (start, _), _ in steps), max(duration, steps[-1][0][1])]
+        axes.stairs([height for _, height in steps], edges, fill=True, color=CURVE)
     axes.set_ylim(0, 1.18)  # the numbers stand above the highest
     axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("relative importance")

@@ -15,7 +15,7 @@ from ..core.errors import V2XumError
 from ..core.noise import LOOP, numbers_in
 from ..core.spans import segments_of
 from ..core.summary import Sentence, Summary
-from .figures import frame_ranges, groups_of, time_label
+from .figures import Group, frame_ranges, groups_of, time_label
 from .file_format import FileFormat
 
 LINE_WIDTH = 100  # of the text for people
@@ -103,6 +103,14 @@ def _rounded(video: str | Path, name: str, value: float, places: int = 6) -> flo
     return round(value, places)
 
 
+def groups_for_people(record: dict) -> list[Group]:
+    """What of a summary is fit to be shown: of an answer that goes round in circles nothing, else the sentences without
+    a row of numbers in them."""
+    if any(problem.startswith(LOOP) for problem in record["problems"]):
+        return []
+    return [group for group in groups_of(record) if not numbers_in(group.text)]
+
+
 def format_for_people(record: dict) -> str:
     """The summary as it is printed: a header, sentences with their segments' times and key frames, the problems.
 
@@ -114,8 +122,7 @@ def format_for_people(record: dict) -> str:
     header = f"{record['video_id']}  ({length}, {record['fps']:.4g} fps, {record['task'].upper()} summary)"
     lines = [header, "-" * min(len(header), LINE_WIDTH)]
     digits = len(str(record["num_frames"] - 1))
-    loops = any(problem.startswith(LOOP) for problem in record["problems"])
-    groups = [] if loops else [group for group in groups_of(record) if not numbers_in(group.text)]
+    groups = groups_for_people(record)
     indent = max([len(time) for group in groups for time in group.times], default=0)
     indent += 2 if indent else 0
     for group in groups:

@@ -128,7 +128,8 @@ def test_the_command_writes_prints_and_goes_on(clips, tmp_path, capsys):
     for record in records:
         assert list(record) == RECORD_KEYS
         folder = out / record["video_id"]
-        assert {path.name for path in folder.iterdir()} == {FORMATS[name].file_name for name in DEFAULT_FORMATS}
+        names = {FORMATS[name].file_name for name in DEFAULT_FORMATS}
+        assert {path.name for path in folder.iterdir()} == {*names, "index.html", "thumbnail.jpg"}
         assert json.loads((folder / "summary.json").read_text()) == record
     written = (out / "summaries.jsonl").read_bytes()
     assert run(*videos, "--output-dir", out) == 0

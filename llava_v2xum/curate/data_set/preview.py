@@ -25,6 +25,7 @@ from ...core.errors import V2XumError
 from ...core.extras import require
 from ...evaluate.models.frames import Second, read_moments
 from ...media.figures import evenly_chosen, time_label
+from ...media.page.html import shown
 from ...media.video import VideoError
 from ..store.stage import Source
 from .entries import clean_text
@@ -86,15 +87,6 @@ def write_preview(
     with replacing(path) as part, open(part, "w", encoding="utf-8", errors="replace") as page:
         page.writelines(template.generate(title=title, told=told, videos=map(_video, samples)))  # one in memory
     return Path(path)
-
-
-def shown(value: Any) -> Any:
-    """A value as the page has it: text on one line, with a replacement character for what cannot be shown."""
-    if type(value) is not str:  # a number, or a picture, which the template calls safe
-        return value
-    return "".join(
-        one if one.isprintable() or one in " \u200c\u200d" else "\ufffd" for one in " ".join(value.split())
-    )
 
 
 def _video(sample: Sample) -> dict[str, Any]:

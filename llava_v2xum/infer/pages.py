@@ -1,0 +1,93 @@
+"""The pages of a run: which are to be written, of what, and when; `media/page` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..media.file_format import PAGE_NAME
+from ..media.page.again import read_shown
+from ..media.page.run_page import write_run_page
+from ..media.page.video_page import Made, frames_shown, in_order, write_video_page
+from .results import ResultFolder
+
+
+@dataclass(frozen=True)
+class PageOf:
+    """The page of one video, to be written.
+
+    Attributes:
+        made: its summaries.
+        run_page: of the run.
+        copy_seconds: the longest video of which a copy is made where browsers do not play it.
+        frames: uint8 [H, W, 3] by their numbers; None: to be read from the video.
+        warnings: what was wrong with the video.
+    """
+
+    made: Sequence[Made]
+    run_page: Path
+    copy_seconds: float
+    frames: Mapping[int, np.ndarray] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def write(self) -> Iterator[str]:
+        """Write it.
+
+        Yields:
+            Warnings.
+        """
+        frames, warnings = self.frames, self.warnings
+        if frames is None:
+            frames, warnings = read_shown(self.made)
+            if not frames:
+                yield f"{self.made[0].record['video']}: its page lacks pictures: {warnings[0]}"
+        write_video_page(self.made, frames, self.run_page, warnings, self.copy_seconds)
+
+    def without_copy(self) -> PageOf:
+        """The same, where making the copy ended the process that made it."""
+        return replace(self, copy_seconds=0.0)
+
+
+def page_of(
+    results: Mapping[str, ResultFolder],
+    records: Mapping[str, dict],
+    run_page: Path,
+    copy_seconds: float,
+    thumbnails: np.ndarray | None = None,
+    warnings: tuple[str, ...] = (),
+) -> PageOf:
+    """The page of a video.
+
+    Args:
+        results: the folder of each task of the run.
+        records: of the video, by their tasks.
+        thumbnails: uint8 [N, h, w, 3]; None: pictures are to be read from the video.
+    """
+    made = {task: Made(record, results[task].folder_of(record["video_id"])) for task, record in records.items()}
+    tabs = in_order(made)
+    frames = None if thumbnails is None else {number: thumbnails[number] for number in frames_shown(tabs)}
+    return PageOf(tabs, run_page, copy_seconds, frames, warnings)
+
+
+def lacks_page(results: Mapping[str, ResultFolder], video_id: str) -> bool:
+    """Whether a page of a video that is done is missing: it was left out, or the run was killed before it."""
+    return not all((one.folder_of(video_id) / PAGE_NAME).exists() for one in results.values())
+
+
+def write_page_of_run(folder: Path, results: Mapping[str, ResultFolder], failures: Sequence[str]) -> Path:
+    """Write the page of all that an output folder holds, in the order in which it came.
+
+    Records of older releases, which have no segments, are counted and left out.
+    """
+    videos: dict[str, dict[str, Made]] = {}
+    old = 0
+    for task, one in results.items():
+        for video_id, record in one.records().items():
+            if "segments" not in record:
+                old += 1
+                continue
+            videos.setdefault(video_id, {})[task] = Made(record, one.folder_of(video_id))
+    return write_run_page(folder, list(videos.values()), failures, old)

@@ -1,0 +1,1 @@
+"""Summaries as pages that a browser shows: one file a video, one a run."""
