@@ -8,6 +8,26 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+?)"', (here / "llava_v2xum" / "__init__.py").read_text()).group(1)
 
+# to run, train and serve the model, and to read videos
+MODEL = [
+    "accelerate>=0.21",  # transformers' Trainer, which LLaVA trains with
+    "av>=17",  # decodes videos, cuts and renders clips
+    "matplotlib>=3.8",  # the importance plot
+    "huggingface_hub>=0.20",
+    "jinja2>=3.1",  # the pages of summaries
+    "open_clip_torch>=3",  # the released V2Xum-LLM's tower
+    "peft>=0.10",
+    "pillow>=10.1",
+    "protobuf>=4.25",  # transformers reads tokenizer.model with it
+    "requests>=2.31",  # llava imports it
+    "safetensors>=0.4.1",
+    "sentencepiece>=0.1.99",
+    "torch>=2.1.2",
+    "torchvision>=0.16.2",
+    "transformers>=4.37.2",
+]
+METRICS = ["h5py>=3.10", "matplotlib>=3.8", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"]
+
 setup(
     name="llava_v2xum",
     version=version,
@@ -29,41 +49,26 @@ setup(
             "checkpoint/*", "checkpoint/*/*", "captioner/*", "captioner/*/*", "clip/*", "clips/*", "encoder/*",
         ],
     },
-    install_requires=[
-        "accelerate>=0.21",  # transformers' Trainer, which LLaVA trains with
-        "av>=17",  # decodes videos, cuts and renders clips
-        "matplotlib>=3.8",  # the importance plot
-        "huggingface_hub>=0.20",
-        "jinja2>=3.1",  # the pages of summaries
-        "numpy>=1.26",
-        "open_clip_torch>=3",  # the released V2Xum-LLM's tower
-        "peft>=0.10",
-        "pillow>=10.1",
-        "protobuf>=4.25",  # transformers reads tokenizer.model with it
-        "requests>=2.31",  # llava imports it
-        "safetensors>=0.4.1",
-        "sentencepiece>=0.1.99",
-        "torch>=2.1.2",
-        "torchvision>=0.16.2",
-        "tqdm>=4.66",
-        "transformers>=4.37.2",
-    ],
+    # the light core: citations, annotations, conversion. What a command needs beside it, an extra brings, for pip can
+    # add to what is required and take nothing away: so the evaluators alone are one command, without torch
+    install_requires=["numpy>=1.26", "tqdm>=4.66"],
     extras_require={
+        "model": MODEL,
+        # of the evaluators: TVSum's and SumMe's files, plots, COCO's caption scores (METEOR needs Java), change points
+        "metrics": METRICS,
         # the lowest DeepSpeed and bitsandbytes run on a GPU only: without one just their import was tried. ninja builds
         # DeepSpeed's operators
-        "train": ["deepspeed>=0.14", "ninja>=1.11"],
-        "qlora": ["bitsandbytes>=0.43"],
-        # of the evaluators: TVSum's and SumMe's files, change points, COCO's caption scores (METEOR needs Java too)
-        "metrics": ["h5py>=3.10", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"],
-        "bertscore": ["bert-score>=0.3.13"],
-        # of the data pipeline: BERTScore, near duplicates, card, endpoints, similarity of captions
+        "train": [*MODEL, "deepspeed>=0.14", "ninja>=1.11"],
+        "qlora": [*MODEL, "bitsandbytes>=0.43"],
+        "bertscore": [*METRICS, "bert-score>=0.3.13"],
+        # of the data pipeline: BERTScore, near duplicates, card and preview, endpoints, similarity of captions
         "curate": [
-            "bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.45",
+            *MODEL, "bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.45",
             "scikit-learn>=1.3.2",
         ],
-        "edit": ["opentimelineio>=0.18", "scenedetect>=0.7"],  # --export otio, --snap shots
-        "ray": ["ray[data]>=2.60"],  # infer --engine ray
-        "quality": ["language-tool-python>=2.8"],
+        "edit": [*MODEL, "opentimelineio>=0.18", "scenedetect>=0.7"],  # --export otio, --snap shots
+        "ray": [*MODEL, "ray[data]>=2.60"],  # infer --engine ray
+        "quality": [*MODEL, "language-tool-python>=2.8"],
         "test": [
             "hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9",
             "scipy>=1.11.3",

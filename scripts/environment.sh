@@ -45,7 +45,7 @@ compile_lock() { # compile_lock FOLDER FILE ARGUMENT...: FOLDER's uv writes the 
 }
 
 # make_environment FOLDER PYTHON LOCK [PACKAGE...]: this project (editable) and all of the lock; with packages given,
-# those and what they and the project need, in the lock's versions. One that was made for the same is used again.
+# those and what they, the project and its model need, in the lock's versions. One that was made for the same is used again.
 make_environment() {
     local folder=$1 python=$2 lock=$3 stamp
     shift 3
@@ -60,6 +60,6 @@ make_environment() {
     else
         set -- --constraints "$lock" "$@"
     fi
-    run_uv "$folder" install --build-constraints "$lock" --editable . "$@" || fail "could not install into $folder"
+    run_uv "$folder" install --build-constraints "$lock" --editable ".[model]" "$@" || fail "could not install into $folder"
     echo "$stamp" >"$folder/.made-for"
 }

@@ -18,4 +18,4 @@ printf '%s\n' torch==2.14.1 torchvision==0.29.1 |
 
 # LLaVA's pins; torch 2.1.2 is built for NumPy 1 and has wheels for Python 3.10 and 3.11
 printf '%s\n' torch==2.1.2 torchvision==0.16.2 transformers==4.37.2 peft==0.10.0 accelerate==0.21.0 "numpy<2" |
-    compile_lock .venv-lock scripts/pinned.lock --universal --python-version 3.10 --extra test --extra metrics "$@"
+    compile_lock .venv-lock scripts/pinned.lock --universal --python-version 3.10 --extra model --extra test --extra metrics "$@"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from types import ModuleType
 
 from .errors import V2XumError
+
+MODEL = "model"  # of setup.py: torch, transformers, PyAV and all else that the light core does without
 
 
 class MissingExtra(ImportError):
     """A package of an extra is not installed; the message has the pip command."""
 
 
-def check_device(device: str | None, extra: str) -> None:
+def check_device(device: str | None, extra: str = MODEL) -> None:
     """Check that torch has the device.
 
     Args:
@@ -46,6 +50,30 @@ def require(module: str, extra: str) -> ModuleType:
         # a module that is missing inside an installed package is another fault, and keeps its own message
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise
-        raise MissingExtra(
-            f'{module.partition(".")[0]} is needed here and not installed: pip install "llava_v2xum[{extra}]"'
-        ) from error
+        raise missing(error, extra) from error
+
+
+def missing(error: ModuleNotFoundError, extra: str = MODEL) -> MissingExtra:
+    """What to raise, or tell, where an import failed for a package of an extra."""
+    return _lacking([str(error.name).partition(".")[0]], extra)
+
+
+def end_without(*modules: str) -> None:
+    """End a command with status 2, and one line on stderr, where packages of the extra `model` are not installed.
+
+    It looks before anything is imported, so that the line names all that lack.
+
+    Args:
+        modules: import names of packages.
+    """
+    lacking = [module for module in modules if importlib.util.find_spec(module) is None]
+    if lacking:
+        print(f"error: {_lacking(lacking, MODEL)}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _lacking(packages: list[str], extra: str) -> MissingExtra:
+    are = "is" if len(packages) == 1 else "are"
+    return MissingExtra(
+        f'{", ".join(packages)} {are} needed here and not installed: pip install "llava_v2xum[{extra}]"'
+    )

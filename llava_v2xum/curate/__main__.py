@@ -15,6 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from ..core.errors import V2XumError
+from ..core.extras import end_without
+
+if __name__ == "__main__":
+    end_without("av", "PIL", "torch", "transformers")
+
 from .options import parse_arguments
 
 if __name__ == "__main__":

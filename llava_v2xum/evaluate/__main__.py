@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..core.command_line import Parser
 from ..core.errors import V2XumError
-from ..core.extras import MissingExtra
+from ..core.extras import MissingExtra, missing
 from .commands import compare, export, protocol, quality, score, tables
 from .commands.options import BadOption
 
@@ -72,7 +72,7 @@ def told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and not isinstance(error, MissingExtra) and error.name:
-        return f"{error.name.partition('.')[0]} is needed here and not installed: pip install llava_v2xum"
+        return str(missing(error))
     return " ".join(str(error).split())  # transformers writes some in paragraphs
 
 

@@ -43,7 +43,7 @@ def draw_importance(record: dict, frames: np.ndarray, path: str | Path | BinaryI
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("the importance plot needs matplotlib: pip install matplotlib") from error
+        raise ImportError('the importance plot needs matplotlib: pip install "llava_v2xum[model]"') from error
     groups = [group for group in groups_of(record) if group.frames]
     rows = -(-min(len(groups), MAX_SHOWN) // COLUMNS)
     figure = Figure(figsize=(WIDTH_INCHES, CURVE_INCHES + ROW_INCHES * rows), dpi=120, layout="constrained")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core.command_line import Parser
 from ..core.errors import V2XumError
+from ..core.extras import end_without
 from ..features.hub import is_hub_name, push
 from .card import Card, named_base
 
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="; ".join(f"{form}: {what}" for form, what in FORMS.items()) + " (%(default)s)")  # fmt: skip
     _add_upload(parser)
     asked = parser.parse_args(arguments)
+    end_without("torch", "transformers")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         card = _card_of(asked)

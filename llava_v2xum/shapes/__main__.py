@@ -10,6 +10,11 @@ from typing import Any
 
 from ..core.atomic import replacing
 from ..core.command_line import Parser
+from ..core.extras import end_without
+
+if __name__ == "__main__":
+    end_without("av", "PIL")
+
 from .render import write_clip
 from .truth import instruct_records, truth_record, videoxum_record
 from .world import Clip, make_clip

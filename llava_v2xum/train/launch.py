@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.errors import V2XumError
+from ..core.extras import end_without
 from .flags import UsageError, as_arguments, check_arguments, given_values
 from .options import HELP_ALL, describe
 
@@ -116,6 +117,7 @@ def guarded(arguments: Sequence[str], more_defaults=list) -> int:
     logging.basicConfig(level=logging.INFO if _is_first() else logging.ERROR, format="%(message)s")
     try:
         check_arguments(arguments)
+        end_without("av", "PIL", "torch", "transformers")
         from .loop import train
 
         train([*more_defaults(), *arguments])

@@ -218,9 +218,10 @@ def test_neither_torch_nor_llava_is_loaded(tmp_path):
     assert (tmp_path / "out" / "set.json").exists()
 
 
-def test_without_the_decoder_videos_cannot_be_looked_up(tmp_path, monkeypatch, capsys):
+def test_without_the_decoder_videos_cannot_be_looked_up(tmp_path):
     (tmp_path / "v.json").write_text("[]")
-    monkeypatch.setitem(sys.modules, "llava_v2xum.media.video", None)
-    with pytest.raises(SystemExit) as stop:
-        main(["videoxum", str(tmp_path / "v.json"), "--out", str(tmp_path), "--videos", str(tmp_path)])
-    assert stop.value.code == 2 and "--videos needs the package" in capsys.readouterr().err
+    blocked = "import sys; sys.modules['av'] = None; "
+    command = f"{blocked} from llava_v2xum.data.convert.command import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["videoxum", "v.json", "--out", "out", "--videos", "."]
+    done = subprocess.run([sys.executable, "-c", command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "error: --videos: av is needed here and not installed: pip install" in done.stderr

@@ -352,7 +352,7 @@ def test_the_plot(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"clip\.mp4: expected 100 frames for the plot, got 50"):
         draw_importance(record, frames[:50], tmp_path / "none.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
+    with pytest.raises(ImportError, match=r'pip install "llava_v2xum\[model\]"'):
         draw_importance(record, frames, tmp_path / "none.png")
 
 

@@ -36,7 +36,7 @@ def locked(text: str, environment: dict[str, str] | None = None) -> dict[str, st
 def test_the_locks_fit_what_setup_py_asks_for(python, machine):
     environment = {"python_version": python, "python_full_version": f"{python}.1", "platform_machine": machine}
     asked = [Requirement(line) for line in importlib.metadata.requires("llava_v2xum")]
-    for name, extras in {"current": None, "pinned": ("", "test", "metrics")}.items():
+    for name, extras in {"current": None, "pinned": ("", "model", "test", "metrics")}.items():
         versions = locked(LOCKS[name].read_text(), {**environment, "sys_platform": "linux"})
         wanted = [
             line
@@ -148,7 +148,7 @@ def test_an_environment_is_made_by_the_locks_uv_and_used_again(machine):
     _, log = machine(MAKE)
     assert log[0].startswith("pip install") and log[0].endswith(" uv==1.2.3")
     assert len(log) == 2 and "--no-deps --requirements current.lock --python .venv/bin/python" in log[1]
-    assert "--build-constraints current.lock --editable ." in log[1]
+    assert "--build-constraints current.lock --editable .[model] " in log[1]
     assert machine(MAKE)[1] == []
     log = machine(f"{MAKE} llava-torch pip")[1]  # other packages
     assert len(log) == 2 and "--constraints current.lock llava-torch pip" in log[1] and "--no-deps" not in log[1]

@@ -13,7 +13,7 @@ from ...core.answer_forms import FORMS, AnswerForm
 from ...core.clock import CLOCKS, FRAMES, Clocks
 from ...core.command_line import Parser
 from ...core.errors import V2XumError
-from ...core.extras import MissingExtra
+from ...core.extras import MissingExtra, missing
 from ...core.readers import Reader, SourceError
 from ...core.sampling import LINSPACE, SAMPLING_RULES
 from ...core.tasks import TASKS
@@ -159,7 +159,7 @@ def _names_in(folder: Path) -> frozenset[str]:
     try:
         from ...media.video import VideoError, find_videos  # here, because it loads the decoder
     except ModuleNotFoundError as error:
-        raise V2XumError(f"--videos needs the package {error.name}, which is not installed") from error
+        raise V2XumError(f"--videos: {missing(error)}") from error
     if not folder.is_dir():
         raise V2XumError(f"--videos must be a folder, and {folder} is none")
     try:

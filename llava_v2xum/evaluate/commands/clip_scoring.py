@@ -29,7 +29,7 @@ class ClipScoring:
     def __init__(self, settings: Settings, out: Path) -> None:
         from ..models.clip_models import load_clip
 
-        check_device(settings.clip_device, "metrics")
+        check_device(settings.clip_device)
         if settings.clip is None or settings.videos is None:
             raise V2XumError("CLIP's metrics need a model and the videos")
         self.videos = videos_by_id(settings.videos)

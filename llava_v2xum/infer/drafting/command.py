@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...core.command_line import Parser
 from ...core.errors import V2XumError
+from ...core.extras import end_without
 from . import NgramTable, Vocabulary
 from .sources import TOKENIZER_NEEDED, load_tokenizer, read_answers, timeline_of, token_ids
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read, learn, write; the exit status."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    end_without("torch", "transformers")
     if not args.out.absolute().parent.is_dir():
         parser.error(f"--out: no such folder: {args.out.parent}")
     try:
