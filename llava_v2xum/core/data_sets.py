@@ -70,11 +70,13 @@ class FileKind:
 
     Args:
         looks: whether what is seen is of the format; it is asked about files of every format.
+        sign: what that is seen by, for people, such as "the picks of its videos".
         endings: those of its files. One that no other format has tells a damaged file's format, too.
         folder_of: where a source is a folder, what must be in it, such as ".mat files".
     """
 
     looks: Callable[[FirstLook], bool] = lambda look: False
+    sign: str = ""
     endings: tuple[str, ...] = ()
     folder_of: str = ""
 

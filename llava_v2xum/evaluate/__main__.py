@@ -11,7 +11,7 @@ from .. import __version__
 from ..core.command_line import Parser
 from ..core.errors import V2XumError
 from ..core.extras import MissingExtra, missing
-from .commands import compare, export, protocol, quality, score, tables
+from .commands import compare, detect, export, protocol, quality, score, tables
 from .commands.options import BadOption
 
 PROGRAM = "python -m llava_v2xum.evaluate"
@@ -45,7 +45,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (score, compare, tables, protocol, export, quality):
+    for module in (score, compare, tables, protocol, detect, export, quality):
         module.add_commands(commands)
     return parser
 

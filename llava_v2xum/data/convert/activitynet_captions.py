@@ -51,6 +51,7 @@ READER = Reader(
     "than choose from it: BOTH and VIDEO answers cite every index of each caption's segment.",
     (("train.json --out data --tasks text,both", "TEXT, and BOTH that cites the segment of each caption"),),
     looks=lambda look: look.is_json(dict, "timestamps", "sentences"),
+    sign="the timestamps and sentences of its first entry",
     endings=(".json",),
     data_set=DataSet(
         "ActivityNet Captions: dense captions, captions, segments",

@@ -143,5 +143,6 @@ READER = Reader(
     (("eccv16_dataset_tvsum_google_pool5.h5 --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.is_hdf5(lambda names: names is not None and "picks" in names),
+    sign="the picks of its videos",
     endings=HDF5,
 )

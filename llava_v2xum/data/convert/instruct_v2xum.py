@@ -198,6 +198,7 @@ READER = Reader(
         ),
     ),
     looks=lambda look: look.is_json(list, "id", "meta", "conversations"),
+    sign="the id, meta and conversations of its first entry",
     endings=(".json",),
     hub_name=HUB_NAME,
     data_set=DataSet(

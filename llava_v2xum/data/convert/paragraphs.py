@@ -38,6 +38,7 @@ READER = Reader(
     (("val_1_para.json --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.is_json(dict) and all(isinstance(text, str) for text in look.content.values()),
+    sign="a text for every id",
     endings=(".json",),
     data_set=DataSet("paragraphs: captions alone", "val_1_para.json", (NAME,), TEXT_TABLE),
 )

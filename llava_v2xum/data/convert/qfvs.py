@@ -74,6 +74,7 @@ READER = Reader(
     (("Query-Focused_Summaries/Oracle_Summaries --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.has_files(f"*/*{_ENDING}"),
+    sign=f"its P01/*{_ENDING} files",
     folder_of=f"P01/*{_ENDING} files",
     data_set=DataSet(
         "QFVS: query-focused summaries, in seconds", "Oracle_Summaries", (NAME,), ("f1", "kendall", "spearman")

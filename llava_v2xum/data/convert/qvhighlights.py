@@ -75,6 +75,7 @@ READER = Reader(
     (("highlight_val_release.jsonl --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.record.keys() >= {"qid", "vid", "duration"} and "pred_saliency_scores" not in look.record,
+    sign="the qid, vid and duration of its first line",
     data_set=DataSet(
         "QVHighlights: highlights and moments of queries",
         "highlight_val_release.jsonl",

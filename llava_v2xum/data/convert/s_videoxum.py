@@ -62,6 +62,7 @@ READER = Reader(
     (("script_videoxum.h5 --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.is_hdf5(lambda names: names is not None and _SCORES in names),
+    sign=f"the {_SCORES} of its videos",
     endings=HDF5,
     data_set=DataSet(
         "S-VideoXum: script-driven summaries",

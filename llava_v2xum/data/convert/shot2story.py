@@ -43,6 +43,7 @@ READER = Reader(
     (("20k_test.json --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.is_json(list, "whole_caption", "captions"),
+    sign="the whole_caption and captions of its first entry",
     endings=(".json",),
     data_set=DataSet("Shot2Story: captions of whole videos", "20k_test.json", (NAME,), TEXT_TABLE),
 )

@@ -84,6 +84,7 @@ READER = Reader(
     (("SumMe/GT --out data", "the annotation form, for the evaluators"),),
     trains=False,
     looks=lambda look: look.has_files("*.mat"),
+    sign="its .mat files",
     folder_of=".mat files",
     data_set=DataSet(
         "SumMe: correlations and keyshot F",

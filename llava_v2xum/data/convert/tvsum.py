@@ -151,6 +151,7 @@ READER = Reader(
     ),
     trains=False,
     looks=lambda look: look.ending in (".tsv", ".mat"),
+    sign="its ending",
     endings=(".tsv", ".mat"),
     data_set=DataSet(
         "TVSum: correlations and keyshot F",

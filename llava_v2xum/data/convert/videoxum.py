@@ -86,6 +86,7 @@ READER = Reader(
     ),
     has_annotators=True,
     looks=lambda look: look.is_json(list, "tsum", "vsum"),
+    sign="the tsum and vsum of its first entry",
     endings=(".json",),
     data_set=DataSet(
         "VideoXum: F1, correlations, captions, both together",

@@ -68,6 +68,7 @@ READER = Reader(
     trains=False,
     several=True,
     looks=_looks,
+    sign="the timestamp and tag of its annotations",
     endings=(".json",),
     data_set=DataSet(
         "ViTT: dense captions and captions, of all annotators",

@@ -63,6 +63,7 @@ READER = Reader(
     "recipe's steps: BOTH and VIDEO answers cite every index of each step's segment.",
     (("youcookii_annotations_trainval.json --out data --videos val/", "of the videos that the folder has"),),
     looks=lambda look: look.is_json(dict) and isinstance(look.content.get("database"), dict),
+    sign="its database",
     endings=(".json",),
     data_set=DataSet(
         "YouCook2: dense captions, captions, segments", "youcookii_annotations_trainval.json", (NAME,), DENSE_TABLE

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         args.system or system_name(args.predictions[0]),
         scored.rows,
         cases.video_ids,
-        {"predictions": [path.name for path in args.predictions], **told.facts, **scored.facts},
+        {"predictions": list(cases.forms), **told.facts, **scored.facts},
         told.notes + scored.notes,
         reasons(settings, cases.cases, [measure.name for measure in scored.rows["system"]]),
         resamples=settings.resamples,

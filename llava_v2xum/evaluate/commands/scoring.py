@@ -18,9 +18,9 @@ from ...core.errors import V2XumError
 from ...data.convert import READERS
 from ..formats.cases import Case, Cases, clocks_of, joined_splits, pair
 from ..formats.data_sets import DATA_SETS
-from ..formats.detect import format_of
+from ..formats.detect import format_of, taken_by
 from ..formats.doubts import annotation_doubts, prediction_doubts
-from ..formats.format import ANNOTATIONS, AUTO, naming
+from ..formats.format import ANNOTATIONS, AUTO, PREDICTIONS, naming
 from ..formats.names import matched
 from ..formats.prediction_files import load_predictions
 from ..formats.predictions import Prediction, merge_predictions
@@ -123,19 +123,21 @@ def _check_form(settings: Settings, path: Path, form: str) -> None:
     """Check that annotations of that format belong to the data set: its table would bear a wrong name."""
     takes = (ANNOTATIONS, *DATA_SETS[settings.dataset].formats)
     if form not in takes:
-        others = [name for name, one in DATA_SETS.items() if form in one.formats]
-        raise V2XumError(f"{path}: expected annotations of {settings.dataset} ({' or '.join(takes[1:])}), got {form}"
-            + (f", which {' and '.join(others)} take" if others else ""))  # fmt: skip
+        told = f"{form}; it is taken by {', '.join(taken_by(ANNOTATIONS, form))}"
+        raise V2XumError(f"{path}: expected annotations of {settings.dataset} ({' or '.join(takes[1:])}), got {told}")
 
 
-def load_system(settings: Settings, files: Sequence[Path]) -> dict[str, Prediction]:
+def load_system(settings: Settings, files: Sequence[tuple[Path, str]]) -> dict[str, Prediction]:
     """The predictions of one system, from all of its files: each says of a video what the others do not.
+
+    Args:
+        files: each with its format.
 
     Raises:
         V2XumError, OSError: naming the file and the video, if one cannot be read as predictions.
     """
-    found = [load_predictions(path, settings.prediction_format, settings.num_frames, settings.clock) for path in files]
-    return merge_predictions(found, list(map(str, files)))
+    found = [load_predictions(path, form, settings.num_frames, settings.clock) for path, form in files]
+    return merge_predictions(found, [str(path) for path, _ in files])
 
 
 def bring_together(settings: Settings, files: Sequence[Path], annotations: Sequence[Annotation]) -> Cases:
@@ -145,21 +147,25 @@ def bring_together(settings: Settings, files: Sequence[Path], annotations: Seque
         V2XumError, OSError: as `load_system`, `names.matched`, `cases.pair` and `splits.read_splits`; if there are
             splits and not as many files, or the data set has none.
     """
+    given = settings.prediction_format
+    forms = [(path, format_of(path, PREDICTIONS) if given == AUTO else given) for path in files]
+    told = tuple(f"{path.name} ({form})" for path, form in forms)
     if settings.splits is None:
-        return _paired(settings, load_system(settings, files), annotations)
+        return replace(_paired(settings, load_system(settings, forms), annotations), forms=told)
     if not DATA_SETS[settings.dataset].keyshots:
         raise BadOption(f"--splits is of TVSum and SumMe, and this is {settings.dataset}")
     splits = read_splits(settings.splits)
     if len(files) not in (1, len(splits)):
         raise BadOption(f"--splits: {settings.splits} has {len(splits)} splits: expected one prediction file or one a "
             f"split, got {len(files)}")  # fmt: skip
-    systems = [load_system(settings, [path]) for path in files] * (len(splits) if len(files) == 1 else 1)
-    return joined_splits(
+    systems = [load_system(settings, [one]) for one in forms] * (len(splits) if len(files) == 1 else 1)
+    joined = joined_splits(
         [
             _paired(settings, system, tested(settings.splits, number, keys, annotations), is_part=True)
             for number, (keys, system) in enumerate(zip(splits, systems), 1)
         ]
     )
+    return replace(joined, forms=told)
 
 
 def _paired(

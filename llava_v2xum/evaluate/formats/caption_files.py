@@ -142,6 +142,7 @@ def _write(path: Path, content: Any) -> None:
 COCO_CAPTIONS = Format(
     *("coco-captions", "text: COCO's [{image_id, caption}, ...]", _read_coco, _write_coco),
     looks=lambda look: look.is_json(list, "image_id", "caption"),
+    sign="the image_id and caption of its first entry",
     endings=(".json",),
 )
 DENSE_CAPTIONS = Format(
@@ -149,6 +150,7 @@ DENSE_CAPTIONS = Format(
     "sentences with their seconds: {results: {id: [{sentence, timestamp: [start, end]}, ...]}}",
     *(_read_dense, _write_dense),
     looks=lambda look: look.is_json(dict) and isinstance(look.content.get("results"), dict),
+    sign="its results",
     endings=(".json",),
 )
 COCO_REFERENCES = Format(

@@ -37,6 +37,7 @@ class Cases:
         skipped: whether the missing ones were left out, as the user asked.
         of_names: what is to be said of how names were matched, one line each.
         splits: of each case, from 0, where the figures are means over splits; else empty.
+        forms: the prediction files and the format that each was taken for.
     """
 
     cases: tuple[Case, ...]
@@ -45,6 +46,7 @@ class Cases:
     skipped: bool = False
     of_names: tuple[str, ...] = ()
     splits: tuple[int, ...] = ()
+    forms: tuple[str, ...] = ()
 
     @property
     def video_ids(self) -> list[str]:

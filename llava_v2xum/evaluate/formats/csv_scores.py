@@ -19,6 +19,7 @@ import numpy as np
 from ...core.errors import V2XumError
 from ...core.readers import shown
 from .format import Format, naming
+from .other_files import REPORT_JSON
 from .predictions import SAMPLES, SECONDS, VIDEO_FRAMES, Prediction
 
 _SCORES, _ID = ("score", "importance"), "video_id"
@@ -96,7 +97,8 @@ CSV_SCORES = Format(
     "scores-csv",
     "importance in CSV: a file with video_id, score and one of sample, frame, second; or a folder of ID.csv",
     _read,
-    looks=lambda look: look.ending == ".csv" or look.has_files("*.csv"),
+    looks=lambda look: look.ending == ".csv" or (look.has_files("*.csv") and not look.has_files(REPORT_JSON)),
+    sign="the ending .csv, its own or of files in it",
     endings=(".csv",),
     folder_of="ID.csv files",
 )

@@ -34,6 +34,7 @@ OWN = Format(
     lambda path, num_frames: read_predictions(path / SUMMARIES if path.is_dir() else path, num_frames),
     lambda path, predictions: Written(write_predictions(path, predictions), "videos"),
     looks=_looks_own,
+    sign=f"{SUMMARIES} in it, or the num_frames, answer, frames or importance of its first line",
     endings=(".jsonl",),
     folder_of=SUMMARIES,
 )
@@ -44,6 +45,8 @@ FORMATS = (  # told apart in this order
 PREDICTION_FORMATS: dict[str, Format] = {one.name: one for one in FORMATS if one.read}
 EXPORTS: dict[str, Format] = {one.name: one for one in FORMATS if one.write}
 ANNOTATION_FORMATS: dict[str, FileKind] = {
-    ANNOTATIONS: FileKind(looks=_looks_annotated, endings=(".jsonl",)),
+    ANNOTATIONS: FileKind(
+        looks=_looks_annotated, sign="the duration_seconds and source of its first line", endings=(".jsonl",)
+    ),
     **READERS,
 }

@@ -73,4 +73,5 @@ QVHIGHLIGHTS = Format(
     "QVHighlights' windows and saliency of each query: JSON lines, or a JSON list",
     _read,
     looks=lambda look: not {_WINDOWS, _SALIENCY}.isdisjoint(look.first),
+    sign="the windows or saliency that its first query is predicted",
 )

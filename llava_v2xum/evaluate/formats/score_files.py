@@ -136,16 +136,19 @@ _WHAT = "importance of every sample: "
 JSON_SCORES = Format(
     *("scores-json", _WHAT + "JSON {id: [scores]}", _read_json_scores, _write_json_scores),
     looks=_looks_json,
+    sign="a list for every id",
     endings=(".json",),
 )
 NPY_SCORES = Format(
     *("scores-npy", _WHAT + "a folder of ID.npy", _read_npy_scores, _write_npy_scores),
     writes_folder=True,
     looks=lambda look: look.has_files("*.npy"),
+    sign="its .npy files",
     folder_of="ID.npy files",
 )
 HDF5_SCORES = Format(
     *("scores-h5", _WHAT + "HDF5 with ID or ID/score", _read_hdf5_scores, _write_hdf5_scores),
     looks=_looks_hdf5,
+    sign="the scores of its videos",
     endings=HDF5,
 )

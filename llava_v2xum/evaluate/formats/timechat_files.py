@@ -58,5 +58,6 @@ TIMECHAT = Format(
     "TimeChat's captions with times: {ID: [{timestamp: [start, end], caption}, ...]}",
     _read,
     looks=lambda look: look.is_json(dict) and _looks(look.content),
+    sign="the timestamp and caption of its first video",
     endings=(".json",),
 )

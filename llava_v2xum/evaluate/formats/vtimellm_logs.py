@@ -100,5 +100,6 @@ VTIMELLM = Format(
     "VTimeLLM's log of the task captioning, JSON lines; times are of 100 frames",
     _read,
     looks=lambda look: look.record.keys() >= {*_KEYS, "query_id"},
+    sign="the task, query_id and answer of its first line",
     endings=(".log",),
 )

@@ -31,12 +31,11 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import V2XumError
+from ..formats.other_files import REPORT_JSON
 from ..metric_registry import ordered_metrics
 from ..metrics.confidence import LEVEL, RESAMPLES, bootstrap_counts, interval
 from ..metrics.measures import Measure
 from .files import FORMAT, or_null, read_record
-
-REPORT_JSON = "report.json"
 
 
 @dataclass(frozen=True)
