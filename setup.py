@@ -26,6 +26,7 @@ MODEL = [
     "torchvision>=0.16.2",
     "transformers>=4.37.2",
 ]
+ENDPOINT = ["jsonschema>=4.20", "openai>=1.45"]  # a model behind an OpenAI-compatible endpoint
 METRICS = ["h5py>=3.10", "matplotlib>=3.8", "pycocoevalcap>=1.2", "ruptures>=1.1.9", "scipy>=1.11.3"]
 
 setup(
@@ -61,10 +62,10 @@ setup(
         "train": [*MODEL, "deepspeed>=0.14", "ninja>=1.11"],
         "qlora": [*MODEL, "bitsandbytes>=0.43"],
         "bertscore": [*METRICS, "bert-score>=0.3.13"],
+        "endpoint": ENDPOINT,  # of the evaluators: a judge (evaluate --judge)
         # of the data pipeline: BERTScore, near duplicates, card and preview, endpoints, similarity of captions
         "curate": [
-            *MODEL, "bert-score>=0.3.13", "imagehash>=4.3.1", "jsonschema>=4.20", "openai>=1.45",
-            "scikit-learn>=1.3.2",
+            *MODEL, *ENDPOINT, "bert-score>=0.3.13", "imagehash>=4.3.1", "scikit-learn>=1.3.2",
         ],
         "edit": [*MODEL, "opentimelineio>=0.18", "scenedetect>=0.7"],  # --export otio, --snap shots
         "ray": [*MODEL, "ray[data]>=2.60"],  # infer --engine ray

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from llava_v2xum.core.clock import FrameTimes
+from llava_v2xum.core.endpoint.store import Store
 from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.stages.registry import stages_of
 from llava_v2xum.curate.store.stage import fingerprints
-from llava_v2xum.curate.store.store import Store
 from llava_v2xum.evaluate.formats.prediction_files import load_predictions
 from llava_v2xum.features.command import run_command
 from llava_v2xum.features.options import parse_arguments as parse_features

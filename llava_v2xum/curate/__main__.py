@@ -26,17 +26,18 @@ if __name__ == "__main__":
     parse_arguments()  # --help and slips are answered before what follows is imported
 
 from ..core.atomic import replacing
+from ..core.endpoint.budget import Budget
+from ..core.endpoint.outcomes import Stop
+from ..core.endpoint.store import Store, StoreError
 from ..core.locks import only_run
 from ..infer.ray.cluster import RaySettings
-from .endpoint.budget import Budget
 from .finish import REJECTED_FILE, Making, write_data_set
 from .progress import Progress
 from .rounds import Curated, Curation, Engine, LocalEngine
 from .sources import find_sources
 from .stages.command_stage import CommandStage, device_of
 from .stages.registry import models_of, options_of, prompts_of, stages_of
-from .store.stage import Source, Stop
-from .store.store import Store, StoreError
+from .store.stage import Source
 
 DONE, SOME_FAILED, WRONG, STOPPED = 0, 1, 2, 3  # the exit status; options.py tells people
 _KEPT = "What was found is kept: the same command goes on from here."

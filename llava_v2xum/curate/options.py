@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..core.command_line import Parser, at_least, share
 from ..core.tasks import TASKS
-from .endpoint.options import add_endpoint_options, endpoint_problem
 from .stages import registry
+from .stages.endpoint_options import add_endpoint_options, endpoint_problem
 
 _DESCRIPTION = """\
 Make an instruction-tuning set for cross-modal video summarization, in

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.endpoint.budget import Budget
+from ..core.endpoint.outcomes import Stop
+from ..core.endpoint.store import WHOLE, Cost, Store
 from ..infer.ray.cluster import Layout, RaySettings, cluster, require_ray
 from ..infer.ray.pipeline import LOST, Attempts, refusal, rows_through
-from .endpoint.budget import Budget
-from .store.stage import CPU, GPU, GPU_SHARE, Stop
-from .store.store import WHOLE, Cost, Store
+from .store.stage import CPU, GPU, GPU_SHARE
 from .store.work import DONE, LATER, Job, Outcome, Outcomes, Step, perform
 
 

@@ -14,10 +14,11 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
+from ..core.endpoint.outcomes import Stop
+from ..core.endpoint.store import REJECTED, Cost, Store
 from .data_set.entries import RejectedVideo
 from .progress import Progress
-from .store.stage import Source, Stage, Stop
-from .store.store import REJECTED, Cost, Store
+from .store.stage import Source, Stage
 from .store.work import (
     DONE,
     END,

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from llava_v2xum.core.endpoint.outcomes import Stop
 from llava_v2xum.curate.stages import aesthetic
 from llava_v2xum.curate.stages.aesthetic import AestheticOptions, AestheticScorer, read_head
 from llava_v2xum.curate.stages.select import SelectStage
-from llava_v2xum.curate.store.stage import Rejected, Source, Stop, fingerprints
+from llava_v2xum.curate.store.stage import Rejected, Source, fingerprints
 from llava_v2xum.evaluate.models.clip_models import load_clip
 from llava_v2xum.shapes import CLIP_FOLDER, make_clip, write_clip
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llava_v2xum.curate.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.store import Cost, Ledger, Store
 from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.stages import caption as caption_module
 from llava_v2xum.curate.stages import captioners
@@ -19,8 +21,7 @@ from llava_v2xum.curate.stages.caption import CaptionStage
 from llava_v2xum.curate.stages.captioner import MOST_CHARACTERS, Captioner, clean_caption
 from llava_v2xum.curate.stages.captioners import captioner_of
 from llava_v2xum.curate.stages.prompts import Prompt
-from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stop
-from llava_v2xum.curate.store.store import Cost, Ledger, Store
+from llava_v2xum.curate.store.stage import Rejected, Source
 from llava_v2xum.evaluate.models.frames import Second, read_moments
 from llava_v2xum.shapes import make_clip, write_clip
 

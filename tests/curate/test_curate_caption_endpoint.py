@@ -17,15 +17,16 @@ pytest.importorskip("jsonschema")
 from openai_server import OpenAIServer, Seeded
 from PIL import Image
 
-from llava_v2xum.curate.endpoint import endpoint as endpoint_module
-from llava_v2xum.curate.endpoint.budget import Budget
-from llava_v2xum.curate.endpoint.endpoint import Endpoint
-from llava_v2xum.curate.endpoint.replies import Reply
+from llava_v2xum.core.endpoint import endpoint as endpoint_module
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.endpoint import Endpoint
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.replies import Reply
+from llava_v2xum.core.endpoint.store import Cost, Ledger, Store
 from llava_v2xum.curate.stages.caption import CaptionStage
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.stages.vision_endpoint import EndpointCaptioner, data_url
-from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stop
-from llava_v2xum.curate.store.store import Cost, Ledger, Store
+from llava_v2xum.curate.store.stage import Rejected, Source
 from llava_v2xum.evaluate.models.frames import Second, read_moments
 from llava_v2xum.shapes import make_clip, write_clip
 

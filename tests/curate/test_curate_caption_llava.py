@@ -14,13 +14,14 @@ import torch
 import weights
 from PIL import Image
 
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.store import Ledger, Store
 from llava_v2xum.curate.stages.caption import CaptionStage
 from llava_v2xum.curate.stages.captioner import clean_caption
 from llava_v2xum.curate.stages.llava_captioner import LlavaCaptioner, sample_of
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.stages.shapes_captioner import SHAPES_FOLDER, ShapesCaptioner
-from llava_v2xum.curate.store.stage import Failed, Source, Stop
-from llava_v2xum.curate.store.store import Ledger, Store
+from llava_v2xum.curate.store.stage import Source
 from llava_v2xum.features.__main__ import main as features_main
 from llava_v2xum.shapes import event_visible, make_clip, write_clip
 

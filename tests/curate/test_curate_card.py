@@ -13,13 +13,13 @@ import pytest
 from curate_world import results_of, results_of_clip
 from PIL import Image
 
+from llava_v2xum.core.endpoint.budget import Budget
 from llava_v2xum.curate.card.card import CardFacts, row_of, write_card
 from llava_v2xum.curate.card.facts import PAPER, QUANTITIES, count_tokens
 from llava_v2xum.curate.card.plots import MOST_BINS, bin_edges, draw_figure2
 from llava_v2xum.curate.card.quality import quality_before_after
 from llava_v2xum.curate.card.text import card_text, plain
 from llava_v2xum.curate.data_set.entries import entries_of, write_entries
-from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.stages import select
 from llava_v2xum.curate.stages.registry import models_of, options_of, prompts_of, stages_of

@@ -22,13 +22,13 @@ pytest.importorskip("jsonschema")
 
 from openai_server import PASSING, OpenAIServer, Seeded
 
-from llava_v2xum.curate.endpoint import endpoint as endpoint_module
-from llava_v2xum.curate.endpoint.budget import Budget
-from llava_v2xum.curate.endpoint.dialect import SCHEMA_REQUEST, Dialect
-from llava_v2xum.curate.endpoint.endpoint import Endpoint
-from llava_v2xum.curate.endpoint.faults import Fault, check_hope
-from llava_v2xum.curate.endpoint.replies import read_completion, read_value
-from llava_v2xum.curate.store.stage import Failed, Stop
+from llava_v2xum.core.endpoint import endpoint as endpoint_module
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.dialect import SCHEMA_REQUEST, Dialect
+from llava_v2xum.core.endpoint.endpoint import Endpoint
+from llava_v2xum.core.endpoint.faults import Fault, check_hope
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.replies import read_completion, read_value
 
 KEY = "sk-test-0123456789abcdefghij"
 SCHEMA = {
@@ -414,6 +414,6 @@ def test_bodies_are_read_for_what_they_are():
 
 
 def test_importing_loads_no_extra():
-    code = "import sys, llava_v2xum.curate.endpoint.endpoint; print({'openai', 'jsonschema', 'torch'} & {*sys.modules})"
+    code = "import sys, llava_v2xum.core.endpoint.endpoint; print({'openai', 'jsonschema', 'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 from test_curate_rounds import Digest, Letters, go, sources, store  # noqa: F401 (fixtures)
 
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.outcomes import Stop
+from llava_v2xum.core.endpoint.store import FAILED, Cost, Store, StoreError
 from llava_v2xum.curate import finish
 from llava_v2xum.curate.__main__ import STOPPED
-from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.rounds import MOST_FAILURES, Curated, Curation, LocalEngine
 from llava_v2xum.curate.sources import find_sources
 from llava_v2xum.curate.store.contents import digest_of
-from llava_v2xum.curate.store.stage import Source, Stop
-from llava_v2xum.curate.store.store import FAILED, Cost, Store, StoreError
+from llava_v2xum.curate.store.stage import Source
 from llava_v2xum.shapes import make_clip
 from llava_v2xum.shapes.render import write_clip
 
@@ -111,7 +112,7 @@ def test_a_full_disk_ends_the_run_and_is_no_fault_of_the_videos(store, sources, 
 
 def test_a_disk_that_fills_up_is_told_as_one(tmp_path, sources):
     code = (
-        "import resource, sys; from llava_v2xum.curate.store.store import Cost, Store, StoreError\n"
+        "import resource, sys; from llava_v2xum.core.endpoint.store import Cost, Store, StoreError\n"
         f"store = Store({str(tmp_path / 's.sqlite')!r})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
         "try:\n"

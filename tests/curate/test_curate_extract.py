@@ -15,14 +15,15 @@ pytest.importorskip("jsonschema")
 
 from openai_server import OpenAIServer, Seeded
 
-from llava_v2xum.curate.endpoint.asking import tokens_of
-from llava_v2xum.curate.endpoint.budget import Budget
-from llava_v2xum.curate.endpoint.endpoint import Endpoint
+from llava_v2xum.core.endpoint.asking import tokens_of
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.endpoint import Endpoint
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.store import Ledger, Store
 from llava_v2xum.curate.stages.asking_stage import CAPTION_BYTES, fitted, room_tokens, windows
 from llava_v2xum.curate.stages.extract import NUMBER_TOKENS, SCHEMA, ExtractStage
 from llava_v2xum.curate.stages.prompts import Prompt, document
-from llava_v2xum.curate.store.stage import Failed, Rejected, Source, Stop
-from llava_v2xum.curate.store.store import Ledger, Store
+from llava_v2xum.curate.store.stage import Rejected, Source
 from llava_v2xum.shapes import event_visible, make_clip
 
 PROMPT = Prompt.load("extract")

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llava_v2xum.core.endpoint.outcomes import Stop
 from llava_v2xum.curate.stages.extractive import BALANCE, SAME_WORDS, SPREAD, ExtractiveStage, choose, extract
 from llava_v2xum.curate.stages.sentence_vectors import SentenceEncoder, likeness_of_words, words
-from llava_v2xum.curate.store.stage import Source, Stop
+from llava_v2xum.curate.store.stage import Source
 from llava_v2xum.evaluate.models.bertscores import SHAPES_FOLDER
 from llava_v2xum.shapes import event_visible, make_clip
 

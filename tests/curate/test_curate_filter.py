@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llava_v2xum.core.endpoint.outcomes import Stop
 from llava_v2xum.core.extras import MissingExtra
 from llava_v2xum.curate.stages import filtering
 from llava_v2xum.curate.stages.filtering import FilterStage, PairScorer, keep_first
-from llava_v2xum.curate.store.stage import Source, Stop
+from llava_v2xum.curate.store.stage import Source
 from llava_v2xum.evaluate.models.bertscores import SHAPES_FOLDER, BertScoreOptions, load_scorer
 from llava_v2xum.shapes import COLORS, PLACES, SHAPES, sentence_of
 

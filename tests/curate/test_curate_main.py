@@ -110,7 +110,7 @@ def test_one_command_without_network_gives_a_valid_set(clips, tmp_path, capsys):
 
 
 def test_faults_of_the_endpoint_change_nothing(clips, tmp_path, made_over_http, capsys, caplog, monkeypatch):
-    monkeypatch.setattr("llava_v2xum.curate.endpoint.endpoint.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("llava_v2xum.core.endpoint.endpoint.time.sleep", lambda seconds: None)
     out = tmp_path / "out"
     slow = {"slow_seconds": 2.5}
     seen = Seeded(0.3, seed=4, kinds=(*PASSING, "empty"))  # what else a model says of a frame is a caption
@@ -141,7 +141,7 @@ def _captions(clips, out, tmp_path) -> list[str]:
 KILLED_AFTER = {"select": 2, "caption": 10, "extract": 1, "filter": 1, "refine": 1}  # so many rows of the stage
 KILLING = """
 import os, signal, sys
-from llava_v2xum.curate.store import store
+from llava_v2xum.core.endpoint import store
 from llava_v2xum.curate.__main__ import main
 stage, left, put = sys.argv[1], int(sys.argv[2]), store.Store.put
 def put_and_die(self, name, *row):

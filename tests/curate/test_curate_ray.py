@@ -16,14 +16,15 @@ from openai_server import OpenAIServer
 from test_curate_main import clips, content, described, over_http  # noqa: F401 (a fixture)
 from test_curate_rounds import Digest, Letters
 
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.outcomes import Stop
+from llava_v2xum.core.endpoint.store import Cost, Store
 from llava_v2xum.curate.__main__ import DONE, main
-from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.ray_run import RayEngine
 from llava_v2xum.curate.rounds import Curation, LocalEngine
 from llava_v2xum.curate.sources import find_sources
-from llava_v2xum.curate.store.stage import GPU, GPU_SHARE, Stage, Stop
-from llava_v2xum.curate.store.store import Cost, Store
+from llava_v2xum.curate.store.stage import GPU, GPU_SHARE, Stage
 from llava_v2xum.infer.ray.cluster import RaySettings, cluster, require_ray
 
 HERE = Path(__file__).parent

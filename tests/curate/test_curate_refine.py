@@ -13,13 +13,14 @@ pytest.importorskip("jsonschema")
 
 from openai_server import OpenAIServer, Seeded
 
-from llava_v2xum.curate.endpoint.asking import Unusable
-from llava_v2xum.curate.endpoint.budget import Budget
-from llava_v2xum.curate.endpoint.endpoint import Endpoint
+from llava_v2xum.core.endpoint.asking import Unusable
+from llava_v2xum.core.endpoint.budget import Budget
+from llava_v2xum.core.endpoint.endpoint import Endpoint
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.store import Ledger, Store
 from llava_v2xum.curate.stages.prompts import Prompt
 from llava_v2xum.curate.stages.refine import RefineStage, UnrefinedStage, checked_sentences
-from llava_v2xum.curate.store.stage import Failed, Source, Stop
-from llava_v2xum.curate.store.store import Ledger, Store
+from llava_v2xum.curate.store.stage import Source
 from llava_v2xum.shapes import make_clip
 
 PROMPT = Prompt.load("refine")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from llava_v2xum.core.endpoint.budget import Budget
 from llava_v2xum.curate.card.facts import CardFacts
-from llava_v2xum.curate.endpoint.budget import Budget
 from llava_v2xum.curate.options import parse_arguments
 from llava_v2xum.curate.ray_run import _share
 from llava_v2xum.curate.stages import registry

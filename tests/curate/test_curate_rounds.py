@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from llava_v2xum.core.endpoint.outcomes import Failed, Stop
+from llava_v2xum.core.endpoint.store import Cost, Ledger, Store, StoreError
 from llava_v2xum.curate.progress import Progress
 from llava_v2xum.curate.rounds import MOST_FAILURES, Curation, LocalEngine
 from llava_v2xum.curate.sources import find_sources
-from llava_v2xum.curate.store.stage import GPU, Failed, Rejected, Source, Stage, Stop, fingerprints
-from llava_v2xum.curate.store.store import Cost, Ledger, Store, StoreError
+from llava_v2xum.curate.store.stage import GPU, Rejected, Source, Stage, fingerprints
 from llava_v2xum.curate.store.work import DONE, END, OUT, Outcome
 
 
@@ -255,7 +256,7 @@ def test_threads_share_a_store(store):
 def test_what_was_put_outlives_a_kill(tmp_path):
     code = textwrap.dedent(f"""
         import os, signal
-        from llava_v2xum.curate.store.store import Cost, Store
+        from llava_v2xum.core.endpoint.store import Cost, Store
         store = Store({str(tmp_path / "s.sqlite")!r})
         for number in range(100):
             store.put("s", "f", str(number), "", number + 1, Cost(calls=1))

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from curate_world import encoded_again, short_clip, write_frames
 
+from llava_v2xum.core.endpoint.outcomes import Failed
 from llava_v2xum.curate.stages import duplicates, select
 from llava_v2xum.curate.stages.duplicates import MOST_BITS, contents_of, find_duplicates, mean_bits, signature_of
 from llava_v2xum.curate.stages.select import SelectStage
-from llava_v2xum.curate.store.stage import Failed, Rejected, Source
+from llava_v2xum.curate.store.stage import Rejected, Source
 from llava_v2xum.shapes import write_clip
 
 REAL = sorted((Path(__file__).resolve().parents[3] / "shared" / "videos").glob("*.*"))

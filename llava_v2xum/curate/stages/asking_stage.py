@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from ...core.endpoint.asking import CORRECTION_TOKENS, LETTERS_PER_TOKEN, ask, tokens_of
+from ...core.endpoint.endpoint import Endpoint
+from ...core.endpoint.store import Ledger
 from ...core.errors import V2XumError
-from ..endpoint.asking import CORRECTION_TOKENS, LETTERS_PER_TOKEN, ask, tokens_of
-from ..endpoint.endpoint import Endpoint
-from ..store.store import Ledger
 from .command_stage import CommandStage
 from .prompts import Prompt, document, one_line
 

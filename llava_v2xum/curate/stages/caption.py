@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ...core.command_line import at_least
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.outcomes import Failed, NoResult, Stop, counted
+from ...core.endpoint.store import Ledger
 from ...core.errors import V2XumError
 from ...core.sampling import TRACK_KEY
 from ...evaluate.models.frames import Second, read_moments
 from ...media.video import VideoError
-from ..endpoint.budget import Budget
-from ..store.stage import GPU, Failed, NoResult, Rejected, Source, Stop, counted
-from ..store.store import Ledger
+from ..store.stage import GPU, Rejected, Source
 from . import captioners
 from .captioner import MAX_NEW_TOKENS, NO_FEATURES, Captioner
 from .command_stage import CommandStage

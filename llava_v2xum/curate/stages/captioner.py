@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.store import Cost
 from ...core.errors import V2XumError
-from ..endpoint.budget import Budget
-from ..store.store import Cost
 from .prompts import CONTROL
 
 MAX_NEW_TOKENS = 256  # our choice: LLaVA-1.5's detailed descriptions have about 100 words, 130 tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..endpoint.budget import Budget
+from ...core.endpoint.budget import Budget
 from .captioner import Captioner
 from .llava_captioner import LlavaCaptioner
 from .shapes_captioner import ShapesCaptioner

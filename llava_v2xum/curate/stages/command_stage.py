@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..endpoint.budget import Budget
+from ...core.endpoint.budget import Budget
 from ..store.stage import Stage
 from .prompts import Prompt
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...core.command_line import share
-from ..endpoint.asking import Unusable
-from ..endpoint.budget import Budget
-from ..endpoint.endpoint import Endpoint
-from ..endpoint.options import endpoint_of
+from ...core.endpoint.asking import Unusable
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.endpoint import Endpoint
+from ...core.endpoint.store import Ledger
 from ..store.stage import Rejected, Source
-from ..store.store import Ledger
 from .asking_stage import CAPTION_BYTES, AskingStage, Lines, fitted, room_of, windows
 from .command_stage import CommandStage, device_of
+from .endpoint_options import endpoint_of
 from .extractive import FRACTION, ExtractiveStage
 from .prompts import Prompt, one_line
 

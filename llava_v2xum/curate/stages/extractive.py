@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from ...core.endpoint.outcomes import Stop
+from ...core.endpoint.store import Ledger
 from ...core.errors import V2XumError
-from ..store.stage import Source, Stop
-from ..store.store import Ledger
+from ..store.stage import Source
 from .command_stage import CommandStage
 from .loaded import name_of
 from .sentence_vectors import SentenceEncoder, likeness_of_words

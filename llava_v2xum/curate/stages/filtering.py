@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 
 from ...core.command_line import at_least, in_range
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.outcomes import Stop
+from ...core.endpoint.store import Ledger
 from ...core.errors import V2XumError
 from ...core.extras import MissingExtra
 from ...evaluate.models.bertscores import SHAPES, SHAPES_FOLDER, BertScoreOptions, load_scorer
-from ..endpoint.budget import Budget
-from ..store.stage import GPU_SHARE, Source, Stop
-from ..store.store import Ledger
+from ..store.stage import GPU_SHARE, Source
 from .command_stage import CommandStage, device_of
 from .loaded import LoadedOnce, model_identity, name_of
 from .sentence_vectors import words

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from ...core.command_line import at_least
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.outcomes import Failed, Stop
+from ...core.endpoint.store import Cost
 from ...core.errors import V2XumError
-from ..endpoint.budget import Budget
-from ..store.stage import Failed, Stop
-from ..store.store import Cost
 from .captioner import BATCH_SIZE, MAX_NEW_TOKENS, Captioner, clean_caption
 
 logger = logging.getLogger(__name__)

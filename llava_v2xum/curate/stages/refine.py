@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...core.citations import BRACKET, PLACEHOLDER
+from ...core.endpoint.asking import Unusable
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.store import Ledger
 from ...core.special_tokens import LEAKED, without_leaked_ends
 from ...core.summary import canonical_text
-from ..endpoint.asking import Unusable
-from ..endpoint.budget import Budget
-from ..endpoint.options import endpoint_of
 from ..store.stage import Source
-from ..store.store import Ledger
 from .asking_stage import CAPTION_BYTES, AskingStage, Lines, room_of, windows
 from .command_stage import CommandStage
+from .endpoint_options import endpoint_of
 from .prompts import CONTROL, Prompt, one_line
 
 MOST_AT_ONCE = 40  # our choice: a mean video's sentences (30) are one question

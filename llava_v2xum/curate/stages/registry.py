@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..endpoint.budget import Budget
+from ...core.endpoint.budget import Budget
 from .caption import CaptionStage
 from .command_stage import CommandStage
 from .extract import ExtractStage

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 
 from ...core.command_line import add_video_track, in_range
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.outcomes import Failed, Stop
+from ...core.endpoint.store import Ledger
 from ...core.errors import V2XumError
 from ...core.sampling import TRACK_KEY
 from ...evaluate.metrics.clocks import nearest
 from ...media.video import Video, VideoError, probe_video, read_frames
-from ..endpoint.budget import Budget
 from ..store.contents import digest_of
-from ..store.stage import CPU, Failed, Rejected, Source, Stop
-from ..store.store import Ledger
+from ..store.stage import CPU, Rejected, Source
 from .aesthetic import AestheticOptions, AestheticScorer
 from .command_stage import CommandStage, device_of
 from .duplicates import MOST_BITS, MOST_SECONDS, SIGNATURE_FRAMES, find_duplicates, signature_of

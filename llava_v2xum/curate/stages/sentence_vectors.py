@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ...core.endpoint.outcomes import Stop
 from ...core.extras import require
 from ...evaluate.models.bertscores import SHAPES, SHAPES_FOLDER
-from ..store.stage import Stop
 from .loaded import LoadedOnce, model_identity
 
 BATCH_SIZE = 32  # texts in one pass; our choice

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..endpoint.budget import Budget
+from ...core.endpoint.budget import Budget
 from .llava_captioner import LlavaCaptioner
 
 SHAPES = "shapes"

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.endpoint import Endpoint
+from ...core.endpoint.outcomes import Failed, NoResult
+from ...core.endpoint.store import Cost
 from ...core.special_tokens import LEAKED, spelt
-from ..endpoint.budget import Budget
-from ..endpoint.endpoint import Endpoint
-from ..endpoint.options import endpoint_at
-from ..store.stage import Failed, NoResult, Rejected
-from ..store.store import Cost
+from ..store.stage import Rejected
 from .captioner import MAX_NEW_TOKENS, MAX_SIDE, Captioner, clean_caption
+from .endpoint_options import endpoint_at
 
 JPEG_QUALITY = 90  # our choice: a 512 x 288 frame takes about 40 kB
 ATTEMPTS = 3  # our choice: answers for a frame, where they are empty

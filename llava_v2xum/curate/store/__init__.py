@@ -1,1 +1,1 @@
-"""What a stage is, its work on one video, and the store of what was found and what it cost."""
+"""What a stage is, its work on one video, and what a file is known by."""

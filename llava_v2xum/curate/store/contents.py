@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .stage import Failed
-from .store import Cost, Ledger, Results
+from ...core.endpoint.outcomes import Failed
+from ...core.endpoint.store import Cost, Ledger, Results
 
 
 def digest_of(path: Path) -> str:

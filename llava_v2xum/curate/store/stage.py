@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .store import Cost, Ledger
+from ...core.endpoint.outcomes import NoResult
+from ...core.endpoint.store import Ledger
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,6 @@ class Source:
     path: Path
 
 
-class NoResult(Exception):
-    """Why there is no result.
-
-    Attributes:
-        cost: what was spent all the same, where it is not stored yet.
-    """
-
-    cost: Cost = Cost()
-
-
 class Rejected(NoResult):
     """The video falls out of the data set, for good as long as the settings stay.
 
@@ -55,26 +44,6 @@ class Rejected(NoResult):
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
-
-
-class Failed(NoResult):
-    """The video cannot be worked on now (an endpoint that is down); the next run tries again."""
-
-
-class Stop(NoResult):
-    """The whole run ends here and can go on later: a budget is spent, or a key is refused."""
-
-
-@contextmanager
-def counted(ledger: Ledger) -> Iterator[None]:
-    """Stores the cost of what ends without a result, as a part that nobody asks for: what was paid stays told."""
-    try:
-        yield
-    except NoResult as error:
-        if error.cost.calls:
-            ledger.put(f"in vain {uuid.uuid4().hex}", str(error), error.cost)
-            error.cost = Cost()
-        raise
 
 
 WAITS = "nothing"  # it waits for endpoints, or is done in no time

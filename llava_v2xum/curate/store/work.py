@@ -12,9 +12,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...core.endpoint.outcomes import Failed, Stop
+from ...core.endpoint.store import FAILED, REJECTED, WHOLE, Cost, Halted, Ledger, Results, StoreError
 from .contents import FileLedger, digest_of
-from .stage import Failed, Rejected, Source, Stage, Stop, fingerprints
-from .store import FAILED, REJECTED, WHOLE, Cost, Halted, Ledger, Results, StoreError
+from .stage import Rejected, Source, Stage, fingerprints
 
 logger = logging.getLogger(__name__)
 

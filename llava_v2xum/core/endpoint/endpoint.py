@@ -17,14 +17,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ...core.errors import V2XumError
-from ...core.extras import require
-from ..store.stage import Failed, NoResult, Stop
-from ..store.store import Cost
+from ..errors import V2XumError
+from ..extras import require
 from .budget import Budget
 from .dialect import Dialect
 from .faults import Fault, check_hope, pause_seconds, status_fault
-from .replies import Completion, Reply, read_completion, read_value
+from .outcomes import Failed, NoResult, Stop
+from .replies import EXTRA, Completion, Reply, read_completion, read_value
+from .store import Cost
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Endpoint:
         return {"temperature": self.temperature, "seed": self.seed}
 
     def _try(self, request: dict[str, Any]) -> Completion | Fault:
-        openai = require("openai", "curate")
+        openai = require("openai", EXTRA)
         try:
             raw = self._connected(openai).chat.completions.with_raw_response.create(model=self.model, **request)
             body = raw.http_response.content

@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...core.errors import V2XumError
+from ..errors import V2XumError
 
 WHOLE = ""  # the part that is a stage's whole result
 REJECTED = "rejected"  # the part that says why the video falls out, in place of a result

@@ -6,8 +6,8 @@ import argparse
 import math
 
 from ...core.command_line import at_least, in_range
-from .budget import Budget
-from .endpoint import Endpoint
+from ...core.endpoint.budget import Budget
+from ...core.endpoint.endpoint import Endpoint
 
 
 def add_endpoint_options(parser: argparse.ArgumentParser) -> None:

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import V2XumError
-from ...core.extras import require
-from ...core.special_tokens import without_leaked_ends
-from ..store.store import Cost
+from ..errors import V2XumError
+from ..extras import require
+from ..special_tokens import without_leaked_ends
+from .store import Cost
 
 # what reasoning models think, where the server leaves it in: the opening tag may be the prompt's (DeepSeek's and Qwen's
 # templates), and the closing one is missing where the answer was cut off
 _THOUGHTS = re.compile(r"\A(?:.*?</think(?:ing)?>|\s*<think(?:ing)?>.*)", re.DOTALL)
 _FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
+EXTRA = "endpoint"  # of setup.py: it brings openai and jsonschema
 _SHOWN_CHARACTERS = 300
 _MOST_CHARACTERS = 100_000  # far more than the most tokens that are ever asked for
 
@@ -116,7 +117,7 @@ def read_value(text: str, schema: Mapping[str, Any]) -> Any:
     Raises:
         V2XumError: if there is none, or it does not fit the schema; the message is made for the model to read.
     """
-    validator = require("jsonschema", "curate").Draft202012Validator(schema)
+    validator = require("jsonschema", EXTRA).Draft202012Validator(schema)
     errors: list[Any] = []
     for value in _find_json(text):
         # the deepest error last would depend on the library's release; the first by its place does not

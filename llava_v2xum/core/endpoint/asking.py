@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ...core.special_tokens import spelt
-from ..store.stage import counted
-from ..store.store import Ledger
+from ..special_tokens import spelt
 from .endpoint import Endpoint
+from .outcomes import counted
 from .replies import shown
+from .store import Ledger
 
 # An estimate on the safe side: English has 4 to 5 letters a token, Thai and Chinese about 3 bytes of UTF-8; digits and
 # signs are a token each with Llama's tokenizer.

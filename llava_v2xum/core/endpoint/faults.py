@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..store.stage import Failed, Stop
+from .outcomes import Failed, Stop
 from .replies import shown
 
 LONGEST_PAUSE_SECONDS = 60.0  # our choice: rate limits are mostly told by the minute

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ..store.stage import Stop
+from .outcomes import Stop
 
 
 class Budget:
