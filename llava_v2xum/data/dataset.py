@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from ..core.clock import Clocks
 from ..core.errors import V2XumError
 from ..features import FeatureFolder
 from ..features.upstream import IGNORE_INDEX
-from ..model.packing import PackedDataset, check_attention
+from ..model.packing import ENTRY_IDS, PackedDataset, check_attention
 from ..model.tokens import PieceCache, build_input_ids, tokenize_conversation
 from .entries import Entry, EntryChecker
 from .frame_sources import FrameSource, ImageFiles, NoVideos, StoredFeatures, VideoFiles
@@ -65,20 +66,21 @@ class VideoDataset(Dataset):
         """The same, with a minus sign for text alone, as LLaVA marks what it keeps apart from images and videos."""
         return [entry.length if entry.videos or entry.image else -entry.length for entry in self.entries]
 
-    def __getitem__(self, position: int) -> dict[str, Tensor | list[Tensor]]:
+    def __getitem__(self, position: int) -> dict[str, Any]:
         """One sample, with the same keys however many videos it has.
 
         Returns:
             input_ids and labels, int64 [S] each; media, for each placeholder in order the features [T, C] or pixels
             [T, 3, h, w] of a video or the pixels [3, h, w] of a still image; video_indices, int64 [T] for each, or None
-            for what is shown whole.
+            for what is shown whole; entry_ids, a list of one.
 
         Raises:
             V2XumError: naming the entry and the file, if a video's frames or an image cannot be had.
         """
         input_ids, labels = self.text_of(position)
         media, indices = self.media_of(position)
-        return {"input_ids": input_ids, "labels": labels, "media": media, "video_indices": indices}
+        sample = {"input_ids": input_ids, "labels": labels, "media": media, "video_indices": indices}
+        return {**sample, ENTRY_IDS: [self.entries[position].id]}
 
     def text_of(self, position: int) -> tuple[Tensor, Tensor]:
         """A sample's input_ids and labels, int64 [S] each."""

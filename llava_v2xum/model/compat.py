@@ -217,6 +217,21 @@ def cast_as_zero3(projector, dtype) -> None:
         projector.to(dtype)
 
 
+def cast_trained_as_zero3(model) -> None:
+    """Give all that is trained the dtype that ZeRO-3 has partitioned the decoder in; does nothing outside of ZeRO-3.
+
+    peft makes a LoRA pair in float32 beside a base in bf16, and DeepSpeed stops with a bare assertion at trained
+    weights of two dtypes; its optimizer keeps float32 copies of its own.
+    """
+    if _zero3_settings() is None:
+        return
+    dtypes = (parameter.ds_tensor.dtype for parameter in model.parameters() if hasattr(parameter, "ds_tensor"))
+    dtype = next((one for one in dtypes if one.is_floating_point), None)
+    for parameter in model.parameters():
+        if dtype is not None and parameter.requires_grad and not hasattr(parameter, "ds_tensor"):
+            parameter.data = parameter.data.to(dtype)
+
+
 @contextlib.contextmanager
 def gathered(parameters: Iterable) -> Iterator[None]:
     """While it is open, parameters that ZeRO-3 has partitioned are whole; what every process writes is kept."""
@@ -250,12 +265,15 @@ def mended_model_kwargs(kwargs: dict) -> dict:
     """What LLaVA's `train()` gives to `from_pretrained`, as the installed transformers takes it.
 
     `load_in_4bit` and `load_in_8bit` stand beside the same settings in `quantization_config`, which transformers 5
-    refuses. A `torch_dtype` of None meant float32 in 4.37, and means the file's own dtype, float16 for Vicuna, since.
+    refuses; and its `mm_projector`, which is to stay as it is, has to be named from the model on since 5.0. A
+    `torch_dtype` of None meant float32 in 4.37, and means the file's own dtype, float16 for Vicuna, since.
     """
     import torch
 
     kwargs = dict(kwargs)
     if kwargs.get("quantization_config") is not None:
+        left_alone = kwargs["quantization_config"].llm_int8_skip_modules
+        kwargs["quantization_config"].llm_int8_skip_modules = [*(left_alone or ()), "model.mm_projector"]
         kwargs.pop("load_in_4bit", None)
         kwargs.pop("load_in_8bit", None)
     if kwargs.get("torch_dtype") is None:

@@ -21,6 +21,7 @@ import bisect
 import logging
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from . import tokens  # its names may not be there yet
 
 logger = logging.getLogger(__name__)
 
+ENTRY_IDS = "entry_ids"  # of a sample or row: the ids of the entries that it is made of
 BRANCHES = 1 << 16  # more than a row has positions
 
 
@@ -241,7 +243,7 @@ class PackedDataset(Dataset):
         """Under the name that LLaVA's length-grouped sampler asks for."""
         return self.lengths
 
-    def __getitem__(self, number: int) -> dict[str, Tensor | list[Tensor]]:
+    def __getitem__(self, number: int) -> dict[str, Any]:
         """One row, with the keys of a sample, and its codes as attention_mask."""
         groups, media, indices = [], [], []
         for members in self.rows[number]:
@@ -259,6 +261,7 @@ class PackedDataset(Dataset):
             "attention_mask": codes,
             "media": media,
             "video_indices": indices,
+            ENTRY_IDS: [self.dataset.entries[position].id for group in self.rows[number] for position in group],
         }
 
     def _text_before(self, position: int) -> str | None:

@@ -155,6 +155,9 @@ class TrainingOptions:
             "installed and a GPU runs it, else sdpa"
         },
     )
+    max_nonfinite_steps: int = field(
+        default=3, metadata={"help": "stop after so many steps in a row whose loss or gradient is NaN or infinite"}
+    )
 
 
 LLAVAS = {  # flag and what stands for its value -> what it does

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import re
 import shutil
@@ -16,7 +17,9 @@ from torch.utils.data import Sampler
 from ..core.errors import V2XumError
 from ..features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
 from ..features.upstream import Trainer, TrainerCallback, llava_train
-from ..model.compat import mended_trainer, samples_in_whole_steps
+from ..model.compat import cast_trained_as_zero3, mended_trainer, samples_in_whole_steps
+from ..model.packing import ENTRY_IDS
+from .guard import NamedBatches, StepGuard
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +122,13 @@ class _WholeCheckpoints(Trainer):
 
     finished_folder: Path | None = None  # where the finished model is written before it is published
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args, data_collator=None, **kwargs) -> None:
+        named = None if data_collator is None else NamedBatches(data_collator)
+        super().__init__(*args, data_collator=named, **kwargs)
         self.run_folder = Path(self.args.output_dir)
         self._staging: Path | None = None
+        self.guard = StepGuard(self, vars(self.args).get("max_nonfinite_steps", 3))
+        self.add_callback(self.guard)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """Train from the last whole checkpoint in the output folder, or from the start if there is none.
@@ -141,7 +147,21 @@ class _WholeCheckpoints(Trainer):
             check_resumable(last, args.world_size, args.process_index, self.is_deepspeed_enabled, trained)
             logger.info("going on from %s", last)
         self._clear(self.run_folder / UNFINISHED)
+        cast_trained_as_zero3(self.model)
         return super().train(resume_from_checkpoint=str(last) if last else None, **kwargs)
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        entry_ids = inputs.pop(ENTRY_IDS, ())
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self.guard.saw(entry_ids, loss)
+        return loss
+
+    def log(self, logs, *args, **kwargs) -> None:
+        """transformers leaves losses that are not finite out of its mean, down to 0.0 where all are: say what was."""
+        if "loss" in logs and self.guard.lost_since_log:
+            logs = {**logs, "loss": math.nan, "nonfinite_steps": self.guard.lost_since_log}
+            self.guard.lost_since_log = 0
+        super().log(logs, *args, **kwargs)
 
     def _get_train_sampler(self, *args, **kwargs):
         sampler = super()._get_train_sampler(*args, **kwargs)
@@ -174,6 +194,8 @@ class _WholeCheckpoints(Trainer):
             known = ("params", "lr", "betas", "eps", "weight_decay")
             groups = [{key: group[key] for key in known} for group in optimizer.param_groups]
             self.optimizer = optimizer = DeepSpeedCPUAdam(groups, adamw_mode=True)
+        if not self.is_deepspeed_enabled:
+            self.guard.watch(optimizer)
         return optimizer
 
     def _get_output_dir(self, trial) -> str:
@@ -184,8 +206,10 @@ class _WholeCheckpoints(Trainer):
 
         Raises:
             OSError: naming the checkpoint, if it cannot be written; nothing of it stays.
+            BrokenRun: if its weights are not finite; it is a V2XumError.
         """
         name = f"checkpoint-{self.state.global_step}"
+        self.guard.check_finite(str(self.run_folder / name))
         self._staging = self.run_folder / UNFINISHED
         try:
             super()._save_checkpoint(*args, **kwargs)
@@ -264,7 +288,13 @@ class _WholeCheckpoints(Trainer):
             raise V2XumError(f"{file}: expected weights of this model, got {some(unknown)}")
 
     def save_state(self) -> None:
-        """LLaVA saves the finished model right after it: let it write into a folder that `publish` puts in place."""
+        """LLaVA saves the finished model right after it: let it write into a folder that `publish` puts in place.
+
+        Raises:
+            BrokenRun: if the model must not be published.
+        """
+        self.guard.check_finite(f"{self.run_folder}: the trained model")
+        self.guard.check_moved()
         super().save_state()
         self.finished_folder = self.run_folder / UNFINISHED / f"finished-{self.args.process_index}"
         self.finished_folder.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.pinned
 
 DEMO_CLIP = Path(llava_v2xum.shapes.__file__).parent / "clips" / "demo.mp4"
 TWO_VIDEOS = [human("<video> or <video>?"), gpt("[05].")]
-KEYS = {"input_ids", "labels", "media", "video_indices"}
+KEYS = {"input_ids", "labels", "media", "video_indices", "entry_ids"}
 PAD = 0
 
 

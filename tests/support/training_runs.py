@@ -1,7 +1,8 @@
 """Training in processes of their own: `python training_runs.py PLAN.json`, alone or under a launcher.
 
 A plan is a list of runs: {"arguments": [...], "logits": file to write or null, "losses": file to write or null,
-"kill_after": a step or null, "kill_in_save": a step or null}.
+"kill_after": a step or null, "kill_in_save": a step or null, "nan_of": a video whose features are NaN or null,
+"expect": the name of the error that ends it, which is printed, or null}.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def _carry_out(run: dict) -> None:
     import transformers
 
     import llava_v2xum.train.trainer as ours
+    from llava_v2xum.data.frame_sources import StoredFeatures
     from llava_v2xum.train.loop import train
 
     class Kill(transformers.TrainerCallback):
@@ -162,11 +164,24 @@ def _carry_out(run: dict) -> None:
     transformers.Trainer.training_step = recorded
     ours._WholeCheckpoints._put_in_place = put_or_die
     transformers.trainer.DEFAULT_CALLBACKS.append(Kill)
-    trainer = train(run["arguments"])
+    load = StoredFeatures.load
+
+    def load_or_nan(source, video_id, frame_indices):
+        return load(source, video_id, frame_indices) * (float("nan") if video_id == run.get("nan_of") else 1)
+
+    StoredFeatures.load = load_or_nan
+    trainer = None
+    try:
+        trainer = train(run["arguments"])
+    except Exception as error:
+        if type(error).__name__ != run.get("expect"):
+            raise
+        print(json.dumps({"raised": str(error)}), flush=True)
+    StoredFeatures.load = load
     transformers.trainer.DEFAULT_CALLBACKS.remove(Kill)
     transformers.Trainer.training_step = stock_step
     ours._WholeCheckpoints._put_in_place = put_in_place
-    if run.get("logits"):
+    if run.get("logits") and trainer is not None:
         answer = logits_of(trainer.model_wrapped, Path(run["sources"]))
         if trainer.args.process_index == 0:
             np.save(run["logits"], answer.numpy())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_layouts
 import training_runs
 
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
@@ -30,11 +31,19 @@ RUNS = {
         "--pretrain_mm_mlp_adapter", "{trained}/projector-zero2/mm_projector.bin", "--learning_rate", "0",
     ],
 }  # fmt: skip
+IN_BF16 = ["--bf16", "True", "--model_name_or_path", "{sources}/llava"]  # of the shape of LLaVA-1.5: with a projector
+OF_LLAVA = {
+    "lora-zero3-bf16": [*RUNS["lora-zero3"], *IN_BF16],
+    "full-zero3-bf16": [*RUNS["full-zero3"], *IN_BF16],
+    "lora-zero2-bf16": [*RUNS["lora-zero2"], *IN_BF16],
+}
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> Path:
-    return training_runs.write_sources(tmp_path_factory.mktemp("sources"))
+    folder = training_runs.write_sources(tmp_path_factory.mktemp("sources"))
+    tiny_layouts.write_full(folder / "llava", "llava_llama", folder / "tower")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +56,12 @@ def trained(sources, tmp_path_factory) -> Path:
                 *training_runs.paths(sources, folder / name),
                 *COMMON,
                 *("--max_steps", "2"),
-                *(word.replace("{trained}", str(folder)) for word in more),
+                *(word.replace("{trained}", str(folder)).replace("{sources}", str(sources)) for word in more),
             ],
-            "logits": str(folder / f"{name}.npy"),
+            "logits": str(folder / f"{name}.npy") if name in RUNS else None,
             "sources": str(sources),
         }
-        for name, more in RUNS.items()
+        for name, more in (RUNS | OF_LLAVA).items()
     ]
     done = training_runs.start(folder / "plan", plan, processes=2)
     assert done.returncode == 0, training_runs.what_went_wrong(done)
@@ -101,6 +110,27 @@ def test_a_pretrained_projector_takes_the_place_of_a_partitioned_one(trained):
     for name, value in given.items():
         assert torch.equal(saved[name], value) and not torch.equal(before[name], value), name
     assert torch.equal(saved["lm_head.weight"], before["lm_head.weight"])
+
+
+@pytest.mark.parametrize("name", OF_LLAVA)
+def test_a_base_with_a_projector_is_trained_in_bf16(trained, sources, name):
+    """A LoRA pair is float32 beside it, which ZeRO-3 does not take."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = trained / name
+    before = load_file(sources / "llava" / "model.safetensors")
+    if name.startswith("full"):
+        after = load_file(folder / "model.safetensors")
+    else:
+        stored = torch.load(folder / "non_lora_trainables.bin", weights_only=True)
+        after = {key.removeprefix("base_model.model."): value for key, value in stored.items()}
+    before = {key: value.to(after[key].dtype) for key, value in before.items() if key in after}
+    moved = {key for key, value in before.items() if not torch.equal(after[key], value)}
+    frozen = "zero2" in name  # by its flag
+    assert len([key for key in after if "mm_projector" in key]) == 4
+    assert any("mm_projector" in key for key in moved) != frozen
+    assert all(value.isfinite().all() for value in after.values())
 
 
 def test_exactly_these_parameters_are_trained(trained, sources):

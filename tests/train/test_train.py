@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_layouts
 import torch
 import training_runs
 import weights
@@ -244,3 +245,11 @@ def test_quantized_lora(sources, tmp_path):
     trace = losses(tmp_path)
     assert trace[-1] < trace[0]
     load_pretrained(tmp_path, sources / "base", device="cpu")
+
+    tiny_layouts.write_full(sources / "llava", "llava_llama", sources / "tower")  # of a base that has a projector
+    more = [*more, "--model_name_or_path", str(sources / "llava")]
+    trainer = train(arguments(sources, tmp_path / "again", *more))
+    projector = [value for name, value in trainer.model.named_parameters() if "mm_projector" in name]
+    assert len(projector) == 4 and all(value.is_floating_point() and value.requires_grad for value in projector)
+    assert "Linear4bit" in {type(module).__name__ for module in trainer.model.modules()}
+    load_pretrained(tmp_path / "again", sources / "llava", device="cpu")
