@@ -221,7 +221,10 @@ def make_data_module(
     clocks = Clocks(data_args.clock, source.times)
     most, positions = tokenizer.model_max_length, config.frame_positions
     checker = EntryChecker(pieces, most, config.timeline, positions, source, conversation, clocks, images)
-    entries = load_entries(data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir)
+    entries = load_entries(
+        data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir,
+        data_args.check, data_args.max_rejected,
+    )  # fmt: skip
     dataset = VideoDataset(entries, pieces, source, config.num_frames, conversation, images)
     if data_args.pack:
         dataset = PackedDataset(dataset, config.frame_positions, tokenizer.model_max_length, seed)

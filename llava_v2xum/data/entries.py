@@ -80,6 +80,7 @@ class EntryChecker:
         conversation: a name in LLaVA's `conv_templates`.
         clocks: tell the index of a `<fK>`'s second, and afterwards what must be said of that.
         images: where still images come from; None for a run without any.
+        damaged: videos that cannot be used (`damage.find_damaged`), and why.
 
     Raises:
         V2XumError: if LLaVA has no such conversation, or one whose pictures we do not mark as it does.
@@ -93,6 +94,7 @@ class EntryChecker:
     conversation: str = "v1"
     clocks: Clocks = field(default_factory=Clocks)
     images: ImageFiles | None = None
+    damaged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_conversation(self.conversation)
@@ -125,6 +127,8 @@ class EntryChecker:
             problem = self.source.problem(video)
             if problem is not None:
                 raise EntryError("missing video", problem)
+            if video in self.damaged:
+                raise EntryError("damaged video", self.damaged[video])
         turns = with_frame_indexes(entry, self.timeline, self.clocks)
         frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
         length = self._length(turns, len(videos), frames * self.frame_positions, f"{frames} frames")
@@ -226,6 +230,14 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise V2XumError(f"expected a second and a duration, finite numbers, got {value!r}")
     return value
+
+
+def named_videos(entry: object) -> list[str]:
+    """The videos that an entry, good or bad, asks for."""
+    try:
+        return [] if not isinstance(entry, dict) else list(_videos_of(entry, _check_form(entry)))
+    except EntryError:
+        return []
 
 
 def _videos_of(entry: dict, entry_id: str) -> tuple[str, ...]:

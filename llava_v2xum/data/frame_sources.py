@@ -21,7 +21,7 @@ from ..core.sampling import FrameSampling
 from ..features import FeatureFolder, FrameEncoder
 from ..features.upstream import process_images
 from ..media.reading import Request, read
-from ..media.video import VIDEO_EXTENSIONS
+from ..media.video import VIDEO_EXTENSIONS, VideoError, check_opens
 
 _FRAMES_AT_ONCE = 32  # bounds what decoding, padding and resizing hold
 
@@ -31,6 +31,9 @@ class FrameSource(Protocol):
 
     def problem(self, video_id: str) -> str | None:
         """Why the video is not there, or None if it is; to be cheap, as it is asked for every entry."""
+
+    def damage(self, video_id: str, full: bool) -> str | None:
+        """What is wrong with a video that is there, or None: from a sample, or with `full` from all of it."""
 
     def times(self, video_id: str) -> FrameTimes | None:
         """When its N frames are shown, or None where that is not known without reading the file."""
@@ -60,6 +63,13 @@ class StoredFeatures:
     def problem(self, video_id: str) -> str | None:
         return None if video_id in self._stored else f"no features of {video_id!r} in {self.folder.path}"
 
+    def damage(self, video_id: str, full: bool) -> str | None:
+        try:
+            self.folder.check(video_id, self.shape, full)
+        except (V2XumError, OSError) as error:
+            return str(error)
+        return None
+
     def times(self, video_id: str) -> FrameTimes | None:
         return self.folder.sources.times(video_id)
 
@@ -80,6 +90,9 @@ class NoVideos:
 
     def problem(self, video_id: str) -> str:
         return "no --feature_folder and no --video_folder came"
+
+    def damage(self, video_id: str, full: bool) -> None:
+        return None
 
     def times(self, video_id: str) -> None:
         return None
@@ -135,6 +148,18 @@ class VideoFiles:
         if len(files) > 1:
             return f"{self.folder} has several videos of {video_id!r}: {', '.join(files)}"
         return None if files else f"no video of {video_id!r} in {self.folder}"
+
+    def damage(self, video_id: str, full: bool) -> str | None:
+        """Whether the file can be opened and has such a track; with `full`, whether its frames can be decoded."""
+        path = self.folder / self._files[video_id][0]
+        try:
+            if full:
+                read(Request(path, self.sampling, _FRAMES_AT_ONCE, thumbnails=False, track=self.track), lambda _: None)
+            else:
+                check_opens(path, self.track)
+        except VideoError as error:
+            return str(error)
+        return None
 
     def times(self, video_id: str) -> FrameTimes | None:
         return None  # every file would have to be read before training starts

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
-from .entries import Entry, EntryChecker, EntryError
+from .damage import find_damaged, limit_of
+from .entries import Entry, EntryChecker, EntryError, named_videos
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ def load_entries(
     seed: int = 42,
     strict: bool = False,
     output_dir: str | os.PathLike | None = None,
+    check: str = "none",
+    max_rejected: str | None = None,
 ) -> list[Entry]:
     """The entries of an epoch, of all files.
 
@@ -105,20 +108,29 @@ def load_entries(
         seed: of the run.
         strict: stop at the first bad entry.
         output_dir: where `rejected.jsonl` goes, one line for each bad entry; only the first process writes it.
+        check: how closely the videos are looked at first, of `damage.CHECKS`.
+        max_rejected: how many entries may be left out, as `damage.limit_of` reads it; any number if None.
 
     Raises:
-        V2XumError: for a file that is no instruction JSON, weights that do not fit, a bad entry if `strict`, and if
-            no entry is left.
+        V2XumError: for a file that is no instruction JSON, weights that do not fit, a bad entry if `strict`, if no
+            entry is left, and if more are left out than may be.
     """
     weights = _check_weights(data_path, data_weights)
+    if max_rejected is not None:
+        limit_of(max_rejected, 0)  # before the hours that a full check may take
+    quiet = None if is_main_process() else True
+    asked = (video for path in data_path for entry in read_instructions(path) for video in named_videos(entry))
+    checker.damaged.update(find_damaged(asked if check != "none" else (), checker.source, check, quiet))
     entries: list[Entry] = []
     rejections: list[Rejection] = []
+    total = 0
     for number, (path, weight) in enumerate(zip(data_path, weights)):
         good, bad = check_entries(path, checker, strict)
         seen = weigh(good, weight, [seed, number])
         logger.info("%s: %d entries, %d left out, %d seen in an epoch", path, len(good) + len(bad), len(bad), len(seen))
         entries += seen
         rejections += bad
+        total += len(good) + len(bad)
     if is_main_process():
         _report(rejections, output_dir)
         for note in checker.clocks.notes():
@@ -126,6 +138,12 @@ def load_entries(
     if not entries:
         first = f"; the first: {rejections[0]}" if rejections else ""
         raise V2XumError(f"no entry is left to learn from: {len(rejections)} are bad{first}")
+    if max_rejected is not None and len(rejections) > limit_of(max_rejected, total):
+        raise V2XumError(
+            f"{len(rejections)} of {total} entries ({len(rejections) / total:.1%}) cannot be learnt from, more than "
+            f"--max_rejected {max_rejected} lets go: {_counted(rejections)}; the first: {rejections[0]}; all of them: "
+            f"{'rejected.jsonl' if output_dir is None else Path(output_dir) / REJECTED}"
+        )
     return entries
 
 
@@ -157,10 +175,14 @@ def _report(rejections: list[Rejection], output_dir: str | os.PathLike | None) -
             lines.writelines(json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in rejections)
     for rejection in rejections[:_WARNED]:
         logger.warning("left out: %s", rejection)
-    counts = Counter(rejection.kind for rejection in rejections).most_common()
     logger.warning(
         "%d entries are left out (%s)%s",
         len(rejections),
-        ", ".join(f"{kind}: {count}" for kind, count in counts),
+        _counted(rejections),
         f"; all of them: {file}" if file is not None else "",
     )
+
+
+def _counted(rejections: Sequence[Rejection]) -> str:
+    counts = Counter(rejection.kind for rejection in rejections).most_common()
+    return ", ".join(f"{kind}: {count}" for kind, count in counts)

@@ -139,6 +139,26 @@ class FeatureFolder:
         """
         return self._open(video_id, shape, source, mmap_mode="r") is not None
 
+    def check(self, video_id: str, shape: tuple[int, ...], full: bool = False) -> None:
+        """Whether stored features can be trained on: head, shape and size of the file, and a look at the numbers.
+
+        Args:
+            full: look at all of them, not at every eighth frame's and the last one's.
+
+        Raises:
+            V2XumError: as `load`, and if numbers are not finite.
+        """
+        features = self._open(video_id, shape, None, mmap_mode="r")
+        if features is None:
+            return
+        looked_at = features if full else features[sorted({*range(0, len(features), 8), len(features) - 1})]
+        bad = ~np.isfinite(looked_at)
+        if bad.any():
+            some = "" if full else f" of {len(looked_at)} frames"
+            raise V2XumError(
+                f"{self._file(video_id)}: expected finite features, got {bad.sum()} of {bad.size}{some} NaN or infinite"
+            )
+
     def load(self, video_id: str, shape: tuple[int, ...], source: dict | None = None) -> np.ndarray | None:
         """The stored features of a video, or None if there are none.
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.sampling import FrameSampling
 from .demux import Frames, Packets, decode, scan
-from .opening import VideoError
+from .opening import VideoError, opened
 from .pictures import pictures
 from .whole import Damage, decode_all, mended_stamps
 
@@ -177,6 +177,17 @@ def probe_video(
     indices = chooser(path, timeline)(seconds)
     warnings = tuple(_gaps(path, packets, seconds))
     return Video(path, _NONE, indices, seconds[indices], duration, fps, frames.total, warnings, track)
+
+
+def check_opens(path: str | Path, track: int | None = None) -> None:
+    """Look at a file's head alone: enough for an empty, cut off or foreign file, not for damage inside.
+
+    Raises:
+        VideoError: if the file is no video, or has no such track.
+    """
+    _check_file(Path(path))
+    with opened(Path(path), track):
+        pass
 
 
 def decoded_seconds(path: Path, track: int | None = None) -> np.ndarray:

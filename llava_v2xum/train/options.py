@@ -135,6 +135,17 @@ class DataOptions:
             + "; ".join(f"{name}: {what}" for name, what in CLOCKS.items())
         },
     )
+    check: str = field(
+        default="sample",
+        metadata={
+            "help": "how closely videos or features are looked at before the run: sample (head, shape, size, some "
+            "numbers), full (all numbers; videos are decoded) or none",
+        },
+    )
+    max_rejected: str = field(
+        default="1%",
+        metadata={"help": "stop before the run if more entries cannot be learnt from: a share, or a number of them"},
+    )
     strict: bool = field(default=False, metadata={"help": "stop at the first entry that cannot be learnt from"})
     pack: bool = field(
         default=False,

@@ -32,6 +32,7 @@ from llava_v2xum.data.dataset import VideoCollator, frame_source, make_data_modu
 from llava_v2xum.data.frame_sources import StoredFeatures, VideoFiles
 from llava_v2xum.features import FeatureFolder, FrameEncoder
 from llava_v2xum.media.video import read_video
+from llava_v2xum.train.options import DataOptions
 
 pytestmark = pytest.mark.pinned
 
@@ -210,9 +211,7 @@ def test_what_is_no_single_video_of_the_id(videos):
 
 
 def data_arguments(**changes) -> SimpleNamespace:
-    settings = dict(data_path=None, data_weights=None, feature_folder=None, video_folder=None, video_track=None,
-        image_folder=None, clock="frames", strict=False, pack=False)  # fmt: skip
-    return SimpleNamespace(**{**settings, **changes})
+    return SimpleNamespace(**{**vars(DataOptions()), "image_folder": None, "max_rejected": "100%", **changes})
 
 
 @pytest.mark.parametrize("kind", ["feature_folder", "video_folder"])

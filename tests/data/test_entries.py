@@ -27,8 +27,10 @@ from transformers import AutoTokenizer
 from llava_v2xum.core.citations import BRACKETS
 from llava_v2xum.core.tasks import INSTRUCTIONS
 from llava_v2xum.core.timeline import Timeline
+from llava_v2xum.data.damage import find_damaged
 from llava_v2xum.data.entries import EntryError, with_frame_indexes
 from llava_v2xum.data.mixing import load_entries, read_instructions, weigh
+from llava_v2xum.features import FeatureFolder
 from llava_v2xum.model.tokens import tokenize_conversation
 
 pytestmark = pytest.mark.pinned
@@ -366,3 +368,72 @@ def test_every_kept_entry_has_something_to_learn(source, tmp_path):
     for entry in kept:
         _, labels = tokenize_conversation(entry.turns, weights.tokenizer())
         assert (labels != IGNORE_INDEX).any()
+
+
+# --- damaged videos ----------------------------------------------------------------------------------------------
+
+
+def test_damaged_features_are_found_before_the_run(tmp_path):
+    import numpy as np
+
+    names = ["whole", "empty", "short", "nan", "hidden", "wide", "words"]
+    folder = feature_folder(tmp_path / "features", *names)
+    file = {name: folder.path / f"{name}.npy" for name in names}
+    file["empty"].write_bytes(b"")
+    file["short"].write_bytes(file["short"].read_bytes()[:-2])
+    for name, frame in (("nan", 8), ("hidden", 3)):  # every eighth frame is looked at
+        features = np.load(file[name])
+        features[frame, 5] = np.nan
+        np.save(file[name], features)
+    np.save(file["wide"], np.zeros((FRAMES, 3), np.float16))
+    np.save(file["words"], np.full((FRAMES, weights.CHANNELS), "a"))
+    path = write_json(tmp_path / "a.json", [an_entry(id=name) for name in names] + [a_text_entry()])
+
+    def left(check: str) -> list[str]:
+        source = source_of(FeatureFolder(tmp_path / "features", {"tower": "tiny"}))
+        return [one.id for one in load_entries([path], checker_of(source), output_dir=tmp_path / check, check=check)]
+
+    assert left("sample") == ["whole", "hidden", "t"] and left("full") == ["whole", "t"]
+    told = {one["id"]: one for one in map(json.loads, (tmp_path / "full" / "rejected.jsonl").read_text().splitlines())}
+    assert {one["kind"] for one in told.values()} == {"damaged video"}
+    for name, reason in {
+        "empty": "not a readable NumPy array", "short": "not a readable NumPy array", "words": "a floating dtype",
+        "nan": "expected finite features, got 1 of", "wide": f"expected features of shape [{FRAMES}, ",
+    }.items():  # fmt: skip
+        assert reason in told[name]["reason"] and f"{name}.npy" in told[name]["reason"]
+    with pytest.raises(ValueError, match="--check: expected one of sample, full, none, got 'all'"):
+        left("all")
+
+
+def test_damaged_video_files_are_found_before_the_run(tmp_path):
+    import shutil
+    from pathlib import Path
+
+    from llava_v2xum.data.frame_sources import VideoFiles
+
+    clip = Path(__file__).resolve().parents[2] / "llava_v2xum" / "shapes" / "clips" / "demo.mp4"
+    shutil.copy(clip, tmp_path / "whole.mp4")
+    content = clip.read_bytes()
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "head.mp4").write_bytes(content[:2000])
+    inside = bytearray(content)
+    inside[3000:-3000] = bytes(len(inside) - 6000)  # the index and the head are whole
+    (tmp_path / "inside.mp4").write_bytes(bytes(inside))
+    source = VideoFiles(tmp_path, Timeline(FRAMES), None, None)
+    names = ["whole", "empty", "head", "inside", "absent"]
+    found = find_damaged(names, source)
+    assert set(found) - {"inside"} == {"empty", "head"} and "empty.mp4: the file is empty" in found["empty"]
+    assert set(find_damaged(names, source, "full")) == {"empty", "head", "inside"}
+
+
+def test_too_many_bad_entries_stop_the_run(source, tmp_path):
+    file = write_json(tmp_path / "a.json", [a_text_entry(id=f"t{i}") for i in range(97)] + [an_entry(id="v_8")] * 3)
+    for limit in ("3%", "3", None, "100%"):
+        assert len(load_entries([file], checker_of(source), output_dir=tmp_path, max_rejected=limit)) == 97
+    for limit in ("2.9%", "2", "0"):
+        with pytest.raises(ValueError, match=rf"3 of 100 .*3\.0%.*--max_rejected {limit} .*video: 3.*v_8.*jsonl"):
+            load_entries([file], checker_of(source), output_dir=tmp_path, max_rejected=limit)
+        assert len((tmp_path / "rejected.jsonl").read_text().splitlines()) == 3
+    for limit in ("1/3", "101%", "-1", "few"):
+        with pytest.raises(ValueError, match="--max_rejected: expected a share such as 1%"):
+            load_entries([file], checker_of(source), max_rejected=limit)

@@ -9,6 +9,7 @@ import weights
 from llava_v2xum.core.tasks import TASKS, query_for
 from llava_v2xum.data.dataset import tokenize_conversation
 from llava_v2xum.model import packing
+from llava_v2xum.train.options import DataOptions
 
 pytestmark = pytest.mark.pinned
 
@@ -231,10 +232,8 @@ def data_args(tmp_path):
     for name in "ab":
         np.save(tmp_path / "features" / f"{name}.npy", video(name).numpy().astype(np.float16))
     (tmp_path / "data.json").write_text(json.dumps(entries_of(tmp_path)))
-    return SimpleNamespace(
-        data_path=[str(tmp_path / "data.json")], data_weights=None, feature_folder=str(tmp_path / "features"),
-        video_folder=None, video_track=None, image_folder=None, clock="frames", strict=True, pack=False,
-    )  # fmt: skip
+    asked = DataOptions([str(tmp_path / "data.json")], feature_folder=str(tmp_path / "features"), strict=True)
+    return SimpleNamespace(**vars(asked), image_folder=None)
 
 
 def test_a_packed_data_set_trains_on_the_same_as_the_plain_one(model, data_args):

@@ -38,7 +38,9 @@ def flags(tmp_path) -> list[str]:
 def test_a_run_from_videos(flags, tmp_path):
     from llava_v2xum.train.loop import train
 
-    train(flags)
+    with pytest.raises(ValueError, match=r"1 of 3 entries \(33\.3%\) .* --max_rejected 1% .*missing video: 1"):
+        train(flags)
+    train([*flags, "--max_rejected", "1"])
     rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert [(found["id"], found["kind"]) for found in rejected] == [("v_9", "missing video")]
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())

@@ -16,6 +16,7 @@ from PIL import Image
 
 from llava_v2xum.data.dataset import make_data_module
 from llava_v2xum.features import FeatureFolder
+from llava_v2xum.train.options import DataOptions
 
 pytestmark = pytest.mark.pinned
 
@@ -42,7 +43,7 @@ def our_data(model, images: Path | None, tmp_path: Path, *files: str, version: s
         for name in ("v_1", "v_2"):
             folder.save(name, weights.numbers(FRAMES, CHANNELS, name=name).numpy())
         asked["feature_folder"] = str(folder.path)
-    return make_data_module(tokenizer(), SimpleNamespace(**asked), model, version)
+    return make_data_module(tokenizer(), SimpleNamespace(**{**vars(DataOptions()), **asked}), model, version)
 
 
 def video_model():
