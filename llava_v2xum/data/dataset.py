@@ -220,7 +220,10 @@ def make_data_module(
     source, images = frame_source(data_args, model), image_source(data_args, model)
     clocks = Clocks(data_args.clock, source.times)
     most, positions = tokenizer.model_max_length, config.frame_positions
-    checker = EntryChecker(pieces, most, config.timeline, positions, source, conversation, clocks, images)
+    checker = EntryChecker(
+        pieces, most, config.timeline, positions, source, conversation, clocks, images,
+        warn_only=tuple(data_args.warn_only or ()),
+    )  # fmt: skip
     entries = load_entries(
         data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir,
         data_args.check, data_args.max_rejected,

@@ -28,6 +28,7 @@ from ..core.tasks import VIDEO_TOKEN
 from ..core.timeline import Timeline
 from ..features.upstream import DEFAULT_IMAGE_TOKEN
 from ..model.tokens import PieceCache, check_conversation, locate_answers
+from .answer_checks import KINDS, REFUSE, Finding, check_kinds, findings_in, task_asked
 from .frame_sources import FrameSource, ImageFiles
 
 _ROUNDING_SECONDS = 1e-6  # published durations such as 161.07999999999998 end before their own 161.08
@@ -39,11 +40,13 @@ class EntryError(V2XumError):
     Args:
         kind: a word or two, to count by.
         reason: what was expected and what came.
+        task: that its answer is for, where it is the answer's fault.
     """
 
-    def __init__(self, kind: str, reason: str) -> None:
+    def __init__(self, kind: str, reason: str, task: str | None = None) -> None:
         super().__init__(reason)
         self.kind = kind
+        self.task = task
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Entry:
         frame_indices: for each video the indexes of the frames shown, or None for all N.
         length: positions in the decoder, of text, frames and image.
         image: the file of its still image, if it has one; it then has no video.
+        warnings: what was found in its answers, and is let pass.
     """
 
     id: str
@@ -65,6 +69,12 @@ class Entry:
     frame_indices: tuple[tuple[int, ...] | None, ...]
     length: int
     image: str | None = None
+    warnings: tuple[Finding, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str | None, ...]:
+        """Of each of its questions the task, None for one that asks for no summary."""
+        return tuple(task_asked(turn["value"]) for turn in self.turns[::2])
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,11 @@ class EntryChecker:
         clocks: tell the index of a `<fK>`'s second, and afterwards what must be said of that.
         images: where still images come from; None for a run without any.
         damaged: videos that cannot be used (`damage.find_damaged`), and why.
+        warn_only: kinds of findings in answers (`answer_checks.KINDS`) that are let pass, whatever their default.
 
     Raises:
-        V2XumError: if LLaVA has no such conversation, or one whose pictures we do not mark as it does.
+        V2XumError: if LLaVA has no such conversation, or one whose pictures we do not mark as it does; if there is no
+            such kind.
     """
 
     tokenizer: PieceCache
@@ -95,9 +107,11 @@ class EntryChecker:
     clocks: Clocks = field(default_factory=Clocks)
     images: ImageFiles | None = None
     damaged: dict[str, str] = field(default_factory=dict)
+    warn_only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_conversation(self.conversation)
+        check_kinds(self.warn_only)
 
     def check(self, entry: dict) -> Entry:
         """The entry as the data set needs it.
@@ -132,7 +146,15 @@ class EntryChecker:
         turns = with_frame_indexes(entry, self.timeline, self.clocks)
         frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
         length = self._length(turns, len(videos), frames * self.frame_positions, f"{frames} frames")
-        return Entry(entry_id, turns, videos, frame_indices, length)
+        return Entry(entry_id, turns, videos, frame_indices, length, None, self._let_pass(turns, len(videos)))
+
+    def _let_pass(self, turns: list[dict[str, str]], videos: int) -> tuple[Finding, ...]:
+        """What is found in the answers, if all of it may pass."""
+        found = tuple(findings_in(turns, videos, self.timeline))
+        for one in found:
+            if KINDS[one.kind].default == REFUSE and one.kind not in self.warn_only:
+                raise EntryError(one.kind, one.reason, one.task)
+        return found
 
     def _check_image(self, entry_id: str, image: str, turns: list[dict[str, str]]) -> Entry:
         if self.images is None:
@@ -141,7 +163,7 @@ class EntryChecker:
         if problem is not None:
             raise EntryError("missing image", problem)
         length = self._length(turns, 1, self.images.positions, "its image")
-        return Entry(entry_id, turns, (), (), length, image)
+        return Entry(entry_id, turns, (), (), length, image, self._let_pass(turns, 0))
 
     def _length(self, turns: list[dict[str, str]], places: int, positions: int, of: str) -> int:
         """Positions of the text and of what stands at its placeholders; refuses what is too long."""

@@ -11,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +19,49 @@ from tqdm import tqdm
 
 from ..core.atomic import replacing
 from ..core.errors import V2XumError
+from .answer_checks import Finding
 from .damage import find_damaged, limit_of
 from .entries import Entry, EntryChecker, EntryError, named_videos
 
 logger = logging.getLogger(__name__)
 
-REJECTED = "rejected.jsonl"  # in the output folder
-_WARNED = 5  # bad entries named in the log; the file has them all
+REJECTED, WARNED = "rejected.jsonl", "warned.jsonl"  # in the output folder
+_WARNED = 5  # entries named in the log; the file has them all
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A bad entry: its file, its place there (from 0), its id if it has one, and what is wrong with it."""
+    """A bad or doubtful entry: its file, its place there (from 0), its id if it has one, and what is wrong with it.
+
+    Where it is an answer's fault, `task` tells what it answers.
+    """
 
     file: str
     place: int
     id: str | None
     kind: str
     reason: str
+    task: str | None = None
 
     def __str__(self) -> str:
         name = f"entry {self.place}" if self.id is None else f"entry {self.id}"
-        return f"{self.file}: {name}: {self.reason}"
+        of_task = f" ({self.task.upper()}, place {self.place})" if self.task else ""
+        return f"{self.file}: {name}{of_task}: {self.reason}"
+
+
+@dataclass
+class Checked:
+    """What came of the entries of files.
+
+    Args:
+        good: those that are learnt from, in their order.
+        bad: the others.
+        doubtful: what good ones are warned of.
+    """
+
+    good: list[Entry] = field(default_factory=list)
+    bad: list[Rejection] = field(default_factory=list)
+    doubtful: list[Rejection] = field(default_factory=list)
 
 
 def read_instructions(path: str | os.PathLike) -> list:
@@ -60,24 +81,45 @@ def read_instructions(path: str | os.PathLike) -> list:
     return entries
 
 
-def check_entries(path: str, checker: EntryChecker, strict: bool = False) -> tuple[list[Entry], list[Rejection]]:
-    """A file's good entries in its order, and its bad ones.
+def check_entries(
+    path: str, checker: EntryChecker, strict: bool = False, said: dict[tuple, str] | None = None
+) -> Checked:
+    """A file's entries, checked.
+
+    Args:
+        said: what entries of earlier files say, and where; those of this file are added.
 
     Raises:
-        V2XumError: naming the file, if it is no instruction JSON; with `strict` for the first bad entry.
+        V2XumError: naming the file, if it is no instruction JSON; with `strict` for the first bad entry, or the first
+            that is warned of, unless its kind is among the checker's `warn_only`.
     """
-    good, bad = [], []
+    made, said = Checked(), {} if said is None else said
     quiet = None if is_main_process() else True  # None: where the output is a terminal
     for place, entry in enumerate(tqdm(read_instructions(path), f"checking {Path(path).name}", disable=quiet, delay=2)):
         try:
-            good.append(checker.check(entry))
+            checked = checker.check(entry)
         except EntryError as error:
             entry_id = entry.get("id") if isinstance(entry, dict) else None
-            rejection = Rejection(path, place, None if entry_id is None else str(entry_id), error.kind, str(error))
+            name = None if entry_id is None else str(entry_id)
+            rejection = Rejection(path, place, name, error.kind, str(error), error.task)
             if strict:
                 raise V2XumError(f"{rejection} (--strict)") from error
-            bad.append(rejection)
-    return good, bad
+            made.bad.append(rejection)
+            continue
+        doubts = [*checked.warnings, *_said_before(checked, f"{path}, place {place}", said)]
+        made.good.append(checked)
+        made.doubtful += [Rejection(path, place, checked.id, one.kind, one.reason, one.task) for one in doubts]
+        refused = [one for one in made.doubtful[-len(doubts) :] if one.kind not in checker.warn_only] if doubts else []
+        if strict and refused:
+            raise V2XumError(f"{refused[0]} (--strict; --warn_only {refused[0].kind!r} lets it pass)")
+    return made
+
+
+def _said_before(entry: Entry, here: str, said: dict[tuple, str]) -> list[Finding]:
+    """Whether an entry, of the same videos, says word for word what another has said."""
+    what = (entry.videos, entry.frame_indices, entry.image, *(turn["value"] for turn in entry.turns))
+    first = said.setdefault(what, here)
+    return [] if first == here else [Finding("duplicate", f"says the same as {first}", entry.tasks[0])]
 
 
 def weigh(entries: Sequence[Entry], weight: float, seed: int | Sequence[int]) -> list[Entry]:
@@ -123,16 +165,21 @@ def load_entries(
     checker.damaged.update(find_damaged(asked if check != "none" else (), checker.source, check, quiet))
     entries: list[Entry] = []
     rejections: list[Rejection] = []
+    doubtful: list[Rejection] = []
+    said: dict[tuple, str] = {}
     total = 0
     for number, (path, weight) in enumerate(zip(data_path, weights)):
-        good, bad = check_entries(path, checker, strict)
+        checked = check_entries(path, checker, strict, said)
+        good, bad = checked.good, checked.bad
         seen = weigh(good, weight, [seed, number])
         logger.info("%s: %d entries, %d left out, %d seen in an epoch", path, len(good) + len(bad), len(bad), len(seen))
         entries += seen
         rejections += bad
+        doubtful += checked.doubtful
         total += len(good) + len(bad)
     if is_main_process():
-        _report(rejections, output_dir)
+        _report(rejections, output_dir, REJECTED, "left out")
+        _report(doubtful, output_dir, WARNED, "doubtful")
         for note in checker.clocks.notes():
             logger.warning("%s", note)
     if not entries:
@@ -162,23 +209,24 @@ def _check_weights(data_path: Sequence[str], data_weights: Sequence[float] | Non
     return weights
 
 
-def _report(rejections: list[Rejection], output_dir: str | os.PathLike | None) -> None:
+def _report(found: list[Rejection], output_dir: str | os.PathLike | None, name: str, what: str) -> None:
     """Name the first few in the log, write all to the output folder; of a former run nothing stays there."""
-    file = None if output_dir is None else Path(output_dir) / REJECTED
-    if not rejections:
+    file = None if output_dir is None else Path(output_dir) / name
+    if not found:
         if file is not None:
             file.unlink(missing_ok=True)
         return
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part, part.open("w", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in rejections)
-    for rejection in rejections[:_WARNED]:
-        logger.warning("left out: %s", rejection)
+            lines.writelines(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found)
+    for one in found[:_WARNED]:
+        logger.warning("%s: %s", what, one)
     logger.warning(
-        "%d entries are left out (%s)%s",
-        len(rejections),
-        _counted(rejections),
+        "%d %s (%s)%s",
+        len(found),
+        "entries are left out" if name == REJECTED else "things in the entries are doubtful, and let pass",
+        _counted(found),
         f"; all of them: {file}" if file is not None else "",
     )
 

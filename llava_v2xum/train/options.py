@@ -146,7 +146,14 @@ class DataOptions:
         default="1%",
         metadata={"help": "stop before the run if more entries cannot be learnt from: a share, or a number of them"},
     )
-    strict: bool = field(default=False, metadata={"help": "stop at the first entry that cannot be learnt from"})
+    warn_only: list[str] | None = field(
+        default=None,
+        metadata={"metavar": "KIND", "help": "let these kinds of faults in answers pass with a warning (the guide)"},
+    )
+    strict: bool = field(
+        default=False,
+        metadata={"help": "stop at the first entry that cannot be learnt from, or has something to be warned of"},
+    )
     pack: bool = field(
         default=False,
         metadata={"help": "put several samples in one row of --model_max_length, a video's frames once for its tasks"},

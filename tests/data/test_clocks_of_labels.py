@@ -94,7 +94,7 @@ def test_a_store_without_the_seconds_goes_on_and_it_is_said_once(tmp_path, caplo
     folder = FeatureFolder(tmp_path / "features", {"tower": "tiny"})
     for name in ("v_1", "v_2"):
         folder.save(name, np.zeros((10, 4)), {"bytes": 7})  # as older releases kept it
-    entries = [an_entry(), an_entry(id="v_2"), an_entry()]
+    entries = [an_entry(), an_entry(id="v_2"), an_entry(frame_indices=[0, 5, 9])]
     checker = checker_of(StoredFeatures(folder, (10, 4)))
     with caplog.at_level(logging.WARNING):
         checked = load_entries([write_json(tmp_path / "set.json", entries)], checker, strict=True)
