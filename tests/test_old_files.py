@@ -25,7 +25,7 @@ from llava_v2xum.features.sources import file_source
 from llava_v2xum.features.store import FeatureFolder
 from llava_v2xum.infer.drafting.ngrams import NgramTable
 from llava_v2xum.infer.drafting.sources import load_tokenizer, timeline_of
-from llava_v2xum.infer.results import ResultFolder
+from llava_v2xum.infer.results import Asked, ResultFolder
 from llava_v2xum.media.video import read_video
 from llava_v2xum.shapes import DEMO_CHECKPOINT as CHECKPOINT
 
@@ -62,7 +62,7 @@ def test_seconds_of_frames_are_added_to_a_feature_store(old):
 
 def test_summaries_are_gone_on_with_and_scored(old):
     folder = ResultFolder(old / "summaries")
-    assert folder.is_done(Path("clips/demo.mp4"), "both", "llava_v2xum shapes demo", ())
+    assert folder.is_done(Path("clips/demo.mp4"), Asked("both", "llava_v2xum shapes demo"), ())
     (prediction,) = load_predictions(old / "summaries" / "summaries.jsonl").values()
     assert prediction.video_id == "demo" and len(prediction.sentences) == 5 and len(prediction.importance) == 100
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ..core.sampling import FrameSampling
+from ..core.windows import Window
 from ..media.helper import Helper
-from ..media.reading import Parts, Request, read, read_parts
+from ..media.reading import FILM_SIDE, THUMBNAIL_SIDE, Parts, Request, read, read_parts
 from ..media.video import Video
 from . import FeatureFolder, FrameEncoder, file_source, resize
 from .sources import video_source
@@ -34,11 +35,13 @@ class ReadVideo:
         video: `frames` holds thumbnails, or nothing.
         pixels: its frames as the tower takes them, uint8 [n, 3, h, w] a batch; empty once there are features.
         features: [N, C] or [N, m, C], or None before the tower has seen the pixels.
+        window: of a film, whose N frames these are; None for the whole video's.
     """
 
     video: Video
     pixels: list[Tensor]
     features: Tensor | None = None
+    window: Window | None = None
 
 
 class VideoFeatures:
@@ -82,11 +85,12 @@ class VideoFeatures:
         self._lock = threading.Lock()  # of the folder and the seconds
         self._tower_lock = threading.Lock()
 
-    def read(self, path: Path, helper: Helper | None = None) -> ReadVideo:
+    def read(self, path: Path, helper: Helper | None = None, window: Window | None = None) -> ReadVideo:
         """Read a video; of one whose features are stored nothing is decoded, unless thumbnails are wanted.
 
         Args:
             helper: the process that decodes; None decodes in this one.
+            window: of a film, to read alone.
 
         Raises:
             VideoError: naming the file, if it cannot be read.
@@ -94,18 +98,19 @@ class VideoFeatures:
             HelperStartError: if the process cannot start.
         """
         with self._timed("read"):
-            known = self._stored_source(path)
+            known = self._stored_source(path, window)
             part = self.encoder.batch_size if known is None else 0
             # only of a file that was read before without a warning do the packets tell everything
             probe = known is not None and bool(known.get("intact")) and not self.thumbnails
-            request = Request(path, self.sampling, part, self.thumbnails, probe, self.track)
+            sampling, side = (self.sampling, THUMBNAIL_SIDE) if window is None else (window, FILM_SIDE)
+            request = Request(path, sampling, part, self.thumbnails, probe, self.track, side)
             video, pixels = self._read(request, helper)
             if known is not None and probe and video.total_frames != known["total_frames"]:
                 video, pixels = self._read(replace(request, probe=False), helper)
             features = None
             if self.folder is not None and known is not None:
-                features = self._load(self.folder, path, file_source(path, self.track, video.total_frames))
-        return ReadVideo(video, pixels, features)
+                features = self._load(self.folder, path, video.total_frames, window)
+        return ReadVideo(video, pixels, features, window)
 
     def encode(self, made: ReadVideo) -> ReadVideo:
         """Give a video its features, if it has none yet; one thread at a time has the tower.
@@ -118,7 +123,7 @@ class VideoFeatures:
         with self._tower_lock, self._timed("encode"):
             features = torch.cat([self.encoder.encode(part) for part in made.pixels])
             if self.folder is not None:
-                features = self._save(self.folder, made.video, features)
+                features = self._save(self.folder, made.video, features, made.window)
         made.pixels, made.features = [], features
         return made
 
@@ -127,24 +132,26 @@ class VideoFeatures:
         """Whether the tower is on one."""
         return self.encoder.tower.device.type == "cuda"
 
-    def _stored_source(self, path: Path) -> dict | None:
+    def _stored_source(self, path: Path, window: Window | None) -> dict | None:
         """What is known of the file that the stored features were made of ({} for nothing); None without features."""
         if self.folder is None or not path.is_file():  # reading says what is wrong with it
             return None
         with self._lock:
-            if not self.folder.holds(path.stem, self.shape, file_source(path, self.track)):
+            name = stored_name(path, window)
+            if not self.folder.holds(name, self.shape, _of_window(file_source(path, self.track), window)):
                 return None
-            return self.folder.sources.get(path.stem) or {}
+            return self.folder.sources.get(name) or {}
 
-    def _load(self, folder: FeatureFolder, path: Path, source: dict) -> Tensor:
+    def _load(self, folder: FeatureFolder, path: Path, total_frames: int, window: Window | None) -> Tensor:
+        source = _of_window(file_source(path, self.track, total_frames), window)
         with self._lock:
-            stored = folder.load(path.stem, self.shape, source)
+            stored = folder.load(stored_name(path, window), self.shape, source)
         return torch.from_numpy(stored.astype(np.float16))
 
-    def _save(self, folder: FeatureFolder, video: Video, features: Tensor) -> Tensor:
+    def _save(self, folder: FeatureFolder, video: Video, features: Tensor, window: Window | None) -> Tensor:
         stored = features.float().cpu().numpy()
         with self._lock:
-            folder.save(video.path.stem, stored, video_source(video))
+            folder.save(stored_name(video.path, window), stored, _of_window(video_source(video), window))
         # taken in float16 also this first time, so that a second run answers the same
         return torch.from_numpy(stored.astype(np.float16))
 
@@ -170,6 +177,18 @@ class VideoFeatures:
         finally:
             with self._lock:
                 self.seconds[part] += time.perf_counter() - start
+
+
+def stored_name(path: Path, window: Window | None) -> str:
+    """What a feature folder calls the features of a video, or of a film's window."""
+    return path.stem if window is None else f"{path.stem}.{window.name}"
+
+
+def _of_window(source: dict, window: Window | None) -> dict:
+    """A source that tells which part of the file it is."""
+    if window is None:
+        return source
+    return {**source, "window_seconds": [round(window.start_seconds, 6), window.number + 1, window.count]}
 
 
 def read_pixels(

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..media.reading import frames_at
 from ..media.render import JSON, format_for_people, record_in
 from .editing import Editing
 from .options import add_editing, check_editing, formats_of
-from .results import ResultFolder
+from .results import Asked, ResultFolder
 from .writing import write_or_warn
 
 EXAMPLES = """examples:
@@ -116,8 +117,8 @@ def _edit(args: argparse.Namespace, file: Path, folder: Path) -> None:
         if asked is None:
             has_no = "sentences" if record["task"] == "video" else "seconds"
             raise V2XumError(f"the {record['task'].upper()} summary has no {has_no}, for a length of {args.length}")
-        same = Path(record["video"]), record["task"], record["model"]
-        if results.is_done(*same, args.formats, record.get(TRACK_KEY), record["video_id"], asked):
+        wanted = replace(Asked.of(record), edit=asked)
+        if results.is_done(Path(record["video"]), wanted, args.formats, record["video_id"]):
             return
         record = args.editing.made(record)
     wants_frames = any(FORMATS[name].needs_frames and FORMATS[name].is_of(record) for name in args.formats)

@@ -13,6 +13,7 @@ from ..core.errors import V2XumError
 from ..core.extras import require
 from ..core.lengths import Length
 from ..core.tasks import ALL, TASKS
+from ..core.windows import AUTO, FRAME_SECONDS, OFF, as_window
 from ..media.file_format import PAGE_NAME
 from ..media.formats import DEFAULT_FORMATS, EXPORTS, FORMATS, check_formats
 from ..media.page.source import COPY_SECONDS
@@ -58,6 +59,9 @@ def build_parser() -> Parser:
         f"{', '.join(name for name in FORMATS if name not in EXPORTS)} (%(default)s)")  # fmt: skip
     add_editing(add)
     add_video_track(add)
+    add("--window", default=AUTO, metavar="SECONDS", help="films that are too long for N frames are told in "
+        f"windows with N each: {AUTO} (default) where a frame would stand for more than {FRAME_SECONDS:g} seconds, "
+        f"{OFF} for N frames of the whole, or how long a window is")  # fmt: skip
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
     add("--no-page", dest="page", action="store_false", help=f"leave out {PAGE_NAME}, the page of each video "
         "and that of the run")  # fmt: skip
@@ -213,6 +217,10 @@ def formats_of(format: str, export: str, parser: Parser) -> list[str]:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(arguments)
+    try:
+        args.window = as_window(args.window)
+    except V2XumError as error:
+        parser.error(f"--{error}")
     args.formats = formats_of(args.format, args.export, parser)
     check_editing(args, parser)
     if not edits(args.task, args.length):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.errors import V2XumError
+from ..core.windows import AUTO
 
 if TYPE_CHECKING:
     from .engine import EngineStats
@@ -43,6 +44,7 @@ class VideoSummarizer(Protocol):
         workers: int | None = None,
         thumbnails: bool = True,
         video_track: int | None = None,
+        window: str | float = AUTO,
         **options: Any,
     ) -> Summaries:
         """The summary of every video that has one; see `Summarizer.summarize_many`."""

@@ -11,13 +11,16 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core.atomic import append_line, cut_torn_line, replacing
 from ..core.errors import V2XumError
 from ..core.lengths import EDIT_KEY
 from ..core.sampling import TRACK_KEY
+from ..core.windows import AUTO, WINDOW_KEY
 from ..media.formats import FORMATS
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,35 @@ _KEYS = ("video_id", "video", "task", "model", "frames")
 
 class OtherSummary(V2XumError):
     """A video's folder holds a summary that another task, model or video track gave."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a summary was asked for by.
+
+    Attributes:
+        track: of several video tracks (`opening.opened`).
+        window: of long films (`core.windows.windows_of`).
+        edit: of length and cuts (`core.lengths.edit_asked`).
+    """
+
+    task: str
+    model: str
+    track: int | None = None
+    window: str | float = AUTO
+    edit: Mapping[str, str | None] | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Asked:
+        """By what that record's was."""
+        named = record.get(TRACK_KEY), record.get(WINDOW_KEY, AUTO), record.get(EDIT_KEY)
+        return cls(record["task"], record["model"], *named)
+
+    def __str__(self) -> str:
+        of_track = "" if self.track is None else f" of video track {self.track}"
+        made = [f"{key} {value}" for key, value in (self.edit or {}).items() if value]
+        made += [] if self.window == AUTO else [f"window {self.window}"]
+        return f"{self.task.upper()} summary{of_track} by {self.model}" + (f" ({', '.join(made)})" if made else "")
 
 
 class ResultFolder:
@@ -95,24 +127,14 @@ class ResultFolder:
         for file in files:
             file.unlink()
 
-    def is_done(
-        self,
-        video: Path,
-        task: str,
-        model: str,
-        formats: Iterable[str],
-        track: int | None = None,
-        video_id: str | None = None,
-        edit: dict | None = None,
-    ) -> bool:
-        """Whether the video's folder holds what that task, model and video track give, in all of the formats.
+    def is_done(self, video: Path, asked: Asked, formats: Iterable[str], video_id: str | None = None) -> bool:
+        """Whether the video's folder holds what is asked for, in all of the formats.
 
         Args:
             video_id: the file's stem if None.
-            edit: what was asked of length and cuts (`core.lengths.edit_asked`).
 
         Raises:
-            OtherSummary: if it holds what another task, model or track gave, and that is not to be replaced.
+            OtherSummary: if it holds what was asked for otherwise, and that is not to be replaced.
             V2XumError: if it holds another video's files.
         """
         video_id = video_id or video.stem
@@ -123,10 +145,9 @@ class ResultFolder:
             raise V2XumError(f"{video}: {folder} holds the summary of {last['video']}; give another output folder")
         if self.fresh:
             return False
-        if (last["task"], last["model"], last.get(TRACK_KEY), last.get(EDIT_KEY)) != (task, model, track, edit):
+        if (found := Asked.of(last)) != asked:
             if folder.is_dir() and any(folder.iterdir()):
-                wanted = _described_as(task, model, track, edit)
-                raise OtherSummary(f"{folder} holds the {_described(last)}, and not the {wanted}")
+                raise OtherSummary(f"{folder} holds the {found}, and not the {asked}")
             return False
         forms = [FORMATS[name] for name in formats if FORMATS[name].is_of(last)]
         return all((folder / form.file_name).exists() for form in forms)
@@ -153,16 +174,6 @@ class ResultFolder:
         kept = record if self.is_alone else {"saved": round(time.time(), 3), "record": record}
         append_line(self.file, json.dumps(kept, ensure_ascii=False))
         self._last[record["video_id"]] = record
-
-
-def _described(record: dict) -> str:
-    return _described_as(record["task"], record["model"], record.get(TRACK_KEY), record.get(EDIT_KEY))
-
-
-def _described_as(task: str, model: str, track: int | None, edit: dict | None) -> str:
-    of_track = "" if track is None else f" of video track {track}"
-    made = ", ".join(f"{key} {value}" for key, value in (edit or {}).items() if value)
-    return f"{task.upper()} summary{of_track} by {model}" + (f" ({made})" if made else "")
 
 
 def _lines(file: Path) -> list[tuple[bytes, str]]:

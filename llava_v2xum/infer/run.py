@@ -29,7 +29,7 @@ from .options import INTERRUPTED, answering_of, loading_of, parse_arguments, set
 from .pages import lacks_page, page_of, write_page_of_run
 from .progress import Progress, format_stats
 from .protocols import VideoSummarizer
-from .results import FILE_NAME, OtherSummary, ResultFolder
+from .results import FILE_NAME, Asked, OtherSummary, ResultFolder
 from .video_summary import model_name
 from .writing import Writers
 
@@ -121,8 +121,9 @@ class InferRun:
             try:
                 tasks = []
                 for task, results in self.results.items():
-                    video_id, track, edit = self.id_of(path), self.args.video_track, self.editing.asked(task)
-                    if results.is_done(path, task, model, self.args.formats, track, video_id, edit):
+                    video_id = self.id_of(path)
+                    asked = Asked(task, model, self.args.video_track, self.args.window, self.editing.asked(task))
+                    if results.is_done(path, asked, self.args.formats, video_id):
                         self.with_problems += results.has_problems(video_id)  # told again: --strict is about all
                     else:
                         tasks.append(task)
@@ -238,6 +239,7 @@ class InferRun:
             workers=workers,
             thumbnails=args.page or any(FORMATS[name].needs_frames for name in args.formats),
             video_track=args.video_track,
+            window=args.window,
             **answering_of(args),
         )
         with closing(many):  # after an error too the reading ends here, before anything is told

@@ -14,6 +14,7 @@ from torch import LongTensor
 
 from ..core.errors import V2XumError
 from ..core.tasks import ALL, CONVERSATION, TASKS, query_for
+from ..core.windows import AUTO
 from ..data.dataset import build_input_ids
 from ..features import FeatureFolder, FrameEncoder
 from ..features.video_features import ReadVideo, VideoFeatures
@@ -26,6 +27,7 @@ from ..shapes import DEMO_CHECKPOINT
 from .answer_options import AnswerOptions
 from .drafting import DEFAULT_DRAFTER, Drafter, UndraftableTokenizer, drafter_kind
 from .engine import Answer, Engine, EngineStats, Job
+from .films import Gathering, Part, parts_of
 from .protocols import Summaries
 from .video_summary import VideoSummary, model_name
 
@@ -129,6 +131,7 @@ class Summarizer:
         workers: int | None = None,
         thumbnails: bool = True,
         video_track: int | None = None,
+        window: str | float = AUTO,
         **options: Any,
     ) -> Summaries:
         """Summaries in the order of the paths; reading, encoding and answering go on at the same time.
@@ -146,6 +149,7 @@ class Summarizer:
             thumbnails: whether summaries come with frames, for `save` to draw. Without, a video whose features are
                 stored need not be decoded.
             video_track: which of several video tracks, from 0; None for the default one, of several the largest.
+            window: how films are told that are too long for N frames: "auto", "off" or seconds (`windows_of`).
             options: how to answer (`AnswerOptions`).
 
         Yields:
@@ -157,10 +161,8 @@ class Summarizer:
         """
         how, tasks = AnswerOptions(**options), TASKS if task == ALL else (task,)
         prompts, run = self.prompts(tasks), self.runner(how)
-        videos = VideoFeatures(
-            self.frame_encoder, self.timeline, self.model.config.feature_shape, self.features, thumbnails, self.seconds,
-            track=video_track,
-        )  # fmt: skip
+        gathering, facts = Gathering(self.timeline, window), (self.timeline, self.name)
+        videos = self._features_of(thumbnails, video_track)
         kept: dict[Ticket, Video] = {}
 
         def job_of(ticket: Ticket, made: ReadVideo) -> Job[Ticket]:
@@ -168,28 +170,36 @@ class Summarizer:
             kept[ticket] = made.video
             return Job(ticket, prompts, made.features, seed_of(ticket.path, how.seed))
 
-        for ticket, outcome in self._in_turn(paths, videos, run, job_of, workers, how.batch_size):
+        parts = parts_of(map(Path, paths), self.timeline, window, video_track)
+        for ticket, outcome in self._in_turn(parts, videos, run, job_of, workers, how.batch_size):
             if not isinstance(outcome, V2XumError):
                 video = kept.pop(ticket)
-                facts = self.timeline, self.name
-                made = {name: VideoSummary.of(video, name, answer, *facts) for name, answer in zip(tasks, outcome)}
-                yield made if task == ALL else made[task]
-            elif on_error is None:
-                raise outcome
-            else:
-                on_error(ticket.path, outcome)
+                outcome = {name: VideoSummary.of(video, name, one, *facts) for name, one in zip(tasks, outcome)}
+            for made in gathering.add(ticket.path, outcome):
+                if not isinstance(made, V2XumError):
+                    yield made if task == ALL else made[task]
+                elif on_error is None:
+                    raise made
+                else:
+                    on_error(ticket.path.path, made)
 
-    def _in_turn(self, paths, videos: VideoFeatures, run, job_of, workers: int | None, rows: int):
+    def _features_of(self, thumbnails: bool, track: int | None) -> VideoFeatures:
+        shape = self.model.config.feature_shape
+        return VideoFeatures(
+            self.frame_encoder, self.timeline, shape, self.features, thumbnails, self.seconds, track=track
+        )
+
+    def _in_turn(self, parts: Iterable[Part], videos: VideoFeatures, run, job_of, workers: int | None, rows: int):
         threads = Rank.from_environment().default_workers() if workers is None else workers
         ahead = threads + rows  # our choice: all rows may become free at once
         # our choice: one runaway answer does not hold up the others before they are as much shorter
         window = max(4 * rows, ahead + rows)
 
-        def read(path: Path, helper: Helper | None) -> ReadVideo:
-            made = videos.read(path, helper)
+        def read(part: Part, helper: Helper | None) -> ReadVideo:
+            made = videos.read(part.path, helper, part.window)
             return videos.encode(made) if helper is not None and videos.on_gpu else made  # there beside the decoder
 
-        line = Line(map(Path, paths), read, threads, ahead, window)
+        line = Line(parts, read, threads, ahead, window)
         try:
             yield from in_turn(line, run, job_of)
         finally:
@@ -223,6 +233,6 @@ class Summarizer:
         return engine.run
 
 
-def seed_of(path: Path, seed: int) -> int:
+def seed_of(part: Part, seed: int) -> int:
     """The seed of a video's sampled answers: by its name, so that none depends on which videos are at work."""
-    return zlib.crc32(f"{seed} {path.stem}".encode())
+    return zlib.crc32(f"{seed} {part.name}".encode())

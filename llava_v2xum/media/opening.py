@@ -57,6 +57,18 @@ def opened(path: Path, track: int | None = None) -> Iterator[tuple]:
             _end_threads(container)
 
 
+def announced_seconds(path: Path, track: int | None = None) -> float | None:
+    """How long the header says that the video is, which costs no scan of the file; None where it does not say.
+
+    Raises:
+        VideoError: as `opened`.
+    """
+    with opened(path, track) as (container, stream):
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return container.duration / av.time_base if container.duration else None
+
+
 def _end_threads(container: av.container.InputContainer) -> None:
     """Let frame threads end that are still at work, because whoever decoded has had enough.
 

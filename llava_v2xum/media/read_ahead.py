@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..core.errors import V2XumError
@@ -28,7 +27,7 @@ class Ticket:
     """A video's place in a run."""
 
     number: int
-    path: Path = field(compare=False)
+    path: Any = field(compare=False)  # a Path, or what else stands for a video's part that is read alone
 
     def __str__(self) -> str:
         return str(self.path)
@@ -52,7 +51,7 @@ class Line(AbstractContextManager):
     """
 
     def __init__(
-        self, paths: Iterable[Path], read: Callable[[Path, Helper | None], Any], threads: int, ahead: int, window: int
+        self, paths: Iterable[Any], read: Callable[[Any, Helper | None], Any], threads: int, ahead: int, window: int
     ) -> None:
         if min(ahead, window) < 1:
             raise V2XumError(f"ahead and window must be at least 1, got {ahead} and {window}")

@@ -30,6 +30,7 @@ Parts = Generator[Video | np.ndarray | None, None, None]  # see `read_parts`
 
 PART_BYTES = 64 * 2**20  # our choice: ten frames of 1920 x 1080, two of 4096 x 2160
 THUMBNAIL_SIDE = 480  # pixels of the longer side: what a contact sheet can show, at a fraction of the memory
+FILM_SIDE = 240  # of a film that is told in windows: an hour has a thousand frames
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Request:
         thumbnails: whether small ones are.
         probe: what the packets tell is enough, where neither is wanted and they tell it (`video.probe_video`).
         track: which of several video tracks (`opening.opened`).
+        side: pixels of the small ones' longer side, at most.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Request:
     thumbnails: bool
     probe: bool = False
     track: int | None = None
+    side: int = THUMBNAIL_SIDE
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def read_parts(request: Request) -> Parts:
                 yield replace(came, frames=np.stack(small)) if small else came
                 continue
             if request.thumbnails:
-                small.append(thumbnails(came[None])[0])
+                small.append(thumbnails(came[None], request.side)[0])
             if request.part:
                 waiting.append(came)
 

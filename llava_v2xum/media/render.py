@@ -15,6 +15,7 @@ from ..core.errors import V2XumError
 from ..core.noise import LOOP, numbers_in
 from ..core.spans import segments_of
 from ..core.summary import Sentence, Summary
+from ..core.windows import WINDOWS_KEY
 from .figures import Group, frame_ranges, groups_of, time_label
 from .file_format import FileFormat
 
@@ -119,7 +120,8 @@ def format_for_people(record: dict) -> str:
     """
     duration = record["duration_seconds"]
     length = f"{duration:.1f} s" if duration < 60 else time_label(duration)
-    header = f"{record['video_id']}  ({length}, {record['fps']:.4g} fps, {record['task'].upper()} summary)"
+    told = f", in {len(record[WINDOWS_KEY])} windows" if WINDOWS_KEY in record else ""
+    header = f"{record['video_id']}  ({length}, {record['fps']:.4g} fps, {record['task'].upper()} summary{told})"
     lines = [header, "-" * min(len(header), LINE_WIDTH)]
     digits = len(str(record["num_frames"] - 1))
     groups = groups_for_people(record)

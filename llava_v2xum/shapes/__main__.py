@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.atomic import replacing
-from ..core.command_line import Parser
+from ..core.command_line import Parser, at_least
 from ..core.extras import end_without
 
 if __name__ == "__main__":
     end_without("av", "PIL")
 
+from .film import make_film
 from .render import write_clip
 from .truth import instruct_records, truth_record, videoxum_record
 from .world import Clip, make_clip
@@ -32,6 +33,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("--videos", type=int, default=40, metavar="N", help="how many clips (default 40)")
     parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same clips (default 7)")
+    parser.add_argument("--minutes", type=at_least(1), metavar="M", help="long films of so many minutes, with events "
+        "all along, instead of clips")  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the clips and their truth"
     )
@@ -48,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seed must not be negative, got {options.seed}")
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out must be a folder, and {options.out} is a file")
-    clips = [make_clip(options.seed, index) for index in range(options.videos)]
+    clips = [
+        make_clip(options.seed, index) if options.minutes is None else make_film(options.seed, index, options.minutes)
+        for index in range(options.videos)
+    ]
     try:
         _render_all(clips, options.out / "videos")
         write_json(options.out / "truth.json", [truth_record(clip) for clip in clips])

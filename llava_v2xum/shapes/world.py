@@ -8,6 +8,7 @@ polygon is given for diameter 1 about (0, 0).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,11 +166,8 @@ def make_clip(seed: int, index: int) -> Clip:
     noise_sigma = float(rng.uniform(*NOISE_SIGMA))
 
     events: list[Event] = []
-    for start_frame, end_frame in _event_spans(rng, total_frames):
-        kind = _event_kind(rng)
-        while events and sentence_of(*kind) == events[-1].sentence:
-            kind = _event_kind(rng)
-        events.append(_make_event(rng, kind, start_frame, end_frame, width, height))
+    for start_frame, end_frame in event_spans(rng, total_frames):
+        events.append(make_event(rng, events, start_frame, end_frame, width, height))
     return Clip(
         video_id=f"shapes_{seed}_{index:04d}",
         seed=seed,
@@ -187,7 +185,7 @@ def make_clip(seed: int, index: int) -> Clip:
     )
 
 
-def _event_spans(rng: np.random.Generator, total_frames: int) -> list[tuple[int, int]]:
+def event_spans(rng: np.random.Generator, total_frames: int) -> list[tuple[int, int]]:
     """The half-open frame intervals of a clip's events, laid out on the N sampled frames first.
 
     The exact edges are drawn between the sampled frames on either side, so that they fall on no grid.
@@ -220,16 +218,18 @@ def _event_kind(rng: np.random.Generator) -> tuple[str, str, str]:
     return shape, color, place
 
 
-def _make_event(
+def make_event(
     rng: np.random.Generator,
-    kind: tuple[str, str, str],
+    events: Sequence[Event],
     start_frame: int,
     end_frame: int,
     width: int,
     height: int,
 ) -> Event:
-    """An event of this kind, drawn so that the whole shape stays inside the picture in every frame."""
-    shape, color, place = kind
+    """An event of another kind than the last, drawn so that the whole shape stays inside the picture in every frame."""
+    shape, color, place = _event_kind(rng)
+    while events and sentence_of(shape, color, place) == events[-1].sentence:
+        shape, color, place = _event_kind(rng)
     angles = (0.0, 0.0) if shape == "circle" else tuple(rng.uniform(-MAX_ANGLE, MAX_ANGLE, size=2).tolist())
     # Between -MAX_ANGLE and MAX_ANGLE, every shape reaches furthest at one end of its turn or at 0.
     reaches = [shape_reach(shape, angle) for angle in (*angles, 0.0)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llava_v2xum.infer.results import OtherSummary, ResultFolder
+from llava_v2xum.infer.results import Asked, OtherSummary, ResultFolder
 
 
 def record(video: str, task: str = "both", frames: tuple[int, ...] = (1,), **more) -> dict:
@@ -15,7 +15,7 @@ def record(video: str, task: str = "both", frames: tuple[int, ...] = (1,), **mor
 
 
 def done(results: ResultFolder, video: str, task: str = "both", formats=("json",)) -> bool:
-    return results.is_done(Path(video), task, "m", formats)
+    return results.is_done(Path(video), Asked(task, "m"), formats)
 
 
 def put(results: ResultFolder, video: str, *names: str, **more) -> None:
@@ -33,7 +33,7 @@ def test_what_was_appended_is_done(tmp_path):
     with pytest.raises(OtherSummary, match="a holds the BOTH summary by m, and not the TEXT summary by m"):
         done(again, "/v/a.mp4", "text")
     with pytest.raises(OtherSummary, match="a holds the BOTH summary by m, and not the BOTH summary of video track 1"):
-        again.is_done(Path("/v/a.mp4"), "both", "m", ("json",), track=1)
+        again.is_done(Path("/v/a.mp4"), Asked("both", "m", track=1), ("json",))
     assert not done(again, "/v/b.mp4")
     assert not done(ResultFolder(tmp_path / "out", fresh=True), "/v/a.mp4")
 

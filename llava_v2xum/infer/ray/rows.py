@@ -1,8 +1,8 @@
 """What the stages of `--engine ray` have in common: rows, their states, and what all workers are told.
 
-A row is one video: its path, its state and the seconds that each stage took. The state is what the last stage made of
-it, pickled, so that Ray's blocks hold bytes and nothing that it would convert. What goes wrong becomes the state too:
-Ray sees no exception, and every row comes back.
+A row is one video, or a window of a film: its path, its state and the seconds that each stage took. The state is what
+the last stage made of it, pickled, so that Ray's blocks hold bytes and nothing that it would convert. What goes wrong
+becomes the state too: Ray sees no exception, and every row comes back.
 
 Shapes: N frames, m visual tokens of a frame, C feature width.
 """
@@ -48,12 +48,12 @@ class Made:
     """The last state.
 
     Attributes:
-        summary: as `Summarizer.summarize` returns it.
+        summaries: of the video or the window, by task.
         process: which one made it.
         stats: of that process's engine so far.
     """
 
-    summary: VideoSummary | dict[str, VideoSummary]
+    summaries: dict[str, VideoSummary]
     process: str
     stats: EngineStats
 
@@ -102,10 +102,14 @@ class Plan:
     threads: int | None = None
     register: Any = None
 
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which frames stand for a video."""
+        return FrameSampling.of_fields(self.description)
+
     def features(self, encoder: FrameEncoder, folder: FeatureFolder | None) -> VideoFeatures:
         """What reads and encodes with that tower."""
-        sampling = FrameSampling.of_fields(self.description)
-        return VideoFeatures(encoder, sampling, self.shape, folder, self.thumbnails, track=self.track)
+        return VideoFeatures(encoder, self.sampling, self.shape, folder, self.thumbnails, track=self.track)
 
     def folder(self, rank: int) -> FeatureFolder | None:
         """The feature folder, for a process that writes as that rank."""

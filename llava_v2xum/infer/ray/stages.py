@@ -22,6 +22,7 @@ from ...features.video_features import ReadVideo, VideoFeatures
 from ...shapes import DEMO_CHECKPOINT
 from ..answer_options import AnswerOptions
 from ..engine import Job
+from ..films import Part
 from ..shared_engine import SharedEngine
 from ..summarizer import Summarizer, seed_of
 from ..video_summary import VideoSummary
@@ -33,11 +34,12 @@ class Read(RowStage):
 
     name = "read"
 
-    def work(self, path: Path, state: None) -> ReadVideo:
+    def work(self, path: Path, state: Part) -> ReadVideo:
         plan = self.plan
         face = SimpleNamespace(image_processor=plan.image_processor, is_loaded=True, device=torch.device("cpu"))
         encoder = FrameEncoder(face, plan.aspect_ratio, plan.description, batch_size=plan.batch_size)
-        return plan.features(encoder, _folder_to_read(pickle.dumps(plan.description), plan.feature_folder)).read(path)
+        folder = _folder_to_read(pickle.dumps(plan.description), plan.feature_folder)
+        return plan.features(encoder, folder).read(state.path, window=state.window)
 
 
 @lru_cache(maxsize=1)
@@ -104,11 +106,12 @@ class Generate(RowStage):
         if self.error is not None:
             return Broken(portable(self.error))
         mine = self.summarizer
-        answers = self.shared.answers(Job(path, mine.prompts(self.tasks), state.features, seed_of(path, self.seed)))
+        part = Part(state.video.path, state.window)
+        answers = self.shared.answers(Job(path, mine.prompts(self.tasks), state.features, seed_of(part, self.seed)))
         facts = mine.timeline, self.plan.model_name
         made = {task: VideoSummary.of(state.video, task, one, *facts) for task, one in zip(self.tasks, answers)}
         stats = replace(mine.stats, seconds=dict(mine.stats.seconds))  # another thread goes on counting
-        return Made(made if self.task == ALL else made[self.task], self.process, stats)
+        return Made(made, self.process, stats)
 
 
 STAGES = (Read, Encode, Generate)

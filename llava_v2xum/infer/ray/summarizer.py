@@ -13,13 +13,14 @@ import logging
 import os
 import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import V2XumError
 from ...core.tasks import ALL, TASKS, query_for
+from ...core.windows import AUTO
 from ...media.processes import Rank
 from ..answer_options import AnswerOptions
 from .cluster import Layout, RaySettings, cluster, require_ray
@@ -27,6 +28,7 @@ from .pipeline import LOST, rows_through
 
 if TYPE_CHECKING:
     from ..engine import EngineStats
+    from ..films import Part
     from ..protocols import Summaries
     from ..video_summary import VideoSummary
     from .rows import Plan
@@ -89,6 +91,7 @@ class RaySummarizer:
         workers: int | None = None,
         thumbnails: bool = True,
         video_track: int | None = None,
+        window: str | float = AUTO,
         **options,
     ) -> Summaries:
         """The summary of every video that has one, each once; see `Summarizer.summarize_many`.
@@ -106,48 +109,60 @@ class RaySummarizer:
             VideoError, V2XumError: naming the file, if a video cannot be had and there is no `on_error`.
         """
         todo = [Path(os.path.abspath(path)) for path in paths]
-        for path, made in self.outcomes(todo, task, thumbnails, video_track, **options):
+        for path, made in self.outcomes(todo, task, thumbnails, video_track, window, **options):
             if not isinstance(made, V2XumError):
-                yield made
+                yield made if task == ALL else made[task]
             elif on_error is None:
                 raise made
             else:
                 on_error(path, made)
 
     def outcomes(
-        self, todo: Sequence[Path], task: str, thumbnails: bool, video_track: int | None = None, **options
-    ) -> Iterator[tuple[Path, VideoSummary | dict[str, VideoSummary] | V2XumError]]:
-        """Every video's path with its summary or with why there is none; see `summarize_many`."""
+        self,
+        todo: Sequence[Path],
+        task: str,
+        thumbnails: bool,
+        video_track: int | None = None,
+        window: str | float = AUTO,
+        **options,
+    ) -> Iterator[tuple[Path, dict[str, VideoSummary] | V2XumError]]:
+        """Every video's path with its summaries or with why there are none; see `summarize_many`."""
+        from ..films import Gathering, parts_of
         from .rows import Broken, FailedVideo, Register
 
         how = AnswerOptions(**options)
         for name in TASKS if task == ALL else (task,):
             query_for(name)  # refuses what is no task
-        if not todo:
+        sampling = self.plan.sampling
+        gathering = Gathering(sampling, window)
+        parts = {str(part): part for part in parts_of(todo, sampling, window, video_track)}
+        if not parts:
             return
         ray = self.ray
         with cluster(ray, self.settings) as resources:
-            layout = Layout.of(self.settings, resources, self.plan.model.get("device", "auto"), len(todo))
+            layout = Layout.of(self.settings, resources, self.plan.model.get("device", "auto"), len(parts))
             register = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Register).remote()
             model = {**self.plan.model, "device": layout.device}
             plan = replace(
                 self.plan, register=register, model=model, threads=layout.threads, thumbnails=thumbnails,
                 track=video_track,
             )  # fmt: skip
-            waiting = {str(path): path for path in todo}
-            for row in _rows(ray, layout, plan, task, how, list(waiting)):
-                for part in ("read", "encode"):
-                    self.seconds[part] += row.get(part) or 0.0
+            for row in _rows(ray, layout, plan, task, how, parts):
+                for stage in ("read", "encode"):
+                    self.seconds[stage] += row.get(stage) or 0.0
                 state = pickle.loads(row["state"])
                 if isinstance(state, Broken):
                     raise state.error
+                part = parts.pop(row["path"])
                 if isinstance(state, FailedVideo):
-                    yield waiting.pop(row["path"]), state.error
-                    continue
-                self._stats[state.process] = state.stats
-                yield waiting.pop(row["path"]), state.summary
-            for path in waiting.values():
-                yield path, V2XumError(f"{path}: lost: {LOST}")
+                    made = state.error
+                else:
+                    self._stats[state.process], made = state.stats, state.summaries
+                for one in gathering.add(part, made):
+                    yield part.path, one
+            for lost in parts.values():
+                for one in gathering.add(lost, V2XumError(f"{lost}: lost: {LOST}")):
+                    yield lost.path, one
             if again := ray.get(register.begun_again.remote()):
                 logger.warning("%d times a video was begun again, because a process was lost", again)
 
@@ -183,14 +198,14 @@ def _plan(model: dict, feature_folder: str | os.PathLike | None) -> Plan:
     )
 
 
-def _rows(ray, layout: Layout, plan: Plan, task: str, how: AnswerOptions, paths: list[str]) -> Iterator[dict]:
-    """The row of each video as it comes out of the last stage; one that Ray gives up does not come."""
+def _rows(ray, layout: Layout, plan: Plan, task: str, how: AnswerOptions, parts: Mapping[str, Part]) -> Iterator[dict]:
+    """The row of each part as it comes out of the last stage; one that Ray gives up does not come."""
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     from . import stages
 
     read, encode, generate = stages.STAGES
-    items = [{"path": path, "state": pickle.dumps(None)} for path in paths]
+    items = [{"path": name, "state": pickle.dumps(part)} for name, part in parts.items()]
 
     def through(videos):
         return (
