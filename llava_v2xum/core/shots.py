@@ -23,13 +23,13 @@ def shot_at(second: float, shots: Sequence[float]) -> Span:
 def snapped(span: Span, shots: Sequence[float], inward: bool = False) -> Span:
     """A span whose ends lie where shots begin, as far as that is near; none lies within a shot of less than 0.5 s.
 
-    Neither end moves by more than a quarter of the span towards the other.
+    Neither end moves by more than two fifths of the span towards the other.
 
     Args:
         inward: never let the span grow; it may then be empty, end <= start.
     """
     start, end = span
-    most = (end - start) / 4
+    most = 0.4 * (end - start)
     return _moved(start, shots, True, inward, most), _moved(end, shots, False, inward, most)
 
 

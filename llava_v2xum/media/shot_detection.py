@@ -17,7 +17,8 @@ WIDTH = 256  # our choice: to as many columns pictures are thinned out for the d
 def shot_starts(path: str | Path, track: int | None = None) -> list[float]:
     """The seconds at which shots begin, ascending from 0, and the video's end as the last.
 
-    All frames are decoded, one at a time. A shot may last one frame: that it is short is for `core.shots` to respect.
+    By change against that of neighbouring frames (AdaptiveDetector): by change alone a camera that is swung makes a row
+    of shots. All frames are decoded, one at a time. That a shot is short is for `core.shots` to respect.
 
     Raises:
         VideoError: as `stream_frames`.
@@ -29,7 +30,7 @@ def shot_starts(path: str | Path, track: int | None = None) -> list[float]:
         if isinstance(came, Video):
             video = came
         elif isinstance(came, int):  # a reading begins, or begins anew
-            detector, cuts, place = scenedetect.ContentDetector(min_scene_len=1), [], 0
+            detector, cuts, place = scenedetect.AdaptiveDetector(min_scene_len=1), [], 0
         else:
             step = math.ceil(came.shape[1] / WIDTH)
             picture = np.ascontiguousarray(came[::step, ::step, ::-1])  # its colours are blue, green, red

@@ -172,3 +172,5 @@ def test_cuts_move_to_where_shots_begin():
     assert shown(edited(record, shots=[0.0, SECONDS])) == [(10.0, 12.0), (30.0, 31.0)]  # none is near
     assert edited(record, shots=[0.0, SECONDS])[EDIT_KEY] == {"length": None, "snap": "shots"}
     assert shown(edited(record, Length(1.5, "s"), shots)) == [(30.1, 31.0)]  # no longer than the budget
+    # a glimpse of another shot is left out
+    assert shown(edited(record, shots=[0.0, 10.7, SECONDS])) == [(10.7, 12.0), (30.0, 31.0)]
