@@ -71,7 +71,7 @@ setup(
         "ray": [*MODEL, "ray[data]>=2.60"],  # infer --engine ray
         "quality": [*MODEL, "language-tool-python>=2.8"],
         "test": [
-            "hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9",
+            "hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "playwright>=1.49", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9",
             "scipy>=1.11.3",
         ],
     },

@@ -71,7 +71,7 @@ def build_parser() -> Parser:
         "replace what another task or model gave")  # fmt: skip
     add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")
     add("--version", action="version", version=__version__)
-    _add_model(parser.add_argument_group("model"))
+    add_model(parser.add_argument_group("model"))
     _add_answer(parser.add_argument_group("answer"))
     _add_speed(parser.add_argument_group("speed (no answer depends on it)"))
     add_ray_options(parser)
@@ -112,18 +112,14 @@ def edits(task: str, length: Length | None) -> bool:
 
 def loading_of(args: argparse.Namespace) -> dict[str, Any]:
     """What loads a Summarizer, of this process or by Ray: the arguments beside its path and device."""
-    return {
-        "model_base": args.model_base,
-        "pretrain_mm_mlp_adapter": args.pretrain_mm_mlp_adapter,
-        "vision_tower": args.vision_tower,
-        "dtype": args.dtype,
-        "load_8bit": args.load_8bit,
-        "load_4bit": args.load_4bit,
-        "conversation": args.conv_mode,
-        "feature_folder": args.features,
-        "draft_table": args.draft_table,
-        "drafter": args.drafter,
-    }
+    kept = {"feature_folder": args.features, "draft_table": args.draft_table, "drafter": args.drafter}
+    return {**loading_of_model(args), **kept}
+
+
+def loading_of_model(args: argparse.Namespace) -> dict[str, Any]:
+    """The part of it that `add_model` has."""
+    same = ("model_base", "pretrain_mm_mlp_adapter", "vision_tower", "dtype", "load_8bit", "load_4bit")
+    return {**{name: getattr(args, name) for name in same}, "conversation": args.conv_mode}
 
 
 def answering_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -133,7 +129,8 @@ def answering_of(args: argparse.Namespace) -> dict[str, Any]:
     return {**{name: getattr(args, name) for name in same}, **switched_off}
 
 
-def _add_model(group) -> None:
+def add_model(group) -> None:
+    """Add what says which model is loaded, and how; `loading_of_model` reads it."""
     add = group.add_argument
     add("--model-path", help="checkpoint folder or hub name: this plugin's, LLaVA-1.5's or the released "
         "V2Xum-LLM's (default: the demo that ships with the package)")  # fmt: skip

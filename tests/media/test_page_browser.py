@@ -85,7 +85,8 @@ def test_the_clip_plays_and_lights_up_what_it_shows(browser, page, size):
         clip.evaluate("(one) => { one.muted = true; return one.play() }")
         wait_until(tab, "document.querySelector('.clip').currentTime > 0.2")
         wait_until(tab, "document.querySelector('#both li.now')?.textContent.includes('A red circle')")
-        clip.evaluate("(one) => { one.pause(); one.currentTime = one.duration - 0.1 }")
+        start, end = map(float, clip.get_attribute("data-spans").split()[-1].split("-"))  # and what is around it
+        clip.evaluate("(one, back) => { one.pause(); one.currentTime = one.duration - back }", (end - start) / 2)
         wait_until(tab, "document.querySelector('#both li.now')?.textContent.includes('It rests')")
 
 

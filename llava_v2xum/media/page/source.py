@@ -60,8 +60,8 @@ def source_for(record: dict, folder: Path, copy_seconds: float = COPY_SECONDS) -
     try:
         hindrance, offset = _judged(video, track)
         if not hindrance:
-            return Source(video, f"The player shows the source itself: {video}", offset)
-        why = f"Browsers do not play the source, {video} ({hindrance})"
+            return Source(video, f"The player shows the source itself: {video.name}", offset)
+        why = f"Browsers do not play the source, {video.name} ({hindrance})"
         if record["duration_seconds"] > copy_seconds:
             longest = f"it is longer than {time_label(copy_seconds)}" if copy_seconds else "none was asked for"
             return Source(None, f"{why}, and no copy of it was made: {longest}.")
