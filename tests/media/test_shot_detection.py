@@ -14,7 +14,7 @@ from llava_v2xum.core.extras import MissingExtra
 from llava_v2xum.media.shot_detection import shot_starts
 from llava_v2xum.media.video import VideoError
 
-pytest.importorskip("scenedetect")
+pytest.importorskip("scenedetect", exc_type=ImportError)  # OpenCV asks for libGL
 
 SCENES = ((200, 40, 40), (20, 60, 20), (250, 250, 250), (30, 40, 120), (220, 220, 60))
 
