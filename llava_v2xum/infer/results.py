@@ -132,6 +132,7 @@ class ResultFolder:
 
         Args:
             video_id: the file's stem if None.
+            edit: what was asked of length and cuts (`core.lengths.edit_asked`).
 
         Raises:
             OtherSummary: if it holds what was asked for otherwise, and that is not to be replaced.

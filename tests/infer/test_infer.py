@@ -14,12 +14,13 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from records import assert_same_records, records_in
 
-from llava_v2xum import Summarizer
+from llava_v2xum import Summarizer, read_summary
 from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.core.tasks import TASKS
 from llava_v2xum.infer.drafting import DRAFTERS, DrafterKind, UndraftableTokenizer
@@ -298,6 +299,22 @@ def test_all_three_tasks_write_what_three_runs_write(loaded, clips, tmp_path, ca
     assert list(added) == ["text/summaries.jsonl"]  # only what was missing is written again
     (line,) = added["text/summaries.jsonl"].removeprefix(before["text/summaries.jsonl"]).splitlines()
     assert json.loads(line)["video"] == arguments[1]
+
+
+def test_summaries_are_as_long_as_asked(loaded, clips, tmp_path, capsys):
+    arguments = [next(iter(clips)), "--output-dir", tmp_path, "--format", "json,clip", "--workers", "0"]
+    assert run(*arguments, "--length", "2s", "--export", "srt") == 0
+    (record,) = records_in(tmp_path)
+    folder = tmp_path / record["video_id"]
+    assert record["edit"] == {"length": "2s", "snap": None} and record["text"]
+    with av.open(str(folder / "summary.mp4")) as clip:
+        assert float(clip.streams.video[0].duration * clip.streams.video[0].time_base) == pytest.approx(2, abs=0.05)
+    assert read_summary(folder / "summary.srt", record["frame_seconds"]).text == record["text"]
+    capsys.readouterr()
+    assert run(*arguments, "--length", "2s", "--export", "srt") == 0
+    assert "1 of 1 videos are done already" in capsys.readouterr().err
+    assert run(*arguments, "--length", "3s") == 2
+    assert "(length 2s), and not the BOTH summary" in capsys.readouterr().err
 
 
 def test_all_three_tasks_of_one_video(summarizer, clips):
