@@ -17,11 +17,14 @@ from ..core.locks import only_run
 from ..core.sampling import TRACK_KEY
 from ..core.tasks import TASKS
 from ..media.console import say
+from ..media.file_format import PAGE_NAME
 from ..media.formats import DEFAULT_FORMATS, EXPORTS, FORMATS
+from ..media.page.video_page import in_order
 from ..media.reading import frames_at
 from ..media.render import JSON, format_for_people, record_in
 from .editing import Editing
-from .options import add_editing, check_editing, formats_of
+from .options import add_editing, add_pages, check_editing, formats_of
+from .pages import PageOf, made_in, results_of, write_page_of_run
 from .results import Asked, ResultFolder
 from .writing import write_or_warn
 
@@ -48,6 +51,7 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("folder", type=Path, metavar="OUT", help="an output folder of infer, a video's folder in it, or a summary.json")
     add_editing(add)
+    add_pages(add)
     add("--format", default="", help=f"other files to write, of {', '.join(n for n in FORMATS if n not in EXPORTS)} "
         f"({','.join(DEFAULT_FORMATS)}; without --length and --snap none)")  # fmt: skip
     add("--output-dir", type=Path, help="where edited summaries go (OUT with the length behind its name)")
@@ -96,17 +100,39 @@ def run(args: argparse.Namespace) -> int:
             raise V2XumError(f"--output-dir {target}: expected another folder than that of the summaries, which stay")
     elif args.output_dir is not None:
         raise V2XumError("--output-dir is for edited summaries: give --length or --snap")
-    failed = 0
+    failed, written = 0, []
     with only_run(target):
         for file in found:
+            folder = target / file.parent.relative_to(root)
+            had_page = args.is_edited or (folder / PAGE_NAME).exists()
             try:
-                _edit(args, file, target / file.parent.relative_to(root))
+                _edit(args, file, folder)
+                if had_page and not (folder / PAGE_NAME).exists():  # what is written anew has none
+                    written.append(folder)
             except (V2XumError, OSError) as error:
                 failed += 1
                 told = str(error)
                 say(f"error: {told if str(file.parent) in told else f'{file}: {told}'}")
+        if args.page:
+            _write_pages(args, written)
     say(f"{len(found) - failed} of {len(found)} summaries: {target}")
     return 0 if not failed else 2 if failed == len(found) else 1
+
+
+def _write_pages(args: argparse.Namespace, folders: Sequence[Path]) -> None:
+    """Write the pages of the videos in these folders, and where summaries were edited that of all."""
+    seen: set[Path] = set()
+    roots: dict[Path, None] = {}
+    for folder in folders:
+        root, made = made_in(folder)
+        roots[root] = None
+        if folder in seen:
+            continue
+        seen.update(one.folder for one in made.values())
+        for warning in PageOf(in_order(made), root / PAGE_NAME, args.page_copy).write():
+            say(f"warning: {warning}")
+    for root in roots if args.is_edited else ():
+        say(f"page: {write_page_of_run(root, results_of(root), [])}")
 
 
 def _edit(args: argparse.Namespace, file: Path, folder: Path) -> None:
@@ -124,7 +150,7 @@ def _edit(args: argparse.Namespace, file: Path, folder: Path) -> None:
     wants_frames = any(FORMATS[name].needs_frames and FORMATS[name].is_of(record) for name in args.formats)
     frames = np.empty((0, 1, 1, 3), np.uint8)
     if wants_frames:
-        frames = frames_at(Path(record["video"]), record["frame_seconds"], record.get(TRACK_KEY))
+        frames, _ = frames_at(Path(record["video"]), record["frame_seconds"], record.get(TRACK_KEY))
     for warning in write_or_warn(record, frames, folder, args.formats):
         say(f"warning: {warning}")
     if args.is_edited:

@@ -63,10 +63,7 @@ def build_parser() -> Parser:
         f"windows with N each: {AUTO} (default) where a frame would stand for more than {FRAME_SECONDS:g} seconds, "
         f"{OFF} for N frames of the whole, or how long a window is")  # fmt: skip
     add("--features", metavar="DIR", help="reuse the frame features in DIR, and add those that are missing")
-    add("--no-page", dest="page", action="store_false", help=f"leave out {PAGE_NAME}, the page of each video "
-        "and that of the run")  # fmt: skip
-    add("--page-copy", type=at_least(0), default=COPY_SECONDS, metavar="SECONDS", help="where browsers do not play a "
-        "file, make a small copy for its page, of videos up to this long (%(default)s; 0: of none)")  # fmt: skip
+    add_pages(add)
     add("--overwrite", action="store_true", help=f"also do the videos that {FILE_NAME} has already, and "
         "replace what another task or model gave")  # fmt: skip
     add("--stats", action="store_true", help="tell at the end how many passes the answers took and where the time went")
@@ -77,6 +74,14 @@ def build_parser() -> Parser:
     add_ray_options(parser)
     add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # deepspeed's; LOCAL_RANK says it too
     return parser
+
+
+def add_pages(add: Callable[..., Any]) -> None:
+    """Add `--no-page` and `--page-copy`; `add` is argparse's `add_argument`."""
+    add("--no-page", dest="page", action="store_false", help=f"leave out {PAGE_NAME}, the page of each video "
+        "and that of the run")  # fmt: skip
+    add("--page-copy", type=at_least(0), default=COPY_SECONDS, metavar="SECONDS", help="where browsers do not play a "
+        "file, make a small copy for its page, of videos up to this long (%(default)s; 0: of none)")  # fmt: skip
 
 
 def add_editing(add: Callable[..., Any]) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.tasks import TASKS
 from ..media.file_format import PAGE_NAME
 from ..media.page.again import read_shown
 from ..media.page.run_page import write_run_page
 from ..media.page.video_page import Made, frames_shown, in_order, write_video_page
-from .results import ResultFolder
+from ..media.render import JSON, record_in
+from .results import FILE_NAME, ResultFolder
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,32 @@ def page_of(
     return PageOf(tabs, run_page, copy_seconds, frames, warnings)
 
 
+def made_in(folder: Path) -> tuple[Path, dict[str, Made]]:
+    """The output folder that a video's folder belongs to, and the summaries of the video: where a run made those of all
+    tasks, the other ones too.
+
+    Raises:
+        V2XumError: naming the file, if one is no record.
+    """
+    folder = folder.absolute()
+    first = Made(record_in(folder / JSON.file_name), folder)
+    task = first.record["task"]
+    if folder.parent.name != task:
+        return folder.parent, {task: first}
+    root, made = folder.parent.parent, {task: first}
+    for other in TASKS:
+        beside = root / other / folder.name
+        if other != task and (beside / JSON.file_name).is_file():
+            made[other] = Made(record_in(beside / JSON.file_name), beside)
+    return root, made
+
+
+def results_of(root: Path) -> dict[str, ResultFolder]:
+    """What an output folder holds, by task; "" stands for the only one."""
+    of_tasks = {task: ResultFolder(root / task) for task in TASKS if (root / task / FILE_NAME).is_file()}
+    return of_tasks or {"": ResultFolder(root)}
+
+
 def lacks_page(results: Mapping[str, ResultFolder], video_id: str) -> bool:
     """Whether a page of a video that is done is missing: it was left out, or the run was killed before it."""
     return not all((one.folder_of(video_id) / PAGE_NAME).exists() for one in results.values())
@@ -84,10 +112,10 @@ def write_page_of_run(folder: Path, results: Mapping[str, ResultFolder], failure
     """
     videos: dict[str, dict[str, Made]] = {}
     old = 0
-    for task, one in results.items():
+    for one in results.values():
         for video_id, record in one.records().items():
             if "segments" not in record:
                 old += 1
                 continue
-            videos.setdefault(video_id, {})[task] = Made(record, one.folder_of(video_id))
+            videos.setdefault(video_id, {})[record["task"]] = Made(record, one.folder_of(video_id))
     return write_run_page(folder, list(videos.values()), failures, old)

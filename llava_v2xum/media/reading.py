@@ -103,8 +103,10 @@ def read_parts(request: Request) -> Parts:
                 waiting.append(came)
 
 
-def frames_at(path: Path, seconds: Sequence[float], track: int | None = None) -> np.ndarray:
-    """The frames nearest to the seconds, small: uint8 [N, h, w, 3].
+def frames_at(
+    path: Path, seconds: Sequence[float], track: int | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The frames nearest to the seconds, small: uint8 [N, h, w, 3]; and what is wrong with the file.
 
     Raises:
         VideoError: naming the file, if it cannot be read.
@@ -116,13 +118,16 @@ def frames_at(path: Path, seconds: Sequence[float], track: int | None = None) ->
         return after - (wanted - of_frames[after - 1] < of_frames[after] - wanted)
 
     small: list[np.ndarray] = []
+    warnings: tuple[str, ...] = ()
     with faults_of(path):
         for came in stream_frames(path, choose, track):
             if isinstance(came, int):
                 small = []
-            elif not isinstance(came, Video):
+            elif isinstance(came, Video):
+                warnings = came.warnings
+            else:
                 small.append(thumbnails(came[None])[0])
-    return np.stack(small)
+    return np.stack(small), warnings
 
 
 def _is_enough(frames: list[np.ndarray], part: int) -> bool:

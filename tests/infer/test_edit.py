@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from html_page import Page
 from records import records_in
 from summaries import CONSTANT, record_of, write_source
 
@@ -62,7 +63,8 @@ def test_the_clip_is_as_long_as_asked_and_the_rest_fits(tmp_path, source, capsys
     assert edit(tmp_path / "out", "--length", length, "--export", "vtt") == 0
     folder = tmp_path / f"out_{told}"
     assert files_in(folder) == {
-        "summaries.jsonl", "film/summary.vtt", *(f"film/{FORMATS[name].file_name}" for name in DEFAULT_FORMATS)
+        "index.html", "summaries.jsonl", "film/index.html", "film/thumbnail.jpg", "film/summary.vtt",
+        *(f"film/{FORMATS[name].file_name}" for name in DEFAULT_FORMATS),
     }  # fmt: skip
     (record,) = records_in(folder)
     assert json.loads((folder / "film" / "summary.json").read_text()) == record
@@ -72,7 +74,10 @@ def test_the_clip_is_as_long_as_asked_and_the_rest_fits(tmp_path, source, capsys
     assert kept == [one["text"] for one in before["sentences"] if one["text"] in kept]
     assert read_summary(folder / "film" / "summary.vtt").text == record["text"]
     printed = capsys.readouterr()
-    assert all(text in printed.out for text in kept) and printed.err == f"1 of 1 summaries: {folder}\n"
+    assert all(text in printed.out for text in kept)
+    assert printed.err == f"page: {folder / 'index.html'}\n1 of 1 summaries: {folder}\n"
+    page = Page(folder / "film" / "index.html")
+    assert all((one["text"] in page.text) == (one["text"] in kept) for one in before["sentences"])
     (prediction,) = load_predictions(folder).values()  # the evaluators read it as any other
     assert prediction.frames == tuple(record["frames"])
     written = (folder / "summaries.jsonl").read_bytes()
@@ -94,10 +99,21 @@ def test_other_files_of_summaries_are_put_beside_them(tmp_path, source, capsys):
     assert records_in(tmp_path / "out") == [before]
 
 
+def test_a_page_has_the_files_that_were_put_beside_it(tmp_path, source):
+    for task in ("both", "video"):
+        put(tmp_path / "out" / task, source, task)
+        (tmp_path / "out" / task / "film" / "index.html").write_text("the page of before")
+    assert edit(tmp_path / "out" / "both" / "film", "--export", "srt") == 0
+    page = Page(tmp_path / "out" / "both" / "film" / "index.html")
+    assert "summary.srt" in [one["href"] for one in page.of("a")] and len(page.of("button", role="tab")) == 2
+    assert page.of("a")[0]["href"] == "../../index.html"
+
+
 def test_one_summary_and_those_of_all_tasks(tmp_path, source, capsys):
     for task in ("both", "video", "text"):
         put(tmp_path / "out" / task, source, task)
-    assert edit(tmp_path / "out", "--length", "1s", "--format", "json", "--output-dir", tmp_path / "short") == 1
+    options = "--length", "1s", "--format", "json", "--no-page", "--output-dir"
+    assert edit(tmp_path / "out", *options, tmp_path / "short") == 1
     assert files_in(tmp_path / "short") == {
         f"{task}/{name}" for task in ("both", "video") for name in ("summaries.jsonl", "film/summary.json")
     }

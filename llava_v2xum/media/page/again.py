@@ -9,8 +9,7 @@ import numpy as np
 
 from ...core.errors import V2XumError
 from ...core.sampling import TRACK_KEY
-from ..reading import thumbnails
-from ..video import Video, stream_frames
+from ..reading import frames_at
 from .video_page import Made, frames_shown
 
 
@@ -21,22 +20,9 @@ def read_shown(made: Sequence[Made]) -> tuple[dict[int, np.ndarray], tuple[str, 
         made: the summaries of one video.
     """
     record, numbers = made[0].record, frames_shown(made)
-    wanted = np.array([record["frame_seconds"][number] for number in numbers])
-
-    def nearest(seconds: np.ndarray) -> np.ndarray:
-        after = np.searchsorted(seconds, wanted).clip(1, len(seconds) - 1)
-        return np.where(wanted - seconds[after - 1] < seconds[after] - wanted, after - 1, after)
-
-    frames: list[np.ndarray] = []
-    warnings: tuple[str, ...] = ()
+    seconds = [record["frame_seconds"][number] for number in numbers]
     try:
-        for came in stream_frames(Path(record["video"]), nearest, record.get(TRACK_KEY)):
-            if isinstance(came, Video):
-                warnings = came.warnings
-            elif isinstance(came, int):
-                frames = []
-            else:
-                frames.append(thumbnails(came[None])[0])
+        frames, warnings = frames_at(Path(record["video"]), seconds, record.get(TRACK_KEY))
     except V2XumError as error:
         return {}, (f"the frames cannot be read any more: {error}",)
     return dict(zip(numbers, frames)), warnings
