@@ -68,11 +68,12 @@ setup(
             *MODEL, *ENDPOINT, "bert-score>=0.3.13", "imagehash>=4.3.1", "scikit-learn>=1.3.2",
         ],
         "edit": [*MODEL, "opentimelineio>=0.18", "scenedetect>=0.7"],  # --export otio, --snap shots
+        "web": [*MODEL, "gradio>=6"],  # infer.web
         "ray": [*MODEL, "ray[data]>=2.60"],  # infer --engine ray
         "quality": [*MODEL, "language-tool-python>=2.8"],
         "test": [
-            "hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "playwright>=1.49", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9",
-            "scipy>=1.11.3",
+            "hypothesis>=6.100", "import-linter>=2.7", "mypy>=2.4", "playwright>=1.49", "pytest>=8",
+            "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.11.3",
         ],
     },
     entry_points={

@@ -7,10 +7,11 @@ import sys
 
 from .core.command_line import Parser
 
-HOMES = {"edit": "infer.edit"}  # of commands whose module is named otherwise
+HOMES = {"edit": "infer.edit", "web": "infer.web"}  # of commands whose module is named otherwise
 COMMANDS = {
     "infer": "summarize videos: key frames, a text summary, or both",
     "edit": "make summaries as long as you want them, and files for other tools, without the model",
+    "web": "summarize videos in a browser",
     "evaluate": "score summaries, compare systems, put reports side by side",
     "convert": "published annotations -> the JSON that training and the evaluators read",
     "features": "store the frame features of videos, for training and inference without decoding",

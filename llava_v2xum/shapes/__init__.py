@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .render import write_clip
 
 DEMO_CHECKPOINT = Path(__file__).with_name("checkpoint")  # the demo, which knows only this world
+DEMO_CLIP = Path(__file__).parent / "clips" / "demo.mp4"
 CLIP_FOLDER = Path(__file__).with_name("clip")  # a small CLIP of this world, for the evaluators
 
 __all__ = [
