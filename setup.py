@@ -44,6 +44,7 @@ setup(
         "llava_v2xum.curate.data_set": ["preview.html"],
         "llava_v2xum.curate.stages": ["prompts/*.txt"],
         "llava_v2xum.evaluate.lmms_eval": ["*"],
+        "llava_v2xum.evaluate.models": ["prompts/*.txt"],
         "llava_v2xum.evaluate.reports": ["published.json"],
         "llava_v2xum.media.page": ["*.css", "*.html", "*.js"],
         "llava_v2xum.shapes": [

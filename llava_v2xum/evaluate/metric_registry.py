@@ -18,6 +18,7 @@ from .metrics.highlights import AT_BUDGETS, HIGHLIGHTS, PIECES
 from .metrics.metric import Family, Metric
 from .metrics.v2v_scores import CORRELATIONS, KEYSHOT_F1, SET_F1, SUMMARY_CORRELATIONS, TOP_F1
 from .models.bertscores import BERTSCORE
+from .models.judge import JUDGED
 
 FAMILIES: tuple[Family, ...] = (
     SET_F1,
@@ -31,6 +32,7 @@ FAMILIES: tuple[Family, ...] = (
     F_CLIP,
     *COCO,
     BERTSCORE,
+    JUDGED,
     DETECTION,
     DENSE,
     VT_CLIPSCORE,

@@ -220,11 +220,30 @@ def write_qfvs(folder: Path, shots: int = 4, **summaries: str) -> Path:
     return oracle
 
 
+def lvsum_entry(person: str, *segments: tuple[int, int, float, str], video: str = "long_1") -> dict:
+    """What one annotator of LVSum says of a video: segments of start and end in milliseconds, score, description."""
+    keys = ("start_time", "end_time", "score", "description")
+    return {
+        "video_path": f"https://a.example/{video}.mp4", "video_id": video, "annotator_id": person,
+        "summary_timestamps": [dict(zip(keys, one)) for one in segments],
+    }  # fmt: skip
+
+
+def lvsum_prediction(length: float, *segments: tuple, video: str = "long_1") -> dict:
+    """What a system says of a video: segments of start and end in seconds or time stamps, score, description."""
+    keys = ("start_time", "end_time", "score", "description")
+    return {
+        "video_path": f"/a/{video}.mp4", "video_id": video, "video_length": length,
+        "summary_timestamps": [dict(zip(keys, one)) for one in segments],
+    }  # fmt: skip
+
+
 def further_forms(folder: Path) -> list[tuple[str, Path]]:
     """Small files of the forms whose readers came later: each form's name and its file."""
     files = {
         "youcook2": youcook2(),
         "paragraphs": {"v1": "A man cuts an onion. He fries it."},
+        "lvsum": [lvsum_entry("p1", (0, 1500, 3.0, "A man runs."))],
         "shot2story": [{"video": "a_1.mp4", "id": 0, "whole_caption": "A man cooks.", "captions": ["A man."]}],
     }
     for name, content in files.items():
@@ -233,8 +252,9 @@ def further_forms(folder: Path) -> list[tuple[str, Path]]:
     (folder / "qvhighlights.jsonl").write_text(json.dumps(highlight()) + "\n")
     script = {"gtscores": np.array([[0, 1, 1]], np.float32), "text_embeddings": np.ones((1, 2, 3), np.float32)}
     return [
-        *((name, folder / f"{name}.json") for name in (*files, "vitt")),
+        *((name, folder / f"{name}.json") for name in (*files, "vitt") if name != "lvsum"),
         ("qvhighlights", folder / "qvhighlights.jsonl"),
         ("s-videoxum", write_eccv16(folder / "script.h5", {"v1": script})),
+        ("lvsum", folder / "lvsum.json"),
         ("qfvs", write_qfvs(folder / "qfvs", Car_Food="1 3")),
     ]

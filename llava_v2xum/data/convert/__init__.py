@@ -10,6 +10,7 @@ from . import (
     activitynet_captions,
     eccv16,
     instruct_v2xum,
+    lvsum,
     paragraphs,
     qfvs,
     qvhighlights,
@@ -29,7 +30,7 @@ READERS: dict[str, Reader] = {
     module.NAME: module.READER
     for module in (
         *(videoxum, instruct_v2xum, activitynet_captions, eccv16, tvsum, summe),
-        *(youcook2, vitt, paragraphs, shot2story, qvhighlights, s_videoxum, qfvs),
+        *(youcook2, vitt, paragraphs, shot2story, qvhighlights, s_videoxum, qfvs, lvsum),
     )
 }
 

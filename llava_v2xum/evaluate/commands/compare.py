@@ -52,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
     settings.check_clip()
     if settings.clip is not None and settings.clip_cache is None and args.out is None:
         raise BadOption("CLIP's embeddings are kept in a file: name it with --clip-cache, or its folder with --out")
+    settings.check_judge()
+    if settings.judge is not None and settings.judge_cache is None and args.out is None:
+        raise BadOption("a judge's answers are kept in a file: name it with --judge-cache, or its folder with --out")
     annotations, told = load_annotations(settings)
     every = replace(settings, skip_missing=False)
     both = [bring_together(every, [path], annotations) for path in (args.a, args.b)]

@@ -51,6 +51,12 @@ class Settings:
     clip_cache: Path | None = None
     clip_device: str | None = None
     no_clip_baselines: bool = False
+    judge: str | None = None
+    judge_model: str | None = None
+    judge_prompts: Path | None = None
+    judge_cache: Path | None = None
+    judge_key_env: str = "OPENAI_API_KEY"
+    judge_concurrency: int = 8
     features: Path | None = None
     importance: Path | None = None
     budget: str = "frames"
@@ -71,6 +77,18 @@ class Settings:
         for name in ("videos", "clip_weights", "clip_cache", "clip_device", "no_clip_baselines"):
             if getattr(self, name):
                 raise BadOption(f"--{name.replace('_', '-')} is of use with --clip MODEL alone")
+
+    def check_judge(self) -> None:
+        """Check the options about the judge against each other.
+
+        Raises:
+            BadOption: naming the one that is of no use, or is missing.
+        """
+        if self.judge is not None and self.judge_model is None:
+            raise BadOption("--judge needs --judge-model, the model's name there")
+        for name in ("judge_model", "judge_prompts", "judge_cache"):
+            if self.judge is None and getattr(self, name) is not None:
+                raise BadOption(f"--{name.replace('_', '-')} is of use with --judge URL alone")
 
     @classmethod
     def from_arguments(cls, dataset: str, args: argparse.Namespace) -> Settings:
@@ -117,6 +135,7 @@ def add_scoring_options(parser: argparse.ArgumentParser, dataset: str | None) ->
         if known is None else "of the bootstrap (%(default)s)")  # fmt: skip
     if known is None or not known.keyshots:
         _add_text_options(parser.add_argument_group("text"))
+        _add_judge_options(parser.add_argument_group("judge"))
     _add_clip_options(parser.add_argument_group("CLIP"))
     if known is None or known.keyshots:
         group = parser.add_argument_group("keyshots")
@@ -150,6 +169,18 @@ def _add_text_options(group: argparse._ArgumentGroup) -> None:
         'pip install "llava_v2xum[bertscore]"')  # fmt: skip
     add("--dense", action="store_true", help="dense-caption scores of sentences with their times, or those of "
         "the frames that they cite, and SODA")  # fmt: skip
+
+
+def _add_judge_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--judge", metavar="URL", help="relevance and modality coherence of the text as a model there grades them; any "
+        'server with OpenAI\'s chat completions; pip install "llava_v2xum[endpoint]"')  # fmt: skip
+    add("--judge-model", metavar="NAME", help="the model's name there")
+    add("--judge-prompts", type=Path, metavar="DIR", help="relevance.txt and coherence.txt in place of the packaged "
+        "ones")  # fmt: skip
+    add("--judge-cache", type=Path, metavar="FILE", help="where answers are kept (in --out)")
+    add("--judge-key-env", default="OPENAI_API_KEY", metavar="NAME", help="variable with the key (%(default)s)")
+    add("--judge-concurrency", type=positive, default=8, metavar="N", help="requests in flight (%(default)s)")
 
 
 def _add_clip_options(group: argparse._ArgumentGroup) -> None:

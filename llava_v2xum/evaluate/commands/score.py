@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = of_shapes(Settings.from_arguments(args.dataset, args))
     settings.check_clip()
+    settings.check_judge()
     require("matplotlib", "metrics")  # before the scoring, which its lack would lose
     annotations, told = load_annotations(settings)
     cases = bring_together(settings, args.predictions, annotations)

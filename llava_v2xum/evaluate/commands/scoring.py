@@ -21,6 +21,7 @@ from ..formats.data_sets import DATA_SETS
 from ..formats.detect import format_of, taken_by
 from ..formats.doubts import annotation_doubts, prediction_doubts
 from ..formats.format import ANNOTATIONS, AUTO, PREDICTIONS, naming
+from ..formats.lvsum_files import as_long_as
 from ..formats.names import matched
 from ..formats.prediction_files import load_predictions
 from ..formats.predictions import Prediction, merge_predictions
@@ -35,6 +36,7 @@ from ..models.bertscores import BertScoreOptions
 from ..reports.layouts import layout
 from ..reports.report import fact_text
 from .clip_scoring import ClipScoring
+from .judge_scoring import JudgeScoring
 from .options import BadOption, Settings
 
 Rows = dict[str, list[Measure]]
@@ -174,7 +176,7 @@ def _paired(
     """The videos to score; of a part of the annotations no other prediction is unknown."""
     annotations = named_as(annotations, predictions)
     predictions, notes = matched(annotations, predictions, settings.match)
-    cases = pair(annotations, predictions, settings.skip_missing)
+    cases = pair(as_long_as(annotations, predictions), predictions, settings.skip_missing)
     return replace(cases, of_names=tuple(notes), unknown=() if is_part else cases.unknown)
 
 
@@ -189,6 +191,8 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
         V2XumError, OSError, ImportError, RuntimeError: as the groups do, naming the video or the package.
     """
     settings.check_clip()
+    settings.check_judge()
+    judge = None if settings.judge is None else JudgeScoring(settings, out)
     clip = None if settings.clip is None else ClipScoring(settings, out)
     scored = Scored(facts={"videos": len(cases.cases), "missing": len(cases.missing)})
     if cases.skipped:
@@ -209,6 +213,9 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
     scored.add(how(cases.cases, seeds=seeds, ranking=settings.ranking, progress=bar(settings, "V2V")))
     if not keyshots:
         _score_text(settings, cases.cases, scored)
+    if judge is not None:
+        rows, notes, scored.facts["judge"] = judge.rows(cases.cases, bar(settings, "judge"))
+        scored.add(rows, notes)
     if clip is not None:
         scored.add(clip.rows(cases.cases, baselines, bar(settings, "CLIP")))
         scored.facts["CLIP"] = clip.model.name

@@ -12,6 +12,7 @@ from .caption_files import COCO_CAPTIONS, COCO_REFERENCES, DENSE_CAPTIONS
 from .csv_scores import CSV_SCORES
 from .format import ANNOTATIONS, PREDICTIONS, Format, Written
 from .highlight_files import QVHIGHLIGHTS
+from .lvsum_files import LVSUM
 from .prediction_records import OF_FRAMES
 from .predictions import SUMMARIES, read_predictions, write_predictions
 from .score_files import HDF5_SCORES, JSON_SCORES, NPY_SCORES
@@ -39,7 +40,7 @@ OWN = Format(
     folder_of=SUMMARIES,
 )
 FORMATS = (  # told apart in this order
-    *(OWN, TIMECHAT, VTIMELLM, QVHIGHLIGHTS, JSON_SCORES, NPY_SCORES, HDF5_SCORES, CSV_SCORES),
+    *(OWN, TIMECHAT, VTIMELLM, QVHIGHLIGHTS, LVSUM, JSON_SCORES, NPY_SCORES, HDF5_SCORES, CSV_SCORES),
     *(COCO_CAPTIONS, DENSE_CAPTIONS, COCO_REFERENCES),
 )
 PREDICTION_FORMATS: dict[str, Format] = {one.name: one for one in FORMATS if one.read}

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...core.annotations import Annotation
 from ...core.errors import V2XumError
+from ...data.convert.qvhighlights import NAME as QVHIGHLIGHTS
 from ...data.convert.targets import targets_of
 from ..formats.prediction_records import OF_FRAMES
 from ..formats.predictions import SECONDS
@@ -76,8 +77,9 @@ def v2v_rows(
             continue
         times = second_times(marks.shape[1], annotation.known_duration)
         importance, sets = rows.candidates(case, times, annotation.known_duration)
-        grades = None if annotation.saliency is None else np.array(annotation.saliency)
-        people = marks if grades is None else grades
+        saliency = None if annotation.saliency is None else np.array(annotation.saliency)
+        people = marks if saliency is None else saliency
+        grades = saliency if annotation.source == QVHIGHLIGHTS else None  # other scales grade no clips
         mean = people.sum(axis=0)
         asked = SampledVideo(importance, sets, marks, people, mean, fraction, grades=grades, ranking=ranking)
         rows.add(video, asked)

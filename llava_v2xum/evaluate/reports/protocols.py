@@ -60,6 +60,7 @@ PROTOCOLS: dict[str, tuple[str, str]] = {
     "rouge_l": ("F of the longest common subsequence, beta 1.2, mean over videos", _COCO),
     "cider": ("CIDEr-D by the document frequencies of all references", _COCO),
     "bertscore": ("greedy matching of token embeddings", "bert-score"),
+    "judged_": ("a model's grade from 1 to 5, less 1 and by 4; mean over videos", "none: LVSum's is not published"),
     "dense_precision": ("share of predicted events with tIoU above 0.3, 0.5, 0.7, 0.9, mean", _DENSE),
     "dense_recall": ("share of annotated events that are found, mean over tIoUs", _DENSE),
     "dense_f1": ("harmonic mean of mean precision and mean recall, mean over tIoUs", "VTimeLLM, dvc_eval/eval_dvc.py"),
