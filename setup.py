@@ -47,6 +47,7 @@ setup(
         "llava_v2xum.evaluate.models": ["prompts/*.txt"],
         "llava_v2xum.evaluate.reports": ["published.json"],
         "llava_v2xum.media.page": ["*.css", "*.html", "*.js"],
+        "llava_v2xum.train.inspection": ["page.html"],
         "llava_v2xum.shapes": [
             "checkpoint/*", "checkpoint/*/*", "captioner/*", "captioner/*/*", "clip/*", "clips/*", "encoder/*",
         ],

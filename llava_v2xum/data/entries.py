@@ -61,6 +61,7 @@ class Entry:
         length: positions in the decoder, of text, frames and image.
         image: the file of its still image, if it has one; it then has no video.
         warnings: what was found in its answers, and is let pass.
+        learned: tokens of its answers, end of sequence included.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Entry:
     length: int
     image: str | None = None
     warnings: tuple[Finding, ...] = ()
+    learned: int = 0
 
     @property
     def tasks(self) -> tuple[str | None, ...]:
@@ -145,8 +147,9 @@ class EntryChecker:
                 raise EntryError("damaged video", self.damaged[video])
         turns = with_frame_indexes(entry, self.timeline, self.clocks)
         frames = sum(self.timeline.num_frames if shown is None else len(shown) for shown in frame_indices)
-        length = self._length(turns, len(videos), frames * self.frame_positions, f"{frames} frames")
-        return Entry(entry_id, turns, videos, frame_indices, length, None, self._let_pass(turns, len(videos)))
+        length, learned = self._length(turns, len(videos), frames * self.frame_positions, f"{frames} frames")
+        found = self._let_pass(turns, len(videos))
+        return Entry(entry_id, turns, videos, frame_indices, length, None, found, learned)
 
     def _let_pass(self, turns: list[dict[str, str]], videos: int) -> tuple[Finding, ...]:
         """What is found in the answers, if all of it may pass."""
@@ -162,13 +165,13 @@ class EntryChecker:
         problem = self.images.problem(image)
         if problem is not None:
             raise EntryError("missing image", problem)
-        length = self._length(turns, 1, self.images.positions, "its image")
-        return Entry(entry_id, turns, (), (), length, image, self._let_pass(turns, 0))
+        length, learned = self._length(turns, 1, self.images.positions, "its image")
+        return Entry(entry_id, turns, (), (), length, image, self._let_pass(turns, 0), learned)
 
-    def _length(self, turns: list[dict[str, str]], places: int, positions: int, of: str) -> int:
-        """Positions of the text and of what stands at its placeholders; refuses what is too long."""
+    def _length(self, turns: list[dict[str, str]], places: int, positions: int, of: str) -> tuple[int, int]:
+        """Positions of the text and of what stands at its placeholders, and learned tokens; refuses too long ones."""
         try:
-            input_ids, _ = locate_answers(turns, self.tokenizer, self.conversation)
+            input_ids, answers = locate_answers(turns, self.tokenizer, self.conversation)
         except V2XumError as error:
             raise EntryError("conversation", str(error)) from error
         text = len(input_ids) - places
@@ -179,7 +182,7 @@ class EntryChecker:
                 f"its {text} tokens of text and {of} take {length} positions, expected at most "
                 f"{self.max_length} (--model_max_length)",
             )
-        return length
+        return length, sum(stop - start for start, stop in answers)
 
 
 def _check_form(entry: dict) -> str:

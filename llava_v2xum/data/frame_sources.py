@@ -149,9 +149,13 @@ class VideoFiles:
             return f"{self.folder} has several videos of {video_id!r}: {', '.join(files)}"
         return None if files else f"no video of {video_id!r} in {self.folder}"
 
+    def file(self, video_id: str) -> Path:
+        """The file of a video that is there (`problem`)."""
+        return self.folder / self._files[video_id][0]
+
     def damage(self, video_id: str, full: bool) -> str | None:
         """Whether the file can be opened and has such a track; with `full`, whether its frames can be decoded."""
-        path = self.folder / self._files[video_id][0]
+        path = self.file(video_id)
         try:
             if full:
                 read(Request(path, self.sampling, _FRAMES_AT_ONCE, thumbnails=False, track=self.track), lambda _: None)
@@ -174,7 +178,7 @@ class VideoFiles:
         problem = self.problem(video_id)
         if problem is not None:
             raise V2XumError(problem)
-        path = self.folder / self._files[video_id][0]
+        path = self.file(video_id)
         request = Request(path, self.sampling, _FRAMES_AT_ONCE, thumbnails=False, track=self.track)
         pixels = torch.cat(read(request, lambda frames: self._preprocess(frames).to(self.dtype))[1])
         return pixels if frame_indices is None else pixels[list(frame_indices)]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..core.errors import V2XumError
 from ..data.dataset import make_data_module
+from ..data.mixing import is_main_process
 from ..features.checkpoint_files import find_folder, read_tensors
 from ..features.clip_tower import load_clip_tower
 from ..features.hf_llava import (
@@ -58,6 +59,10 @@ from .trainer import make_trainer_class
 logger = logging.getLogger(__name__)
 
 _KEPT_FROM_BASE = ("mm_projector_type", "mm_vision_select_layer", "mm_vision_select_feature", "image_aspect_ratio")
+
+
+class _DryRunEnds(Exception):
+    """All that a dry run does is done."""
 
 
 class _ModelMaker:
@@ -121,10 +126,21 @@ class _ModelMaker:
         """LLaVA's `make_supervised_data_module`, with this plugin's data set and collator."""
         self.tokenizer = tokenizer
         asked = self.asked
+        allowed = data_args.max_rejected
+        if asked.dry_run:
+            data_args.max_rejected = "100%"  # the report says so where it is more than allowed
         try:
-            return make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
+            made = make_data_module(tokenizer, data_args, self.model, asked.version, asked.output_dir, asked.seed)
         except V2XumError as error:  # of the user's files, and says which
             raise UsageError(str(error)) from error
+        if asked.dry_run:
+            from .inspection.report import write_report
+
+            if is_main_process():
+                world = int(os.environ.get("WORLD_SIZE", "1"))
+                write_report(asked, self.model, made["train_dataset"], world, allowed)
+            raise _DryRunEnds
+        return made
 
 
 def _decoder_in(folder: Path, kwargs: Mapping[str, object]) -> dict[str, Tensor]:
@@ -237,7 +253,7 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
         attn_implementation: as in LLaVA: "flash_attention_2", "sdpa", "eager" or None; `--attn_implementation` wins.
 
     Returns:
-        The trainer, whose `model` is the trained one.
+        The trainer, whose `model` is the trained one; None after a dry run.
 
     Raises:
         UsageError: a V2XumError, for an argument that is missing or names what is not there.
@@ -257,6 +273,8 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
             try:
                 stock(attn_implementation=_attention(asked, attn_implementation))
                 _finish(maker)
+            except _DryRunEnds:
+                return None
             except Exception as error:
                 if maker.trainer is None or maker.trainer.finished_folder is None:
                     raise  # nothing to do with the last save

@@ -14,6 +14,7 @@ from ..core.command_line import Parser
 from ..core.sampling import LINSPACE, SAMPLING_RULES
 from ..core.tasks import CONVERSATION
 from ..features.kinds import DEFAULT_TOWER, FRAME_FEATURES, PATCH_MEAN
+from ..media.processes import Rank
 
 HELP_ALL = "--help-all"
 
@@ -24,6 +25,25 @@ NEEDED = {
     ("feature_folder", "video_folder", "image_folder"): "the videos' features (python -m llava_v2xum.features), the "
     "videos, or the still images of LLaVA's own data",
     ("output_dir",): "where the checkpoints and the trained model go",
+}
+
+PAPER = {  # what the scripts and the plan begin with
+    "num_train_epochs": 5,  # this and the next four: the paper, section 5.3
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.03,
+    "model_max_length": 2048,
+    "weight_decay": 0,
+    "per_device_train_batch_size": 8,  # global batch of the released code: 128 = 8 x 16
+    "gradient_accumulation_steps": 16,  # divide by the number of GPUs
+    "gradient_checkpointing": True,
+    "group_by_modality_length": True,
+    "dataloader_num_workers": min(4, Rank.from_environment().default_workers()),  # torch warns of more than cores
+    "save_strategy": "steps",
+    "save_steps": 200,
+    "save_total_limit": 2,
+    "logging_steps": 1,
+    "report_to": "none",
 }
 
 
@@ -171,6 +191,13 @@ class TrainingOptions:
             "metavar": "NAME",
             "help": "sdpa, flash_attention_2 or eager; where nothing is said, flash_attention_2 if flash_attn is "
             "installed and a GPU runs it, else sdpa"
+        },
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={
+            "help": "train nothing: check model and data, show samples as they are learnt, and the plan, in "
+            "OUTPUT_DIR/inspection (python -m llava_v2xum.inspect)",
         },
     )
     max_nonfinite_steps: int = field(

@@ -16,6 +16,7 @@ from PIL import Image
 from llava_v2xum.curate.data_set import preview
 from llava_v2xum.curate.data_set.preview import Sample, choose, write_preview
 from llava_v2xum.curate.store.stage import Source
+from llava_v2xum.media.page.html import shown
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>&amp; ]]> \u202e\x00"
@@ -68,9 +69,9 @@ def test_each_frame_stands_beside_its_sentence(samples, tmp_path):
         for frame in sorted([*kept, *(one["frame"] for one in dropped)]):
             expected.append((frame, told.get(frame, sample.results["caption"]["captions"][frame]), frame in told))
     assert len(page.items) == len(expected) == len(page.of("img"))
-    for item, shown, (frame, text, kept) in zip(page.items, page.of("li"), expected):
+    for item, listed, (frame, text, kept) in zip(page.items, page.of("li"), expected):
         assert f"{frame // 60}:{frame % 60:02d}" in item and text in item
-        assert (shown.get("class") == "dropped") == (not kept) == ("score 0.990" in item)
+        assert (listed.get("class") == "dropped") == (not kept) == ("score 0.990" in item)
     assert len(page.of("s")) == sum(not kept for *_, kept in expected) > 0  # struck through
     assert [sample.source.video_id in page.text for sample in samples] == [True, True]
 
@@ -127,7 +128,7 @@ def test_all_text_is_escaped(samples, tmp_path):
 
 def test_an_id_that_is_no_unicode_is_shown(samples, tmp_path):
     page = page_of(tmp_path / "p.html", [Sample(Source("a\udc80b", samples[0].source.path), results_of([5], ["A."]))])
-    assert "a\ufffdb" in page.text and preview.shown("a\nb\u200d") == "a b\u200d"
+    assert "a\ufffdb" in page.text and shown("a\nb\u200d") == "a b\u200d"
 
 
 def test_a_file_that_is_gone_or_broken_is_told_and_not_where_it_was(samples, tmp_path, caplog):

@@ -1,14 +1,11 @@
 """A page of random samples for a person to judge: frames beside their sentences, and what the filter took out.
 
-The page is one file that asks for nothing: pictures are in it, there is no script, and its policy forbids both
-requests and scripts. All text is escaped by Jinja, as ids and captions are other people's and models'.
+How such a page is made safe to open is in `media/page`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from ...core.atomic import replacing
 from ...core.errors import V2XumError
-from ...core.extras import require
 from ...evaluate.models.frames import Second, read_moments
 from ...media.figures import evenly_chosen, time_label
-from ...media.page.html import shown
+from ...media.page.static import picture, write_static_page
 from ...media.video import VideoError
 from ..store.stage import Source
 from .entries import clean_text
@@ -33,9 +25,8 @@ from .entries import clean_text
 log = logging.getLogger(__name__)
 
 SAMPLES = 12
-PICTURE_PIXELS = 320  # the longer side
 MOST_PICTURES = 60  # of a video; further frames have their text alone
-JPEG_QUALITY = 75
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -80,13 +71,8 @@ def write_preview(
         OSError: if the page cannot be written.
     """
     told = f"{len(samples):,} of {total:,} videos, drawn at random. Struck through: captions that the filter took out."
-    world = require("jinja2", "curate").Environment(
-        autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    template = world.from_string((resources.files(__package__) / "preview.html").read_text("utf-8"))
-    with replacing(path) as part, open(part, "w", encoding="utf-8", errors="replace") as page:
-        page.writelines(template.generate(title=title, told=told, videos=map(_video, samples)))  # one in memory
-    return Path(path)
+    template = (resources.files(__package__) / "preview.html").read_text("utf-8")
+    return write_static_page(path, template, {"title": title, "told": told, "videos": map(_video, samples)})
 
 
 def _video(sample: Sample) -> dict[str, Any]:
@@ -125,7 +111,7 @@ def _pictures(path: Path, seconds: Sequence[int], track: int | None) -> tuple[di
             raise FileNotFoundError(path)
         for places, frames in read_moments(path, [Second(second) for second in seconds], track=track):
             for place, frame in zip(places.tolist(), frames):
-                found[seconds[place]] = _picture(frame)
+                found[seconds[place]] = picture(frame)
     except FileNotFoundError:
         log.warning("%s: the file is gone; the preview shows no frames of it", path)
         return found, "The video's file is not there any more: its frames are not shown."
@@ -133,12 +119,3 @@ def _pictures(path: Path, seconds: Sequence[int], track: int | None) -> tuple[di
         log.warning("%s: the preview lacks frames of it: %s", path, error)
         return found, "The video's file cannot be read any more: not all of its frames are shown."
     return found, ""
-
-
-def _picture(frame: np.ndarray) -> dict[str, Any]:
-    """A frame [H, W, 3] as a small JPEG in base64, with its size."""
-    image = Image.fromarray(frame)
-    image.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
-    written = io.BytesIO()
-    image.save(written, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return {"width": image.width, "height": image.height, "jpeg": base64.b64encode(written.getvalue()).decode()}
