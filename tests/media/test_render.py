@@ -423,7 +423,7 @@ def test_clips_of_real_videos(tmp_path, name):
         duration_seconds=video.duration_seconds,
         frame_seconds=video.frame_seconds,
     )
-    spans = clip_spans(record)
+    spans = [(one["start_seconds"], one["end_seconds"]) for one in record["segments"]]
     clip = cut_clip(VIDEOS / name, spans, tmp_path / "clip.mp4")
     check_browser_form(clip, sum(end - start for start, end in spans), sound="portrait" in name)
     source = pictures_of(VIDEOS / name, spans)
