@@ -121,7 +121,7 @@ CODECS = {  # the pixel format, and options that keep pictures clean and encodin
     "libx265": ("yuv420p", {"preset": "ultrafast", "crf": "16"}),
     "libvpx": ("yuv420p", {"b": "2M", "deadline": "realtime", "cpu-used": "8"}),
     "libvpx-vp9": ("yuv420p", {"b": "2M", "deadline": "realtime", "cpu-used": "8"}),
-    "libsvtav1": ("yuv420p", {"preset": "12", "crf": "20"}),
+    "libsvtav1": ("yuv420p", {"preset": "8", "crf": "20"}),  # faster ones leave visible faults
     "mjpeg": ("yuvj420p", {"b": "20M"}),
     "ffv1": ("yuv420p", {"level": "3", "slicecrc": "1"}),
     "ffvhuff": ("yuv420p", {}),

