@@ -172,7 +172,8 @@ def test_bad_videos_are_named_and_the_others_done(clips, tmp_path, capsys):
     for path in bad:
         assert str(path) in messages
     assert [record["video"] for record in records_in(tmp_path / "out")] == [good]
-    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [Path(good).stem, "summaries.jsonl"]
+    names = {path.name for path in (tmp_path / "out").glob("[!.]*")}
+    assert names == {Path(good).stem, "failures.jsonl", "index.html", "summaries.jsonl"}
     assert run(*bad, *arguments) == 2
 
 
@@ -264,7 +265,8 @@ def test_killed_and_started_again_every_video_is_done_once(clips, tmp_path):
     assert main(arguments) == 0
     assert [record["video"] for record in records_in(out)] == list(clips)
     for record in records_in(out):
-        assert sorted(path.name for path in (out / record["video_id"]).iterdir()) == ["keyframes.png", "summary.json"]
+        names = {path.name for path in (out / record["video_id"]).iterdir()}
+        assert names == {"index.html", "keyframes.png", "summary.json", "thumbnail.jpg"}
 
 
 @pytest.fixture
@@ -279,7 +281,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_all_three_tasks_write_what_three_runs_write(loaded, clips, tmp_path, capsys):
-    arguments = [*list(clips)[:3], "--format", "json", "--batch-size", "4", "--workers", "0"]
+    arguments = [*list(clips)[:3], "--format", "json", "--batch-size", "4", "--workers", "0", "--no-page"]
     assert run(*arguments, "--task", "all", "--output-dir", tmp_path / "all") == 0
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["both", "text", "video"]
     for task in TASKS:
