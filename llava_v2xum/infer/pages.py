@@ -13,7 +13,7 @@ from ..media.file_format import PAGE_NAME
 from ..media.page.again import read_shown
 from ..media.page.run_page import write_run_page
 from ..media.page.video_page import Made, frames_shown, in_order, write_video_page
-from ..media.render import JSON, record_in
+from ..media.render import JSON, completed, record_in
 from .results import FILE_NAME, ResultFolder
 
 
@@ -60,18 +60,28 @@ def page_of(
     copy_seconds: float,
     thumbnails: np.ndarray | None = None,
     warnings: tuple[str, ...] = (),
-) -> PageOf:
-    """The page of a video.
+) -> PageOf | None:
+    """The page of a video, if anything of it can be shown.
 
     Args:
         results: the folder of each task of the run.
-        records: of the video, by their tasks.
+        records: of the video, by their tasks; those of older releases that lack what is shown are left out.
         thumbnails: uint8 [N, h, w, 3]; None: pictures are to be read from the video.
     """
-    made = {task: Made(record, results[task].folder_of(record["video_id"])) for task, record in records.items()}
-    tabs = in_order(made)
+    found = ((task, _shown(record, results[task])) for task, record in records.items())
+    tabs = in_order({task: made for task, made in found if made is not None})
+    if not tabs:
+        return None
     frames = None if thumbnails is None else {number: thumbnails[number] for number in frames_shown(tabs)}
     return PageOf(tabs, run_page, copy_seconds, frames, warnings)
+
+
+def _shown(record: dict, results: ResultFolder) -> Made | None:
+    """A record with its folder; None where an older release wrote less than is shown."""
+    try:
+        return Made(completed(record), results.folder_of(record["video_id"]))
+    except ValueError:
+        return None
 
 
 def made_in(folder: Path) -> tuple[Path, dict[str, Made]]:
@@ -108,14 +118,15 @@ def lacks_page(results: Mapping[str, ResultFolder], video_id: str) -> bool:
 def write_page_of_run(folder: Path, results: Mapping[str, ResultFolder], failures: Sequence[str]) -> Path:
     """Write the page of all that an output folder holds, in the order in which it came.
 
-    Records of older releases, which have no segments, are counted and left out.
+    Records of older releases that lack what is shown are counted and left out.
     """
     videos: dict[str, dict[str, Made]] = {}
     old = 0
     for one in results.values():
         for video_id, record in one.records().items():
-            if "segments" not in record:
+            made = _shown(record, one)
+            if made is None:
                 old += 1
-                continue
-            videos.setdefault(video_id, {})[record["task"]] = Made(record, one.folder_of(video_id))
+            else:
+                videos.setdefault(video_id, {})[record["task"]] = made
     return write_run_page(folder, list(videos.values()), failures, old)

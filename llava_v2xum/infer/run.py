@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.atomic import DiskFullError, for_people
@@ -26,11 +27,11 @@ from ..media.video import VideoError, find_videos
 from .editing import Editing
 from .failures import FAILURES, Failures
 from .options import INTERRUPTED, answering_of, loading_of, parse_arguments, settings_of
-from .pages import lacks_page, page_of, write_page_of_run
+from .pages import PageOf, lacks_page, page_of, write_page_of_run
 from .progress import Progress, format_stats
 from .protocols import VideoSummarizer
 from .results import FILE_NAME, Asked, OtherSummary, ResultFolder
-from .video_summary import model_name
+from .video_summary import VideoSummary, model_name
 from .writing import Writers
 
 RESERVED = (FILE_NAME, FAILURES, PAGE_NAME, ".", "..")  # no folders of videos; `...mp4` has the last one for its stem
@@ -183,7 +184,11 @@ class InferRun:
         with Writers(min(workers, len(self.without_page) - 1)) as writers:
             for video_id in self.without_page:
                 page = page_of(self.results, self.records_of(video_id), self.run_page, self.args.page_copy)
-                self.note(writers.add_page(page, 0))
+                if page is None:
+                    lacks = "its record is of an older release; --overwrite makes it anew"
+                    say(f"warning: {video_id}: there is no page of it: {lacks}")
+                else:
+                    self.note(writers.add_page(page, 0))
             self.note(writers.finish())
 
     @property
@@ -245,23 +250,29 @@ class InferRun:
         with closing(many):  # after an error too the reading ends here, before anything is told
             for made in many:
                 summaries = made if isinstance(made, dict) else {args.task: made}
-                first = next(iter(summaries.values()))
-                path = Path(first.record["video"])
-                video_id, tasks = self.id_of(path), todo[path]
-                for warning in first.warnings:
+                path = Path(next(iter(summaries.values())).record["video"])
+                summaries = {task: self.finished(one, path) for task, one in summaries.items()}
+                for warning in next(iter(summaries.values())).warnings:
                     say(f"warning: {warning}")
-                new = {
-                    task: self.editing.edited({**summaries[task].record, "video_id": video_id}) for task in tasks
-                }
-                for task, record in new.items():
-                    folder, key = self.results[task].folder_of(video_id), (record, task == tasks[-1])
-                    self.note(writers.add(key, record, first.thumbnails, folder, args.formats), progress)
-                if args.page:
-                    records = {**self.records_of(video_id), **new}
-                    drawn = first.thumbnails, first.warnings
-                    page = page_of(self.results, records, self.run_page, args.page_copy, *drawn)
-                    self.note(writers.add_page(page, len(tasks)), progress)
+                records: dict[str, dict] = {}
+                for task in todo[path]:
+                    folder = self.results[task].folder_of(self.id_of(path))
+                    one, last = summaries[task], task == todo[path][-1]
+                    done = writers.add((one.record, last), one.record, one.thumbnails, folder, args.formats)
+                    records[task] = one.record
+                    self.note(done, progress)
+                if args.page and (page := self.page_of(records, one)) is not None:
+                    self.note(writers.add_page(page, len(records)), progress)
         self.note(writers.finish(), progress)
+
+    def finished(self, made: VideoSummary, path: Path) -> VideoSummary:
+        """A summary as it is kept: under the video's id, and as long as it is to be."""
+        return replace(made, record=self.editing.edited({**made.record, "video_id": self.id_of(path)}))
+
+    def page_of(self, records: dict[str, dict], made: VideoSummary) -> PageOf | None:
+        """The page of a video with these new records, and with what was there of its other tasks."""
+        records = {**self.records_of(next(iter(records.values()))["video_id"]), **records}
+        return page_of(self.results, records, self.run_page, self.args.page_copy, made.thumbnails, made.warnings)
 
     def records_of(self, video_id: str) -> dict[str, dict]:
         """What the output folder has of a video, by task."""

@@ -176,16 +176,25 @@ def record_in(path: Path) -> dict:
         OSError: if it cannot be read.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return completed(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise V2XumError(f"{path}: expected a summary record in JSON ({error})") from error
+
+
+def completed(record: dict) -> dict:
+    """A record with what older releases did not write: its segments, and its problems.
+
+    Raises:
+        ValueError: saying what else it lacks, for no such record.
+    """
+    try:
         sentences = [Sentence(one["text"], tuple(one["frames"])) for one in record["sentences"]]
-        of_time = record["frame_seconds"], record["duration_seconds"]
-        record.setdefault("segments", segments_of(sentences, *of_time))
-        record.setdefault("problems", [])
+        segments = segments_of(sentences, record["frame_seconds"], record["duration_seconds"])
         for key in ("video_id", "video", "fps", "num_frames", "task", "text", "frames", "importance", "model"):
             record[key]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise V2XumError(f"{path}: expected a summary record in JSON ({error})") from error
-    return record
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(str(error)) from error
+    return {"segments": segments, "problems": [], **record}
 
 
 def _read_json(path: Path, frame_seconds: Sequence[float] | None) -> Summary:

@@ -157,3 +157,17 @@ def test_failures_of_all_ranks_come_together(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [FAILURES]
     (tmp_path / FAILURES).write_text("{}\nno JSON\n" + (tmp_path / FAILURES).read_text())
     assert Failures(tmp_path).merge([]) == told
+
+
+def test_what_an_older_release_wrote_is_shown_as_far_as_it_goes(command, clips, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command(*clips, "--output-dir", out, "--no-page") == 0
+    records = [json.loads(line) for line in (out / "summaries.jsonl").read_text().splitlines()]
+    for record, lost in zip(records, (("segments",), ("segments", "frame_seconds"))):
+        for key in lost:
+            del record[key]
+    (out / "summaries.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert command(*clips, "--output-dir", out) == 0
+    assert rows_of(out) == [clips[0].stem]
+    assert "1 of an older release not shown" in Page(out / "index.html").text
+    assert f"{clips[1].stem}: there is no page of it" in capsys.readouterr().err
