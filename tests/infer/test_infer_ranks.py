@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from html_page import Page
 from records import assert_same_records, records_in
 
 from llava_v2xum import Summarizer
@@ -62,7 +63,15 @@ def test_ranks_without_a_launcher_share_the_videos(summarizer, clips, alone, tmp
     assert run_as(0, 1, monkeypatch, *words) == 0  # one process does the rest and puts all together
     assert "of 5 videos are done already" in capsys.readouterr().err
     assert [path.name for path in out.glob("*.jsonl")] == ["summaries.jsonl"]
+    assert_page_of_all(out, clips)
     assert_same_records(sorted(records_in(out), key=lambda record: record["video_id"]), alone)
+
+
+def assert_page_of_all(out: Path, clips: list[Path]) -> str:
+    """The page of the run has every video; its text."""
+    page = Page(out / "index.html")
+    assert sorted(one["href"] for one in page.of("a", class_="name")) == [f"{clip.stem}/index.html" for clip in clips]
+    return page.text
 
 
 def free_port() -> str:
@@ -84,11 +93,14 @@ def test_a_rank_killed_and_all_started_again_equal_one_process(clips, alone, tmp
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert 1 <= written.read_bytes().count(b"\n") < 3
+    (clips[0].parent / "broken.mp4").write_bytes(b"no video")
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
     done = subprocess.run(
         [sys.executable, *launch, *words], env=environment, capture_output=True, text=True, timeout=400
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "of 3 videos are done already" in done.stderr and "rank 1: 2 videos summarized" in done.stderr
+    (clips[0].parent / "broken.mp4").unlink()
+    assert done.returncode != 0, done.stderr[-3000:]  # of the rank that was given what is no video
+    assert "of 3 videos are done already" in done.stderr and "1 of 3 videos could not be summarized" in done.stderr
     assert_same_records(records_in(tmp_path), alone)
-    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["summaries.jsonl"]
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["failures.jsonl", "summaries.jsonl"]
+    assert "broken.mp4: is not a video" in assert_page_of_all(tmp_path, clips)
