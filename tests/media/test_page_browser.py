@@ -153,6 +153,7 @@ def test_the_table_of_a_run_is_sorted_searched_and_leads_on(browser, page, size,
     [
         CLEAN,
         replace(CLEAN, bframes=2, sound=5.0),
+        replace(CLEAN, rate=Fraction(30_000, 1001), count=150),
         replace(CLEAN, stamps="late", sound=7.0),
         replace(CLEAN, stamps="early", sound=5.0),
         replace(CLEAN, stamps="varying"),

@@ -72,8 +72,8 @@ def picture(image: Any, quality: int) -> str:
 
 
 def spans_text(spans: Iterable[tuple[float, float]]) -> str:
-    """Spans for a page's script: `2.84-5.12 7.08-7.96`."""
-    return " ".join(f"{start:.6g}-{end:.6g}" for start, end in spans)
+    """Spans for a page's script: `2.840000-5.120000 7.080000-7.960000`."""
+    return " ".join(f"{start:.6f}-{end:.6f}" for start, end in spans)
 
 
 @cache

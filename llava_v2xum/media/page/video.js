@@ -60,7 +60,8 @@
     const player = isPlayable() ? source : clip;
     show(second);
     if (!player) return;
-    player.currentTime = player === source ? second + offset : toClip(spansOf(clip), second);
+    // a little later, for a frame is seen from its own time on, which was rounded
+    player.currentTime = moment + (player === source ? second + offset : toClip(spansOf(clip), second));
     if (play) player.play().catch(() => {}); // a browser may want a touch first
   };
 

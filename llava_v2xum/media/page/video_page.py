@@ -167,7 +167,7 @@ def _part(
     first = key_frame_of(run, record["importance"]) if run else None
     return {
         "time": time,
-        "start": f"{span[0]:.6g}",
+        "start": f"{span[0]:.6f}",
         "spans": spans_text([span]),
         "picture": next(iter(_stills(record, [] if first is None else [first], pictures, LARGE)), None),
         "others": _stills(record, [frame for frame in chosen if frame != first], pictures, SMALL),
@@ -186,7 +186,7 @@ def _stills(
             found.append(
                 {
                     "jpeg": picture(image, QUALITY), "width": image.width, "height": image.height,
-                    "time": moment_label(second), "start": f"{second:.6g}", "frame": number,
+                    "time": moment_label(second), "start": f"{second:.6f}", "frame": number,
                 }
             )  # fmt: skip
     return found
