@@ -16,6 +16,7 @@ from .metrics.dense import DENSE
 from .metrics.events import DETECTION
 from .metrics.highlights import AT_BUDGETS, HIGHLIGHTS, PIECES
 from .metrics.metric import Family, Metric
+from .metrics.moments import MOMENTS
 from .metrics.v2v_scores import CORRELATIONS, KEYSHOT_F1, SET_F1, SUMMARY_CORRELATIONS, TOP_F1
 from .models.bertscores import BERTSCORE
 from .models.judge import JUDGED
@@ -27,6 +28,7 @@ FAMILIES: tuple[Family, ...] = (
     CORRELATIONS,
     SUMMARY_CORRELATIONS,
     HIGHLIGHTS,
+    MOMENTS,
     PIECES,
     AT_BUDGETS,
     F_CLIP,

@@ -9,7 +9,7 @@ from evaluate_world import make_world, run
 from llava_v2xum.evaluate import metric_registry
 from llava_v2xum.evaluate.metric_registry import FAMILIES, METRICS, metric_of
 from llava_v2xum.evaluate.metrics.measures import Measure
-from llava_v2xum.evaluate.metrics.metric import FRAMES, IMPORTANCE, TEXT, Family, Metric
+from llava_v2xum.evaluate.metrics.metric import FRAMES, IMPORTANCE, TEXT, WINDOWS, Family, Metric
 from llava_v2xum.evaluate.metrics.ngrams import TokenFamily
 from llava_v2xum.evaluate.metrics.v2v_scores import SampleFamily
 from llava_v2xum.evaluate.reports.scores import read_report
@@ -56,7 +56,7 @@ def test_the_names_of_metrics_are_all_different_and_every_one_is_told_of():
     assert len(set(names)) == len(names) == len(METRICS)
     for metric in METRICS.values():
         assert metric.group in ("V2V", "V2T", "V2VT") and metric.about and metric.needs, metric.name
-        assert {FRAMES, IMPORTANCE, TEXT}.intersection(metric.needs) or metric.group == "V2VT"
+        assert {FRAMES, IMPORTANCE, TEXT, WINDOWS}.intersection(metric.needs) or metric.group == "V2VT"
 
 
 def test_the_first_need_that_is_lacking_is_the_reason():

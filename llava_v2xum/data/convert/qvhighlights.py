@@ -2,7 +2,8 @@
 
 `{"qid", "query", "duration", "vid", "relevant_windows": [[0, 16]], "relevant_clip_ids": [0, ...], "saliency_scores":
 [[4, 1, 1], ...]}`. Saliency is of the relevant clips, 0 (very bad) to 4 (very good); every other clip has 0. A query
-is what is scored: its `qid` is the id, so predictions are by query. The seconds of the relevant clips are selected. The
+is what is scored: its `qid` is the id, so predictions are by query. The seconds of the relevant clips are selected, and
+the relevant windows are the key spans, which moment retrieval is scored by. The
 test split as first released lacks all three, and its queries are rejected. Source: Lei et al. 2021, arXiv 2107.09609;
 jayleicn/moment_detr, data/README.md and standalone_eval/eval.py.
 """
@@ -57,14 +58,25 @@ def _annotation(entry: Any) -> Annotation:
         raise V2XumError(f"relevant_clip_ids must lie in 0..{clips - 1}, got {min(relevant)}..{max(relevant)}")
     saliency, selected = np.zeros((scores.shape[1], clips)), np.zeros(clips, dtype=int)
     saliency[:, relevant], selected[relevant] = scores.T, 1
+    given = enumerate(entry.get("relevant_windows") or ())
+    windows = tuple(_window(f"relevant_windows[{n}]", one, duration) for n, one in given)
     return Annotation(
         str(entry["qid"]),
         duration,
         NAME,
         sampled_frames=clips * CLIP_SECONDS,
+        key_spans=(windows,) if windows else (),
         selections=(tuple(np.repeat(selected, CLIP_SECONDS).tolist()),),
         saliency=tuple(map(tuple, np.repeat(saliency, CLIP_SECONDS, axis=1).tolist())),
     )
+
+
+def _window(name: str, span: Any, duration: float) -> tuple[float, float]:
+    if not isinstance(span, list) or len(span) != 2 or not all(map(is_number, span)) or not 0 <= span[0] <= span[1]:
+        raise V2XumError(f"{name} must be [start, end] in seconds with 0 <= start <= end, got {shown(span)}")
+    if span[1] > duration:
+        raise V2XumError(f"{name} ends at {span[1]} s, behind the video's {duration} s")
+    return float(span[0]), float(span[1])
 
 
 READER = Reader(
@@ -80,7 +92,7 @@ READER = Reader(
         "QVHighlights: highlights and moments of queries",
         "highlight_val_release.jsonl",
         (NAME,),
-        ("f1", "hl_map", "hl_hit1"),
+        ("f1", "mr_r1_50", "mr_r1_70", "mr_map", "hl_map", "hl_hit1"),
         examples="""examples:
   ... qvhighlights --predictions hl_val_submission.jsonl --annotations highlight_val_release.jsonl
 """,

@@ -27,6 +27,7 @@ from ..formats.prediction_files import load_predictions
 from ..formats.predictions import Prediction, merge_predictions
 from ..formats.references import features_of, load_references, named_as, together, with_importance
 from ..formats.splits import read_splits, tested
+from ..groups.moments import moment_rows
 from ..groups.v2t import v2t_rows
 from ..groups.v2v import keyshot_rows, v2v_rows
 from ..metrics.keyframes import TOP_FRACTION
@@ -212,6 +213,7 @@ def score(settings: Settings, cases: Cases, out: Path, baselines: bool = True) -
         how = partial(keyshot_rows, budget=settings.budget)
     scored.add(how(cases.cases, seeds=seeds, ranking=settings.ranking, progress=bar(settings, "V2V")))
     if not keyshots:
+        scored.add(moment_rows(cases.cases))
         _score_text(settings, cases.cases, scored)
     if judge is not None:
         rows, notes, scored.facts["judge"] = judge.rows(cases.cases, bar(settings, "judge"))

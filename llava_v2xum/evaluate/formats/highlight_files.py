@@ -1,8 +1,9 @@
 """QVHighlights' predictions, one a query: `{"qid", "vid", "pred_relevant_windows", "pred_saliency_scores"}`.
 
 JSON lines, or a JSON list (TimeChat). Windows are `[start, end, score]` in seconds, the best first: the first is the
-selected part. Saliency has one number for each clip of two seconds. A query is what is scored, so its `qid` is the id.
-Source: jayleicn/moment_detr, standalone_eval/README.md; RenShuhuai-Andy/TimeChat, metrics/vhd.
+selected part, and moment retrieval is scored by all; one without a score has 0 (TimeChat). Saliency has one number for
+each clip of two seconds. A query is what is scored, so its `qid` is the id. Source: jayleicn/moment_detr,
+standalone_eval/README.md; RenShuhuai-Andy/TimeChat, metrics/vhd.
 """
 
 from __future__ import annotations
@@ -54,10 +55,14 @@ def _read(path: Path, num_frames: int | None = None) -> dict[str, Prediction]:
 
 
 def _prediction(query: str, entry: dict[str, Any]) -> Prediction:
-    frames = saliency = None
+    frames = saliency = windows = None
     count = 1
     if _WINDOWS in entry:
-        window = span_of(_WINDOWS, checked_list(_WINDOWS, checked_list(_WINDOWS, entry[_WINDOWS])[0]))
+        given = [checked_list(_WINDOWS, one) for one in checked_list(_WINDOWS, entry[_WINDOWS])]
+        spans = [span_of(_WINDOWS, one) for one in given]
+        scores = [one[2] if len(one) > 2 else 0.0 for one in given]
+        windows = tuple((*span, score) for span, score in zip(spans, scores))
+        window = spans[0]
         # up to its end: the next window begins with that second
         frames = seconds_of([(window[0], max(window[0], math.ceil(window[1]) - 1))])
         count = frames[-1] + 1
@@ -65,7 +70,7 @@ def _prediction(query: str, entry: dict[str, Any]) -> Prediction:
         saliency = np.repeat(as_numbers(_SALIENCY, entry[_SALIENCY], 1).astype(float), CLIP_SECONDS)
         saliency = np.pad(saliency, (0, max(0, count - len(saliency))))
         count = len(saliency)
-    return Prediction(query, count, frames, saliency, clock=SECONDS)
+    return Prediction(query, count, frames, saliency, clock=SECONDS, windows=windows)
 
 
 QVHIGHLIGHTS = Format(

@@ -17,7 +17,7 @@ from ...core.timeline import DEFAULT_NUM_FRAMES
 OF_FRAMES = ("frames", "importance")
 OF_TEXT = ("text", "sentences")
 OF_TIME = ("clock", "frame_seconds", "duration_seconds")
-FORM_KEYS = ("video_id", "num_frames", *OF_FRAMES, *OF_TEXT, *OF_TIME, TRACK_KEY)
+FORM_KEYS = ("video_id", "num_frames", *OF_FRAMES, *OF_TEXT, *OF_TIME, TRACK_KEY, "windows")
 SENTENCE_KEYS = ("text", "frames", "start_seconds", "end_seconds")
 INFER_KEYS = (  # of render.make_record, besides those of the form
     "video", "fps", "task", "answer", "segments", "problems", "model", "versions", EDIT_KEY,
@@ -44,7 +44,7 @@ def content_of(record: Any, num_frames: int | None = None) -> dict[str, Any]:
     if task is not None and task not in TASKS:
         raise V2XumError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     silent = {"video": OF_TEXT, "text": OF_FRAMES}.get(task, ())
-    fixed = {key: record[key] for key in ("video_id", *OF_TIME, TRACK_KEY) if key in record}
+    fixed = {key: record[key] for key in ("video_id", *OF_TIME, TRACK_KEY, "windows") if key in record}
     return {**fixed, **content, **dict.fromkeys(silent)}
 
 

@@ -16,6 +16,7 @@ One line is one video, a JSON object with these keys (N frames that the system c
 | `frame_seconds` | [N] of numbers, ascending, or null | the second of the file at which each frame is shown |
 | `duration_seconds` | number > 0, or null | how long the file is |
 | `clock` | one of `CLOCKS`; `frames` by default | what an index stands for |
+| `windows` | [any][3] of numbers, or null | moments, the best first: start and end in seconds, and a score |
 | `video_track` | integer >= 0, or null | of several video tracks, which was summarized: CLIP is shown that one |
 
 Null, or a key that is left out, means that the system says nothing of that kind; an empty list or text is an empty
@@ -96,6 +97,7 @@ class Prediction:
             must equal the number of samples; with "video-frames" it is frame i of the video, and N the number of those.
         frame_seconds: [N], ascending, the second of the file at which each frame is shown.
         duration_seconds: of the file.
+        windows: moments that answer a query, the best first: start and end in seconds, and a score.
         video_track: which of several video tracks was summarized, from 0; None for the one that players choose.
 
     Raises:
@@ -112,6 +114,7 @@ class Prediction:
     frame_seconds: tuple[float, ...] | None = None
     duration_seconds: float | None = None
     video_track: int | None = None
+    windows: tuple[tuple[float, float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         check_text("video_id", self.video_id)
@@ -134,6 +137,9 @@ class Prediction:
             importance = np.array(checked_numbers("importance", values, count))
             importance.setflags(write=False)
             keep(self, "importance", importance)
+        if self.windows is not None:
+            windows = enumerate(as_list("windows", self.windows))
+            keep(self, "windows", tuple(_checked_window(f"windows[{n}]", one) for n, one in windows))
         if self.text is not None:
             check_prose("text", self.text)
         if self.sentences is not None:
@@ -178,10 +184,11 @@ class Prediction:
             f"them, got {self.num_frames}; {hint}")  # fmt: skip
 
     def to_record(self) -> dict[str, Any]:
-        """The JSON object of the module's schema, with every key (`video_track` where there is one)."""
+        """The JSON object of the module's schema, with every key (`video_track` and `windows` where there are any)."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.video_track is None:
-            del record[TRACK_KEY]
+        for key in (TRACK_KEY, "windows"):
+            if record[key] is None:
+                del record[key]
         return {
             **record,
             "importance": None if self.importance is None else self.importance.tolist(),
@@ -285,7 +292,7 @@ def merge_predictions(
 
 
 def _merged(predictions: Mapping[str, Prediction]) -> Prediction:
-    shown, told = _only(predictions, OF_FRAMES, ("num_frames", "clock")), _only(predictions, OF_TEXT)
+    shown, told = _only(predictions, OF_FRAMES, ("num_frames", "clock", "windows")), _only(predictions, OF_TEXT)
     if shown is None or told is None or shown is told:
         return shown or told or next(iter(predictions.values()))
     scales = {(one.num_frames, one.clock) for one in (shown, told)}
@@ -318,6 +325,13 @@ def _checked_frames(name: str, frames: Any, count: int) -> tuple[int, ...]:
     if wrong:
         raise V2XumError(f"{name} must be indexes in 0..{count - 1}, got {wrong[0]!r}")
     return tuple(sorted(set(frames)))
+
+
+def _checked_window(name: str, window: Any) -> tuple[float, float, float]:
+    start, end, score = checked_numbers(name, window, 3)
+    if not 0 <= start <= end:
+        raise V2XumError(f"{name} must have 0 <= start <= end, got {[start, end]}")
+    return start, end, score
 
 
 def _checked_sentence(name: str, sentence: PredictedSentence, count: int) -> PredictedSentence:

@@ -42,6 +42,7 @@ def _part(name: str, *fields: str) -> Need:
 FRAMES = _part("frames", "frames")
 IMPORTANCE = _part("importance", "importance")
 TEXT = _part("text", "text", "sentences")
+WINDOWS = _part("windows", "windows")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ _COCO = "pycocoevalcap 1.2 (COCO captions)"
 _DENSE = "densevid_eval at 9d4045a (2019; PDVC's evaluate2021.py), but for videos without a prediction, which score 0"
 _OTANI = "rethinking-evs at 7a3b05e (Otani et al. 2019)"
 _MOMENTS = "moment_detr, standalone_eval/eval.py, by its code: not run beside it"
+_WINDOWS = "moment_detr at b7e553a, standalone_eval/eval.py"
 _HISUM = "MR.HiSum, model/solver.py, by its code: not run beside it; equal pieces may be in another order"
 _VIDEOXUM = "jylins/videoxum at 11bd4fe"
 _KEYSHOTS = "pytorch-vsumm-reinforce; with --budget segments PGL-SUM and CSTA"
@@ -49,6 +50,8 @@ PROTOCOLS: dict[str, tuple[str, str]] = {
     "spearman_summary": ("the same by ranks", "CSTA, inference.py, SumMe"),
     "hl_map": ("interpolated average precision of clips that a person graded so, mean over people", _MOMENTS),
     "hl_hit1": ("whether the clip of the highest importance is graded so by anybody", _MOMENTS),
+    "mr_r1_": ("whether the first window's IoU with the marked one that it fits best reaches that", _WINDOWS),
+    "mr_map": ("interpolated average precision of the first ten windows, mean over IoUs and queries", _WINDOWS),
     "map": ("average precision of the best pieces of five samples", _HISUM),
     "f_clip": ("2 P R / (P + R), R the mean over reference frames of the nearest chosen one's cosine, P the other way",
                "none known: eq. 1 to 3 of arXiv 2404.12353"),
