@@ -17,6 +17,7 @@ One line is one video, a JSON object with these keys (A annotators, S sentences,
 | `text` | text or null | the text summary, where it is not its sentences joined |
 | `selections` | [A][T] of 0 and 1, or null | the samples that each annotator selected |
 | `saliency` | [R][T] of numbers, or null | how important each of R people, not those A, found each sample |
+| `concepts` | [C][any] of text, or null | what each of C equally long shots shows, which the samples make together |
 | `keyshots` | object or null | what TVSum and SumMe say of it, in frames: see `keyshots.py`, also for its own A and T |
 
 A span is closed, 0 <= start <= end <= duration_seconds (where that is told); a single moment has start = end. Keys that
@@ -77,6 +78,7 @@ class Annotation:
     keyshots: Keyshots | None = None
     saliency: tuple[tuple[float, ...], ...] | None = None
     alternatives: tuple[tuple[AnnotatedSentence, ...], ...] = ()
+    concepts: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("video_id", "source"):
@@ -100,6 +102,7 @@ class Annotation:
         keep(self, "key_spans", _checked_annotators("key_spans", self.key_spans, self.duration_seconds))
         self._check_selections()
         self._check_saliency()
+        self._check_concepts()
         if not self.sentences and not self.key_spans and not self.selections and self.keyshots is None:
             raise V2XumError("expected sentences, key_spans, selections or keyshots, got none of them")
         counts = sorted(self._annotator_counts() - {0})
@@ -127,7 +130,7 @@ class Annotation:
         record = {name: getattr(self, name) for name in _names(type(self))}
         keyshots = self.keyshots and self.keyshots.to_record()
         others = [[vars(sentence) for sentence in some] for some in self.alternatives]
-        for name, value in (("saliency", self.saliency), ("alternatives", others)):
+        for name, value in (("saliency", self.saliency), ("alternatives", others), ("concepts", self.concepts)):
             if value:
                 record[name] = value
             else:
@@ -188,6 +191,19 @@ class Annotation:
         rows = enumerate(as_list("saliency", self.saliency))
         samples = len(self.selections[0])
         object.__setattr__(self, "saliency", tuple(checked_numbers(f"saliency[{n}]", row, samples) for n, row in rows))
+
+    def _check_concepts(self) -> None:
+        if self.concepts is None:
+            return
+        shots = [tuple(as_list(f"concepts[{n}]", one)) for n, one in enumerate(as_list("concepts", self.concepts))]
+        for number, shot in enumerate(shots):
+            for name in shot:
+                check_text(f"concepts[{number}]", name)
+        samples = len(self.selections[0]) if self.selections else 0
+        if not shots or not samples or samples % len(shots):
+            raise V2XumError(f"concepts must be of shots that the {samples} selected or other samples make together, "
+                f"got {len(shots)}")  # fmt: skip
+        object.__setattr__(self, "concepts", tuple(shots))
 
 
 def write_annotations(path: str | os.PathLike[str], annotations: Iterable[Annotation]) -> int:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from .metrics.captions import COCO
 from .metrics.clip_scores import CROSS_F_CLIP, F_CLIP, VT_CLIPSCORE
+from .metrics.concepts import CONCEPTS
 from .metrics.dense import DENSE
 from .metrics.events import DETECTION
 from .metrics.highlights import AT_BUDGETS, HIGHLIGHTS, PIECES
@@ -31,6 +32,7 @@ FAMILIES: tuple[Family, ...] = (
     MOMENTS,
     PIECES,
     AT_BUDGETS,
+    CONCEPTS,
     F_CLIP,
     *COCO,
     BERTSCORE,

@@ -2,9 +2,9 @@
 
 A file has the numbers of the selected shots, from 1, one a line; a shot is five seconds. How many a video has tells
 `../../Dense_per_shot_tags/P01/P01.txt` beside it, with one line a shot. A query is what is scored: its id is that of
-others, `CONCEPT_CONCEPT_P01`. The published evaluation matches shots by their concepts (Sharghi et al. 2017, arXiv
-1707.04960); here the F1 is that of the selected seconds. Source: the loaders of the methods that use it (CHAN,
-EgoVLPv2).
+others, `CONCEPT_CONCEPT_P01`. A line of tags has the shot's concepts, parted by commas, by which the published
+evaluation matches shots (Sharghi et al. 2017, arXiv 1707.04960; `metrics/concepts.py`). Source: the loaders of the
+methods that use it (CHAN, EgoVLPv2).
 """
 
 from __future__ import annotations
@@ -50,20 +50,24 @@ def _lines(file: Path) -> list[str]:
         raise SourceError(f"{file}: expected text in UTF-8 ({error})") from error
 
 
-def _shots(path: Path, video: str) -> int:
-    """How many shots a video has: the lines of its tags, of which blank ones at the end are none."""
+def _shots(path: Path, video: str) -> tuple[tuple[str, ...], ...]:
+    """The concepts of each of a video's shots: the lines of its tags, of which blank ones at the end are none."""
     lines = _lines(path.parent.parent / "Dense_per_shot_tags" / video / f"{video}.txt")
-    return max((number for number, line in enumerate(lines, 1) if line), default=1)
+    count = max((number for number, line in enumerate(lines, 1) if line), default=1)
+    return tuple(
+        tuple(dict.fromkeys(filter(None, (name.strip(" '") for name in line.split(","))))) for line in lines[:count]
+    ) or ((),)
 
 
-def _annotation(query: str, file: Path, shots: int) -> Annotation:
+def _annotation(query: str, file: Path, concepts: tuple[tuple[str, ...], ...]) -> Annotation:
+    shots = len(concepts)
     row = [0] * (shots * SHOT_SECONDS)
     for line in filter(None, _lines(file)):
         if not line.isascii() or not line.isdigit() or not 1 <= int(line) <= shots:
             raise V2XumError(f"expected the number of a shot, 1 to {shots}, got {shown(line)}")
         start = (int(line) - 1) * SHOT_SECONDS
         row[start : start + SHOT_SECONDS] = [1] * SHOT_SECONDS
-    return Annotation(query, float(len(row)), NAME, selections=(tuple(row),))
+    return Annotation(query, float(len(row)), NAME, selections=(tuple(row),), concepts=concepts)
 
 
 READER = Reader(
@@ -77,6 +81,8 @@ READER = Reader(
     sign=f"its P01/*{_ENDING} files",
     folder_of=f"P01/*{_ENDING} files",
     data_set=DataSet(
-        "QFVS: query-focused summaries, in seconds", "Oracle_Summaries", (NAME,), ("f1", "kendall", "spearman")
+        "QFVS: query-focused summaries, in seconds", "Oracle_Summaries", (NAME,), 
+        ("concept_precision", "concept_recall", "concept_f1", "f1", "kendall", "spearman"),
+
     ),
 )

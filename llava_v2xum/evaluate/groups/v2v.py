@@ -81,7 +81,12 @@ def v2v_rows(
         people = marks if saliency is None else saliency
         grades = saliency if annotation.source == QVHIGHLIGHTS else None  # other scales grade no clips
         mean = people.sum(axis=0)
-        asked = SampledVideo(importance, sets, marks, people, mean, fraction, grades=grades, ranking=ranking)
+        asked = SampledVideo(
+            *(importance, sets, marks, people, mean, fraction),
+            grades=grades,
+            ranking=ranking,
+            concepts=annotation.concepts,
+        )
         rows.add(video, asked)
     return rows.measures()
 

@@ -5,7 +5,7 @@ Shapes: B candidates (a system and baselines), A annotators, T samples, F frames
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ class SampledVideo:
         keyshots: of TVSum and SumMe, whose samples are the picks; None at 1 FPS.
         budget: of `knapsack.BUDGETS`, what a keyshot summary takes the fraction of.
         grades: [R, T], people's grades of the samples, of QVHighlights.
+        concepts: [S], what each of S equally long shots of the samples shows, of QFVS.
         ranking: whether the metrics of `highlights` are asked for that every video has.
     """
 
@@ -50,6 +51,7 @@ class SampledVideo:
     budget: str = "frames"
     grades: np.ndarray | None = None
     ranking: bool = False
+    concepts: Sequence[Collection[str]] | None = None
 
     @cached_property
     def summaries(self) -> np.ndarray | None:

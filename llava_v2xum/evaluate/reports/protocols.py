@@ -53,6 +53,8 @@ PROTOCOLS: dict[str, tuple[str, str]] = {
     "mr_r1_": ("whether the first window's IoU with the marked one that it fits best reaches that", _WINDOWS),
     "mr_map": ("interpolated average precision of the first ten windows, mean over IoUs and queries", _WINDOWS),
     "map": ("average precision of the best pieces of five samples", _HISUM),
+    "concept_": ("summed IoU of the concepts of shots, matched one to one at its highest, by chosen or reference shots",
+                 "EgoVLPv2, QFVS/semantic_evaluation.py"),
     "f_clip": ("2 P R / (P + R), R the mean over reference frames of the nearest chosen one's cosine, P the other way",
                "none known: eq. 1 to 3 of arXiv 2404.12353"),
     "cross_f_clip": ("the mean of F_CLIP of reference frames with predicted sentences and the other way",
