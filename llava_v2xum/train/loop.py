@@ -53,6 +53,7 @@ from ..model.modeling import LlavaV2XumForCausalLM
 from ..model.plugin import register
 from ..model.tokens import is_plain
 from .arguments import DataArguments, ModelArguments, TrainingArguments
+from .finished import RunIsFinished
 from .flags import UsageError, as_arguments, check_arguments, given_values
 from .trainer import make_trainer_class
 
@@ -275,6 +276,9 @@ def train(arguments: Sequence[str] | None = None, attn_implementation: str | Non
                 _finish(maker)
             except _DryRunEnds:
                 return None
+            except RunIsFinished as told:
+                logger.info("%s", told)
+                return maker.trainer
             except Exception as error:
                 if maker.trainer is None or maker.trainer.finished_folder is None:
                     raise  # nothing to do with the last save

@@ -200,6 +200,13 @@ class TrainingOptions:
             "OUTPUT_DIR/inspection (python -m llava_v2xum.inspect)",
         },
     )
+    weigh_by_tokens: bool = field(
+        default=False,
+        metadata={
+            "help": "in a step of several passes or processes each counts by its learned tokens, as if it were one; "
+            "False: each counts the same, as LLaVA and the released model were trained",
+        },
+    )
     max_nonfinite_steps: int = field(
         default=3, metadata={"help": "stop after so many steps in a row whose loss or gradient is NaN or infinite"}
     )

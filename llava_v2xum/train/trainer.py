@@ -16,10 +16,12 @@ from torch.utils.data import Sampler
 
 from ..core.errors import V2XumError
 from ..features.checkpoint_files import ADAPTER_CONFIG, ADAPTER_NAMES, CONFIG, NON_LORA, PROJECTOR, some
-from ..features.upstream import Trainer, TrainerCallback, llava_train
+from ..features.upstream import IGNORE_INDEX, Trainer, TrainerCallback, llava_train
 from ..model.compat import cast_trained_as_zero3, mended_trainer, samples_in_whole_steps
 from ..model.packing import ENTRY_IDS
+from . import finished
 from .guard import NamedBatches, StepGuard
+from .memory import Meter, OutOfMemory, advice
 
 logger = logging.getLogger(__name__)
 
@@ -129,13 +131,22 @@ class _WholeCheckpoints(Trainer):
         self._staging: Path | None = None
         self.guard = StepGuard(self, vars(self.args).get("max_nonfinite_steps", 3))
         self.add_callback(self.guard)
+        self._meter = Meter()
+        self._by_tokens = bool(vars(self.args).get("weigh_by_tokens"))
+        if self._by_tokens:
+            check_counts_tokens(self)
+            self.model_accepts_loss_kwargs = True  # transformers then counts a step's learned tokens
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """Train from the last whole checkpoint in the output folder, or from the start if there is none.
 
         Raises:
             V2XumError: if that checkpoint was written by a run of another kind (`check_resumable`).
+            RunIsFinished: if there is nothing left to do.
         """
+        self._settings = finished.settings_of(self.args, len(self.train_dataset))
+        finished.check(self.run_folder, self._settings)
+        tell_of_precision(self.args, self.is_deepspeed_enabled)
         checkpoints = whole_checkpoints(self.run_folder)
         last = checkpoints[-1] if checkpoints else None
         if isinstance(resume_from_checkpoint, (str, os.PathLike)):
@@ -152,9 +163,25 @@ class _WholeCheckpoints(Trainer):
 
     def training_step(self, model, inputs, *args, **kwargs):
         entry_ids = inputs.pop(ENTRY_IDS, ())
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._meter.begin()
+        try:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+        except torch.cuda.OutOfMemoryError as error:
+            rows, positions = inputs["input_ids"].shape
+            accumulated, recomputes = self.args.gradient_accumulation_steps, self.args.gradient_checkpointing
+            raise OutOfMemory(advice(self._meter.use(error), rows, positions, accumulated, recomputes)) from error
         self.guard.saw(entry_ids, loss)
         return loss
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None, **kwargs):
+        """With `--weigh_by_tokens` a pass counts by its share of the step's learned tokens, in all processes."""
+        found = super().compute_loss(model, inputs, return_outputs, **kwargs)
+        if not self._by_tokens or num_items_in_batch is None:
+            return found
+        loss = found[0] if return_outputs else found
+        here = (inputs["labels"][:, 1:] != IGNORE_INDEX).sum()
+        loss = loss * here / num_items_in_batch * self.args.world_size  # processes' gradients are averaged
+        return (loss, found[1]) if return_outputs else loss
 
     def log(self, logs, *args, **kwargs) -> None:
         """transformers leaves losses that are not finite out of its mean, down to 0.0 where all are: say what was."""
@@ -306,8 +333,8 @@ class _WholeCheckpoints(Trainer):
         Raises:
             RuntimeError: before `save_state`: there is no finished model.
         """
-        finished = self.finished_folder
-        if finished is None:
+        whole = self.finished_folder
+        if whole is None:
             raise RuntimeError("save_state comes before publish")
         self.accelerator.wait_for_everyone()
         self.args.output_dir = str(self.run_folder)
@@ -316,10 +343,11 @@ class _WholeCheckpoints(Trainer):
             for pattern in (*configs, *_WEIGHTS):
                 for older in self.run_folder.glob(pattern):
                     older.unlink()
-            written = {file.name: file for file in finished.iterdir()}
+            written = {file.name: file for file in whole.iterdir()}
             last = [name for name in configs if name in written]
             for name in [*(written.keys() - set(configs)), *last]:
                 os.replace(written[name], self.run_folder / name)
+            finished.write(self.run_folder, self._settings, self.state.global_step)
         self._clear(self.run_folder / UNFINISHED)
 
     def _clear(self, folder: Path) -> None:
@@ -327,6 +355,28 @@ class _WholeCheckpoints(Trainer):
         if self.args.local_process_index == 0:
             shutil.rmtree(folder, ignore_errors=True)
         self.accelerator.wait_for_everyone()
+
+
+def check_counts_tokens(trainer: Trainer) -> None:
+    """Refuse `--weigh_by_tokens` where it cannot be done.
+
+    Raises:
+        V2XumError: under a transformers that does not count a step's learned tokens, and for several GPUs in one
+            process.
+    """
+    if not hasattr(trainer, "get_batch_samples"):
+        raise V2XumError("--weigh_by_tokens needs transformers 4.46 or newer, which counts a step's learned tokens")
+    if trainer.args.n_gpu > 1:
+        raise V2XumError("--weigh_by_tokens needs a process for each GPU: start it by deepspeed or torchrun")
+
+
+def tell_of_precision(args, by_deepspeed: bool) -> None:
+    """Warn of a full run whose small updates would be lost."""
+    if args.bf16 and not by_deepspeed and not args.lora_enable and not getattr(args, "tune_mm_mlp_adapter", False):
+        logger.warning(
+            "full fine-tuning in bf16 without DeepSpeed keeps no float32 copy of the weights: updates smaller than "
+            "1/256 of a weight are lost. scripts/finetune_v2xum.sh (DeepSpeed) keeps one; so does --bf16 False"
+        )
 
 
 def make_trainer_class(stock: type) -> type:
