@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import training_runs
 
-from llava_v2xum.train.inspect import main
+from llava_v2xum.train.inspect_command import main
 
 pytestmark = pytest.mark.pinned
 
