@@ -87,7 +87,7 @@ def test_a_dropped_video_is_summarized_and_watched(browser, served, tmp_path, si
 
 def test_the_demo_clip_is_as_long_as_asked(browser, served):
     with shown(browser, served[0], elsewhere=True) as tab:
-        tab.locator(".gallery-item, .gallery button").first.click()
+        tab.get_by_role("button", name="Demo", exact=True).click()
         tab.locator("#video video").wait_for()
         tab.get_by_label("Length").fill("2 sentences")
         page = send(tab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from ...core.command_line import Parser, at_least, ended_by_interrupt
 from ...core.errors import V2XumError
 from ...core.extras import require
 from ...media.console import say
-from ..options import INTERRUPTED, add_model, loading_of_model
+from ..options import add_model, loading_of_model
 
 EPILOG = """examples:
   python -m llava_v2xum.infer.web
@@ -46,16 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until it is interrupted; returns the exit status."""
     args: argparse.Namespace = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what visitors have brought is deleted then too
     try:
         for module in ("gradio", "uvicorn"):
             require(module, "web")
-        with ended_by_interrupt(INTERRUPTED):
+        with ended_by_interrupt("interrupted before anything was served"):
             from ..summarizer import Summarizer
             from .app import Limits, serve
 
             summarizer = Summarizer.from_pretrained(args.model_path, device=args.device, **loading_of_model(args))
         limits = Limits(args.max_upload, 60 * args.max_minutes, 60 * args.keep_minutes)
         serve(summarizer, limits, args.work, args.host, args.port)
+    except KeyboardInterrupt:
+        return 0
     except (V2XumError, OSError, ImportError) as error:
         say(f"error: {error}")
         return 2

@@ -124,7 +124,7 @@ def build_demo(desk: Desk, gradio: Any, note: str | None) -> Any:
                 video = gradio.Video(label="Video", sources=["upload"], height=260, elem_id="video")
                 task = gradio.Radio(CHOICES, value="both", label="Task")
                 length = gradio.Textbox(label="Length", placeholder=LENGTHS, max_lines=1)
-                gradio.Examples([[str(DEMO_CLIP)]], inputs=[video], label="A demo clip")
+                gradio.Examples([[str(DEMO_CLIP)]], inputs=[video], label="A demo clip", example_labels=["Demo"])
                 with gradio.Accordion("Parameters", open=False):
                     temperature = gradio.Slider(0.0, 1.0, value=0.0, step=0.1, label="Temperature")
                     max_tokens = gradio.Slider(64, 1024, value=1024, step=64, label="Max output tokens")
@@ -161,8 +161,10 @@ def build_app(summarizer: VideoSummarizer, visits: Visits, limits: Limits) -> An
 
     desk = Desk(summarizer, visits, limits)
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # the usual are fetched
+    readable = {f"button_primary_background_fill{part}": "*primary_700" for part in ("", "_hover")}  # white on it is
+    theme = gradio.themes.Default(**fonts).set(**readable)
     return gradio.mount_gradio_app(
-        app, build_demo(desk, gradio, summarizer.note), path="/", theme=gradio.themes.Default(**fonts), css=CSS,
+        app, build_demo(desk, gradio, summarizer.note), path="/", theme=theme, css=CSS,
         max_file_size=limits.upload_megabytes * 1_000_000, footer_links=[], ssr_mode=False, show_error=True,
     )  # fmt: skip
 
