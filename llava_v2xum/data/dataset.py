@@ -5,6 +5,7 @@ Shapes: B batch, S text positions, T frames of one video, C feature width, h and
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..core.checks import first_few
 from ..core.clock import Clocks
 from ..core.errors import V2XumError
 from ..features import FeatureFolder
@@ -21,7 +23,9 @@ from ..model.packing import ENTRY_IDS, PackedDataset, check_attention
 from ..model.tokens import PieceCache, build_input_ids, tokenize_conversation
 from .entries import Entry, EntryChecker
 from .frame_sources import FrameSource, ImageFiles, NoVideos, StoredFeatures, VideoFiles
-from .mixing import load_entries
+from .mixing import is_main_process, load_entries
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["VideoCollator", "VideoDataset", "build_input_ids", "make_data_module"]
 
@@ -206,7 +210,7 @@ def make_data_module(
         seed: the run's, for `--data_weights`.
 
     Returns:
-        train_dataset, eval_dataset (None) and data_collator.
+        train_dataset, eval_dataset (None without `--val_data_path`) and data_collator.
 
     Raises:
         V2XumError: for missing flags and those that do not go together, files that cannot be read, and data that cannot
@@ -224,11 +228,24 @@ def make_data_module(
         pieces, most, config.timeline, positions, source, conversation, clocks, images,
         warn_only=tuple(data_args.warn_only or ()),
     )  # fmt: skip
-    entries = load_entries(
-        data_args.data_path, checker, data_args.data_weights, seed, data_args.strict, output_dir,
-        data_args.check, data_args.max_rejected,
-    )  # fmt: skip
+    files = data_args.data_path
+    limits = data_args.check, data_args.max_rejected
+    entries = load_entries(files, checker, data_args.data_weights, seed, data_args.strict, output_dir, *limits)
+    held_out = None
+    if data_args.val_data_path:
+        of_validation = None if output_dir is None else os.path.join(output_dir, "validation")
+        kept = load_entries(data_args.val_data_path, checker, None, seed, data_args.strict, of_validation, *limits)
+        tell_of_leaks(entries, kept)
+        held_out = VideoDataset(kept, pieces, source, config.num_frames, conversation, images)
     dataset = VideoDataset(entries, pieces, source, config.num_frames, conversation, images)
     if data_args.pack:
         dataset = PackedDataset(dataset, config.frame_positions, tokenizer.model_max_length, seed)
-    return {"train_dataset": dataset, "eval_dataset": None, "data_collator": VideoCollator(tokenizer.pad_token_id)}
+    return {"train_dataset": dataset, "eval_dataset": held_out, "data_collator": VideoCollator(tokenizer.pad_token_id)}
+
+
+def tell_of_leaks(entries: Sequence[Entry], held_out: Sequence[Entry]) -> None:
+    """Warn of videos that are learnt from and validated on: such a validation says little."""
+    learnt = {video for entry in entries for video in entry.videos}
+    both = sorted({video for entry in held_out for video in entry.videos} & learnt)
+    if both and is_main_process():
+        logger.warning("%d videos of --val_data_path are in --data_path too: %s", len(both), first_few(both))

@@ -11,7 +11,7 @@ from ..core.errors import V2XumError
 from ..features.hub import is_hub_name
 from .options import NEEDED
 
-_FILES = ("data_path",)
+_FILES = ("data_path", "val_data_path")
 _OF_VIDEOS = ("feature_folder", "video_folder")
 _FOLDERS = (*_OF_VIDEOS, "image_folder")
 _FIXED = {  # flags of LLaVA's training that a video cannot follow -> the one value that it can, and why
@@ -19,8 +19,8 @@ _FIXED = {  # flags of LLaVA's training that a video cannot follow -> the one va
     "mm_patch_merge_type": ("flat", "frames are LLaVA-1.5's, in one piece"),
 }
 _LOOKED_AT = (
-    "pretrain_mm_mlp_adapter", "lora_enable", "bits", "deepspeed", "bf16", "fp16", "report_to", "version",
-    "image_aspect_ratio", *_FIXED,
+    "val_data_path", "pretrain_mm_mlp_adapter", "lora_enable", "bits", "deepspeed", "bf16", "fp16", "report_to",
+    "version", "image_aspect_ratio", *_FIXED,
 )  # fmt: skip
 # what losses are reported to -> the packages of which one must be there; others are transformers' to check
 _REPORTERS = {name: (name,) for name in ("wandb", "mlflow", "comet_ml", "clearml", "neptune", "dvclive", "swanlab")} | {

@@ -306,6 +306,9 @@ def _read(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(
             f"{' '.join(unknown)}: no such flag of training (DeepSpeed's own go between deepspeed and the script)"
         )
+    for name in ("eval_strategy", "evaluation_strategy", "load_best_model_at_end", "do_eval"):
+        if str(vars(asked).get(name) or "no").lower() not in ("no", "false", "intervalstrategy.no"):
+            raise UsageError(f"--{name}: validation of this training is --val_data_path FILE with --val_steps N")
     for name in ("resume_from_checkpoint", "overwrite_output_dir"):
         if getattr(asked, name, None):  # LLaVA pays no heed to them
             raise UsageError(

@@ -113,6 +113,10 @@ class DataOptions:
             "in rejected.jsonl in the output folder"
         },
     )
+    val_data_path: list[str] | None = field(
+        default=None,
+        metadata={"metavar": "FILE", "help": "instruction JSON to validate on while training: loss by task"},
+    )
     data_weights: list[float] | None = field(
         default=None,
         metadata={
@@ -199,6 +203,11 @@ class TrainingOptions:
             "help": "train nothing: check model and data, show samples as they are learnt, and the plan, in "
             "OUTPUT_DIR/inspection (python -m llava_v2xum.inspect)",
         },
+    )
+    val_steps: int = field(default=200, metadata={"help": "optimizer steps from one validation to the next"})
+    val_patience: int = field(
+        default=0,
+        metadata={"help": "end after so many validations in a row without a lower loss; 0 never"},
     )
     weigh_by_tokens: bool = field(
         default=False,

@@ -22,6 +22,7 @@ from ..model.packing import ENTRY_IDS
 from . import finished
 from .guard import NamedBatches, StepGuard
 from .memory import Meter, OutOfMemory, advice
+from .validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -129,10 +130,13 @@ class _WholeCheckpoints(Trainer):
         super().__init__(*args, data_collator=named, **kwargs)
         self.run_folder = Path(self.args.output_dir)
         self._staging: Path | None = None
-        self.guard = StepGuard(self, vars(self.args).get("max_nonfinite_steps", 3))
+        asked = vars(self.args)
+        self.guard = StepGuard(self, asked["max_nonfinite_steps"])
         self.add_callback(self.guard)
+        if self.eval_dataset is not None:
+            self.add_callback(Validation(self, max(1, asked["val_steps"]), asked["val_patience"]))
         self._meter = Meter()
-        self._by_tokens = bool(vars(self.args).get("weigh_by_tokens"))
+        self._by_tokens = asked["weigh_by_tokens"]
         if self._by_tokens:
             check_counts_tokens(self)
             self.model_accepts_loss_kwargs = True  # transformers then counts a step's learned tokens
