@@ -148,7 +148,7 @@ class _WholeCheckpoints(Trainer):
             V2XumError: if that checkpoint was written by a run of another kind (`check_resumable`).
             RunIsFinished: if there is nothing left to do.
         """
-        self._settings = finished.settings_of(self.args, len(self.train_dataset))
+        self._settings = finished.settings_of(self.args, self.train_dataset)
         finished.check(self.run_folder, self._settings)
         tell_of_precision(self.args, self.is_deepspeed_enabled)
         checkpoints = whole_checkpoints(self.run_folder)
@@ -344,14 +344,14 @@ class _WholeCheckpoints(Trainer):
         self.args.output_dir = str(self.run_folder)
         if self.args.process_index == 0:
             configs = (CONFIG, ADAPTER_CONFIG)
-            for pattern in (*configs, *_WEIGHTS):
+            for pattern in (finished.FINISHED, *configs, *_WEIGHTS):
                 for older in self.run_folder.glob(pattern):
                     older.unlink()
             written = {file.name: file for file in whole.iterdir()}
             last = [name for name in configs if name in written]
             for name in [*(written.keys() - set(configs)), *last]:
                 os.replace(written[name], self.run_folder / name)
-            finished.write(self.run_folder, self._settings, self.state.global_step)
+            finished.write(self.run_folder, self._settings, self.state.global_step, written)
         self._clear(self.run_folder / UNFINISHED)
 
     def _clear(self, folder: Path) -> None:

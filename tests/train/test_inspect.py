@@ -44,7 +44,8 @@ def test_a_set_is_looked_at_from_features(sources, tmp_path, capsys):
     told = capsys.readouterr().out
     assert told.split("\nwritten: ")[0].rstrip() == (tmp_path / "inspection" / "report.txt").read_text().rstrip()
     marked = re.findall(r"ASSISTANT:«([^«»]*)»$", told, re.MULTILINE)
-    assert len(marked) == 3 and {one.removesuffix("</s>") for one in marked} <= set(training_runs.ANSWERS.values())
+    learned = {one.removesuffix("</s>").strip() for one in marked}
+    assert len(marked) == 3 and learned <= set(training_runs.ANSWERS.values())
     assert "USER: <video: 10 frames>\n Please generate BOTH" in told
     row = next(line for line in told.splitlines() if line.startswith("BOTH "))
     cited = [len(re.findall(r"\d+", answer)) for answer in training_runs.ANSWERS.values()]

@@ -196,8 +196,8 @@ def test_a_finished_model_is_whole_or_refused(sources, tmp_path, monkeypatch, wh
             move(source, target)
 
         monkeypatch.setattr(ours.os, "replace", die_at_the_config)
-    with pytest.raises(Killed):
-        train([*training_runs.paths(sources, tmp_path), *COMMON, "--save_strategy", "no"])
+    with pytest.raises(Killed):  # with another seed: the same command would say that its run is finished
+        train([*training_runs.paths(sources, tmp_path), *COMMON, "--save_strategy", "no", "--seed", "6"])
     monkeypatch.undo()
     if when == "written":
         load_pretrained(tmp_path, device="cpu")  # the model before, whole
