@@ -51,8 +51,10 @@ def stock_captions(folder: Path, frames: np.ndarray) -> list[tuple[str, int]]:
     from llava.model import LlavaConfig, LlavaLlamaForCausalLM
     from transformers import LlamaTokenizer
 
+    from llava_v2xum import register
     from llava_v2xum.model.compat import mend_tokenizer
 
+    register()  # with which LLaVA's own classes run on transformers 5
     state = {**tiny_layouts.llama_state("full."), **tiny_layouts.projector_state(tiny.TOWER_WIDTH, prefix="full.")}
     settings = weights.llava_settings(weights.sources()[1])
     model = LlavaLlamaForCausalLM(LlavaConfig(**tiny.llama_sizes(), num_key_value_heads=2, **settings)).eval()
