@@ -17,6 +17,7 @@ from llava_v2xum.curate.data_set import preview
 from llava_v2xum.curate.data_set.preview import Sample, choose, write_preview
 from llava_v2xum.curate.store.stage import Source
 from llava_v2xum.media.page.html import shown
+from llava_v2xum.media.page.static import PICTURE_PIXELS
 
 VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>&amp; ]]> \u202e\x00"
@@ -184,4 +185,4 @@ def test_real_files_have_their_frames(file, tmp_path):
     results = results_of([0, 2, 6], ["A.", "B.", "C."], 7.0)
     shown = pictures(page_of(tmp_path / "p.html", [Sample(Source(file.stem, file), results)]))
     assert len(shown) == 3
-    assert all(200 < max(one.shape) <= preview.PICTURE_PIXELS and one.std() > 5 for one in shown)
+    assert all(200 < max(one.shape) <= PICTURE_PIXELS and one.std() > 5 for one in shown)
