@@ -5,6 +5,9 @@ Importing the package loads neither torch nor llava: a public name is loaded whe
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 from .core.lazy import names_of
 
 __version__ = "0.1.0"
@@ -29,6 +32,11 @@ __all__ = ["__version__", *sorted(_HOMES)]
 
 
 __getattr__ = names_of(__name__, _HOMES)
+
+# `training_args.bin` of earlier checkpoints has its classes in a module that is no more: see train/arguments.py
+_OF_PICKLES = dict.fromkeys(("DataArguments", "ModelArguments", "TrainingArguments"), "train.arguments")
+sys.modules[f"{__name__}.arguments"] = ModuleType(f"{__name__}.arguments")
+sys.modules[f"{__name__}.arguments"].__dict__["__getattr__"] = names_of(__name__, _OF_PICKLES)
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ COMMANDS = {
     "inspect": "look at training data and at what a run would cost, before it runs",
     "train": "train on video summaries by LLaVA's train(); scripts/finetune_v2xum.sh starts it under DeepSpeed",
     "merge": "merge a LoRA adapter into its base",
-    "infer.drafting": "learn from answers how answers go on, so that the next ones come in fewer passes",
+    "drafting": "learn from answers how answers go on, so that the next ones come in fewer passes",
     "curate": "make an instruction-tuning set of your own videos",
     "curate.validate": "check files of Instruct-V2Xum's JSON",
     "shapes": "render clips of moving shapes with exact ground truth",

@@ -1,4 +1,4 @@
-"""`python -m llava_v2xum.infer.drafting ANSWERS ... --tokenizer CHECKPOINT --out TABLE`: n-grams from answers."""
+"""`python -m llava_v2xum.drafting ANSWERS ... --tokenizer CHECKPOINT --out TABLE`: a table of n-grams from answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .sources import TOKENIZER_NEEDED, load_tokenizer, read_answers, timeline_of
 DESCRIPTION = """Learn from answers how answers go on, so that llava_v2xum.infer (--draft-table TABLE) writes its own
 with fewer passes from the first video on. The table changes no answer."""
 EXAMPLES = """examples:
-  python -m llava_v2xum.infer.drafting train_instructv2xum.json --tokenizer ./v2xum-7b --out drafts.json
+  python -m llava_v2xum.drafting train_instructv2xum.json --tokenizer ./v2xum-7b --out drafts.json
       from the answers that the model was trained on
-  python -m llava_v2xum.infer.drafting out/summaries.jsonl --tokenizer ./v2xum-7b --out drafts.json
+  python -m llava_v2xum.drafting out/summaries.jsonl --tokenizer ./v2xum-7b --out drafts.json
       from answers that it has written
 
 exit status: 0 written; 2 a file that cannot be read, or bad arguments
@@ -26,7 +26,7 @@ exit status: 0 written; 2 a file that cannot be read, or bad arguments
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(
-        prog="python -m llava_v2xum.infer.drafting",
+        prog="python -m llava_v2xum.drafting",
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
