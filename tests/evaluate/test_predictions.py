@@ -143,7 +143,7 @@ def test_infers_empty_answers_are_empty_answers(tmp_path):
 
 
 def test_what_infer_writes_is_known():
-    assert set(summary_record()) == {*FORM_KEYS, *INFER_KEYS} - {"clock", "video_track", "windows"}
+    assert set(summary_record()) == {*FORM_KEYS, *INFER_KEYS} - {"clock", "edit", "video_track", "windows"}
     assert set(summary_record()["sentences"][0]) == set(SENTENCE_KEYS)
     assert SUMMARIES == FILE_NAME
 

@@ -85,9 +85,11 @@ def test_the_command_summarizes_it_and_does_not_take_one_for_the_other(film, tmp
     assert records()[-1]["video_track"] == 0
     assert json.loads((store / "sources.jsonl").read_text())["source"]["video_track"] == 0
     assert "done already" in run("--video-track", "0")[1] and len(records()) == 1
-    status, told = run("--features", str(store))
-    assert status == 2 and "or of another track of it" in told and len(records()) == 1
     status, told = run()
+    assert status == 2 and "holds the BOTH summary of video track 0 by" in told and len(records()) == 1
+    status, told = run("--overwrite", "--features", str(store))
+    assert status == 2 and "or of another track of it" in told and len(records()) == 1
+    status, told = run("--overwrite")
     assert status == 0 and "done already" not in told
     assert len(records()) == 2 and "video_track" not in records()[-1]
     with pytest.raises(SystemExit):

@@ -176,7 +176,8 @@ def _carry_out(run: dict) -> None:
     except Exception as error:
         if type(error).__name__ != run.get("expect"):
             raise
-        print(json.dumps({"raised": str(error)}), flush=True)
+        sys.stdout.write(json.dumps({"raised": str(error)}) + "\n")  # at once: several processes share the output
+        sys.stdout.flush()
     StoredFeatures.load = load
     transformers.trainer.DEFAULT_CALLBACKS.remove(Kill)
     transformers.Trainer.training_step = stock_step
