@@ -43,6 +43,7 @@ HOMES = {
     "CLIPVisionModelWithProjection": "transformers",
     "HfArgumentParser": "transformers",
     "LlamaTokenizer": "transformers",
+    "LlamaTokenizerFast": "transformers",
     "LogitsProcessor": "transformers",
     "LogitsProcessorList": "transformers",
     "PretrainedConfig": "transformers",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.errors import V2XumError
 from ..core.tasks import TASKS
 from ..media.file_format import PAGE_NAME
 from ..media.page.again import read_shown
@@ -80,7 +81,7 @@ def _shown(record: dict, results: ResultFolder) -> Made | None:
     """A record with its folder; None where an older release wrote less than is shown."""
     try:
         return Made(completed(record), results.folder_of(record["video_id"]))
-    except ValueError:
+    except V2XumError:
         return None
 
 

@@ -185,7 +185,7 @@ def completed(record: dict) -> dict:
     """A record with what older releases did not write: its segments, and its problems.
 
     Raises:
-        ValueError: saying what else it lacks, for no such record.
+        V2XumError: saying what else it lacks, for no such record.
     """
     try:
         sentences = [Sentence(one["text"], tuple(one["frames"])) for one in record["sentences"]]
@@ -193,7 +193,7 @@ def completed(record: dict) -> dict:
         for key in ("video_id", "video", "fps", "num_frames", "task", "text", "frames", "importance", "model"):
             record[key]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(str(error)) from error
+        raise V2XumError(str(error)) from error
     return {"segments": segments, "problems": [], **record}
 
 

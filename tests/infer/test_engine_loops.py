@@ -231,7 +231,7 @@ def test_rays_stage_ends_it_too(looping, monkeypatch, end_loops, tokens):
     stage = stages.Generate(plan, "all", AnswerOptions(max_new_tokens=500, end_loops=end_loops))
     video = read_video(DEMO_CLIP, looping.timeline)
     features = looping.frame_encoder(video.frames)
-    made = stage.work(Path(DEMO_CLIP), ReadVideo(video, [], features)).summary
+    made = stage.work(Path(DEMO_CLIP), ReadVideo(video, [], features)).summaries
     assert [made[task].record["answer"] for task in TASKS] == [" ".join(["red circle"] * (tokens // 2))] * 3
 
 

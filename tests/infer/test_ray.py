@@ -170,6 +170,7 @@ def test_the_stages_by_themselves_answer_as_a_summarizer(tmp_path):
     """Sampled answers to all three tasks, with pictures; no Ray."""
     from llava_v2xum import Summarizer
     from llava_v2xum.infer.answer_options import AnswerOptions
+    from llava_v2xum.infer.films import Part
     from llava_v2xum.infer.ray.stages import STAGES
     from llava_v2xum.infer.ray.summarizer import _plan
     from llava_v2xum.shapes import make_clip, write_clip
@@ -179,10 +180,10 @@ def test_the_stages_by_themselves_answer_as_a_summarizer(tmp_path):
     sampling = {"temperature": 3.0, "seed": 5, "max_new_tokens": 20}
     plan = _plan({"model_path": None, "device": "cpu"}, None)
     read, encode, generate = STAGES
-    row = {"path": str(path), "state": pickle.dumps(None)}
+    row = {"path": str(path), "state": pickle.dumps(Part(path))}
     for stage in (read(plan), encode(plan), generate(plan, "all", AnswerOptions(**sampling))):
         row = stage(row)
-    made = pickle.loads(row["state"]).summaries["both"]
+    made = pickle.loads(row["state"]).summaries
     expected = Summarizer.from_pretrained(device="cpu").summarize(path, "all", **sampling)
     assert list(made) == list(expected) == ["video", "text", "both"]
     for task, one in expected.items():

@@ -151,6 +151,7 @@ def test_transformers_own_class_answers_as_the_model_that_was_written(tmp_path, 
     places = [rows] * (hf_forms.PATCHES if hf_forms.NESTED_IDS else 1)
     assert [number for number in asked["input_ids"][0].tolist() if number == rows] == places
     assert asked["input_ids"][0].tolist()[: len(before)] == before and len(after) > 3
+    assert AutoTokenizer.from_pretrained(out)("USER: A man runs.").input_ids == tokenizer("USER: A man runs.").input_ids
     torch.testing.assert_close(asked["pixel_values"][0], encoder.preprocess(frame[None])[0], rtol=0, atol=1e-5)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.errors import V2XumError
 from ...features.checkpoint_files import CONFIG, find_folder, named_dtype, portable_config, whole_folder
-from ...features.clip_tower import tower_name
+from ...features.clip_tower import quiet_loading, tower_name
 from ...features.hf_llava import CARRIED, LLAVA_1_5, NAMES, SELECTED, TOWER, VIDEO
 from ..modeling import LlavaV2XumForCausalLM
 from .save import save_tensors, save_tokenizer, tower_fields, write_image_processor, write_json
@@ -60,7 +60,26 @@ def save_hf_llava(
         processor = {"processor_class": "LlavaProcessor", "image_token": IMAGE, **patch, **strategy}
         write_json(processor, partial / "processor_config.json")
         save_tokenizer(tokenizer, partial, {token: added[token] for token in (IMAGE, PAD)}, pad_token=PAD)
+        _write_tokenizer_json(partial)
     return Path(folder)
+
+
+def _write_tokenizer_json(folder: Path) -> None:
+    """`tokenizer.json`, made of `tokenizer.model` beside it, as tokenizers 0.15 and later alike read it.
+
+    Without it `AutoTokenizer` of transformers 5.20 reads such a folder's `tokenizer.model` itself, and leaves out the
+    blank that LLaMA's puts before a text.
+    """
+    from ...features.upstream import LlamaTokenizerFast
+
+    with quiet_loading():
+        fast = LlamaTokenizerFast.from_pretrained(folder)
+    content = json.loads(fast.backend_tokenizer.to_str())
+    merges = content["model"]["merges"]
+    content["model"]["merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+    if (content["pre_tokenizer"] or {}).get("type") == "Metaspace":  # before 0.19 it was named so
+        content["pre_tokenizer"]["add_prefix_space"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def check_fits(model: LlavaV2XumForCausalLM) -> None:
