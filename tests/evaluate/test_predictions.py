@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.clock import FrameTimes
+from llava_v2xum.core.errors import V2XumError
 from llava_v2xum.evaluate.formats.prediction_records import FORM_KEYS, INFER_KEYS, SENTENCE_KEYS
 from llava_v2xum.evaluate.formats.predictions import (
     SUMMARIES,
@@ -142,8 +143,19 @@ def test_infers_empty_answers_are_empty_answers(tmp_path):
     assert (prediction.frames, prediction.importance, prediction.text, prediction.sentences) == ((), None, "", ())
 
 
+def test_the_windows_of_a_film_that_infer_summarized_are_no_moments(tmp_path):
+    window = {"start_seconds": 0.0, "end_seconds": 4.0, "frames": [0, 3], "answer": "A man runs [01]."}
+    record = {**summary_record("A man runs [01]."), "windows": [window], "window": 60.0}
+    prediction = read_predictions(written(tmp_path, record, name=SUMMARIES))["v_1"]
+    assert prediction.windows is None and prediction.frames == (1,)
+    with pytest.raises(V2XumError, match=r"windows\[0\] must be a list"):  # a slip must not score as a miss
+        Prediction.from_record({**RECORD, "windows": [{"start": 0.0, "end": 4.0}]})
+
+
 def test_what_infer_writes_is_known():
-    assert set(summary_record()) == {*FORM_KEYS, *INFER_KEYS} - {"clock", "edit", "video_track", "windows"}
+    assert set(summary_record()) == {*FORM_KEYS, *INFER_KEYS} - {
+        "clock", "edit", "video_track", "window", "windows",
+    }  # fmt: skip
     assert set(summary_record()["sentences"][0]) == set(SENTENCE_KEYS)
     assert SUMMARIES == FILE_NAME
 

@@ -8,6 +8,7 @@ import pytest
 from llava_v2xum import Summarizer
 from llava_v2xum.core.answers import parse_answer
 from llava_v2xum.core.errors import V2XumError
+from llava_v2xum.evaluate.formats.predictions import Prediction
 from llava_v2xum.features.video_features import VideoFeatures
 from llava_v2xum.infer.run import main
 from llava_v2xum.media.video import VideoError
@@ -67,6 +68,7 @@ def test_a_short_video_is_answered_as_ever(summarizer, tmp_path):
     assert record == as_ever
     halves = summarizer.summarize(path, window=clip.duration_seconds * 0.6).record
     assert len(halves["windows"]) == 2 and 150 < halves["num_frames"] <= 200
+    assert Prediction.from_record(halves).frames == tuple(halves["frames"])  # evaluate reads it
 
 
 def test_all_tasks_of_a_film_come_from_one_reading_and_features_are_kept(film, tmp_path, monkeypatch):

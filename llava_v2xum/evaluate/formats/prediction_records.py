@@ -13,6 +13,7 @@ from ...core.lengths import EDIT_KEY
 from ...core.sampling import TRACK_KEY
 from ...core.tasks import TASKS
 from ...core.timeline import DEFAULT_NUM_FRAMES
+from ...core.windows import WINDOW_KEY, WINDOWS_KEY
 
 OF_FRAMES = ("frames", "importance")
 OF_TEXT = ("text", "sentences")
@@ -20,7 +21,7 @@ OF_TIME = ("clock", "frame_seconds", "duration_seconds")
 FORM_KEYS = ("video_id", "num_frames", *OF_FRAMES, *OF_TEXT, *OF_TIME, TRACK_KEY, "windows")
 SENTENCE_KEYS = ("text", "frames", "start_seconds", "end_seconds")
 INFER_KEYS = (  # of render.make_record, besides those of the form
-    "video", "fps", "task", "answer", "segments", "problems", "model", "versions", EDIT_KEY,
+    "video", "fps", "task", "answer", "segments", "problems", "model", "versions", EDIT_KEY, WINDOW_KEY,
 )  # fmt: skip
 _CITATION = CitationGrammar().closed_list
 
@@ -44,8 +45,15 @@ def content_of(record: Any, num_frames: int | None = None) -> dict[str, Any]:
     if task is not None and task not in TASKS:
         raise V2XumError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     silent = {"video": OF_TEXT, "text": OF_FRAMES}.get(task, ())
-    fixed = {key: record[key] for key in ("video_id", *OF_TIME, TRACK_KEY, "windows") if key in record}
+    of_form = ("video_id", *OF_TIME, TRACK_KEY, *(() if _tells_a_film(record) else ("windows",)))
+    fixed = {key: record[key] for key in of_form if key in record}
     return {**fixed, **content, **dict.fromkeys(silent)}
+
+
+def _tells_a_film(record: dict[str, Any]) -> bool:
+    """Whether the `windows` are those of a film that infer summarized, each with its answer, and no moments."""
+    windows = record.get(WINDOWS_KEY)
+    return isinstance(windows, list) and any(isinstance(one, dict) and "answer" in one for one in windows)
 
 
 def without_citations(text: str) -> str:
