@@ -120,7 +120,8 @@ def format_for_people(record: dict) -> str:
     """
     duration = record["duration_seconds"]
     length = f"{duration:.1f} s" if duration < 60 else time_label(duration)
-    told = f", in {len(record[WINDOWS_KEY])} windows" if WINDOWS_KEY in record else ""
+    windows = len(record.get(WINDOWS_KEY, ()))
+    told = f", in {windows} window{'s'[: windows != 1]}" if windows else ""
     header = f"{record['video_id']}  ({length}, {record['fps']:.4g} fps, {record['task'].upper()} summary{told})"
     lines = [header, "-" * min(len(header), LINE_WIDTH)]
     digits = len(str(record["num_frames"] - 1))
