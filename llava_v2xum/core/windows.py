@@ -236,31 +236,37 @@ def joined_summary(film: Film, told: Sequence[Told]) -> Summary:
 
 def _add(kept: list[tuple[Window, Sentence]], film: Film, window: Window, sentence: Sentence, is_first: bool) -> None:
     """Add what a window tells, or make it one with what the window before has told."""
+    if not sentence.frames:
+        last = next((one for one in reversed(kept) if not one[1].frames), None)  # only the last one counts
+        if not (is_first and last and last[0].number == window.number - 1 and last[1].text == sentence.text):
+            kept.append((window, sentence))
+        return
+    same = [place for place, one in enumerate(kept) if _is_same(*one, window, sentence)]
+    if same:
+        other = kept[same[-1]][1]
+        kept[same[-1]] = window, replace(other, frames=tuple(sorted({*other.frames, *sentence.frames})))
+        return
+    seam, is_mine = window.own_start_seconds, _middle(film, sentence) >= window.own_start_seconds
     for place in range(len(kept) - 1, -1, -1):
         before, other = kept[place]
-        if before.number == window.number and (sentence.text or other.text):
-            continue
-        if before.number < window.number - 1 and sentence.text:
-            break
-        if not sentence.frames and not other.frames:
-            if is_first and sentence.text == other.text:
-                return
-            break  # only the last one counts
-        shared = len({*sentence.frames} & {*other.frames})
-        if sentence.text == other.text and (shared or not sentence.text):
-            kept[place] = window, replace(other, frames=tuple(sorted({*other.frames, *sentence.frames})))
-            return
-        if shared >= _SAME * min(len(sentence.frames), len(other.frames)) > 0:
-            mine, others = _owns(film, window, sentence), _owns(film, before, other)
-            if mine and others:
-                continue
-            if mine:
+        least = _SAME * min(len(sentence.frames), len(other.frames))
+        if before.number == window.number - 1 and len({*sentence.frames} & {*other.frames}) >= least > 0:
+            if is_mine and _middle(film, other) < seam:
+                continue  # each window tells of its own time
+            if is_mine:
                 kept[place] = window, sentence
             return
     kept.append((window, sentence))
 
 
-def _owns(film: Film, window: Window, sentence: Sentence) -> bool:
-    """Whether the middle of what a sentence cites is the window's own."""
-    middle = float(np.median(film.frame_seconds[list(sentence.frames)]))
-    return window.own_start_seconds <= middle < window.own_end_seconds
+def _is_same(before: Window, other: Sentence, window: Window, sentence: Sentence) -> bool:
+    """Whether a sentence goes on with one that was told before: what it says, of frames that both cite."""
+    if not sentence.text or not other.text:
+        return sentence.text == other.text
+    is_shared = not {*sentence.frames}.isdisjoint(other.frames)
+    return before.number == window.number - 1 and sentence.text == other.text and is_shared
+
+
+def _middle(film: Film, sentence: Sentence) -> float:
+    """The second that is the middle of what a sentence cites."""
+    return float(np.median(film.frame_seconds[list(sentence.frames)]))

@@ -110,6 +110,21 @@ def test_events_apart_stay_apart_though_they_are_told_alike():
     assert len(summary.sentences) == 2 and summary.frames == tuple(sorted(summary.frames))
 
 
+def test_an_event_across_windows_is_told_once_whatever_is_told_beside_it():
+    long, short = [Sentence("A man runs.", tuple(range(10)))], [Sentence("A dog barks.", (3, 4))]
+    _, summary = joined(28.0, long + short, long, long)
+    assert [one.text for one in summary.sentences] == ["A man runs.", "A dog barks."]
+    barks = [Sentence("A dog barks.", (9,))], [Sentence("A dog barks.", (1, 2, 3))]
+    _, summary = joined(19.0, long + barks[0], long + barks[1])
+    assert [one.text for one in summary.sentences] == ["A man runs.", "A dog barks."]
+
+
+def test_what_a_film_was_told_over_several_windows_does_not_give_way_to_a_glimpse():
+    long = [Sentence("A man runs.", tuple(range(10)))]
+    _, summary = joined(28.0, long, [Sentence("A man runs.", (0, 8, 9))], [Sentence("Somebody.", (1, 2))])
+    assert "A man runs." in [one.text for one in summary.sentences]
+
+
 def test_what_cites_nothing_is_told_once_where_windows_meet_alone():
     texts = [["One.", "Two."], ["Two.", "One."], ["Three.", "One."]]
     _, summary = joined(28.0, *([Sentence(text) for text in window] for window in texts))
