@@ -279,7 +279,7 @@ def _with(record: dict, units: Sequence[Unit]) -> dict[str, Any]:
                 "text": old["text"],
                 "frames": [frame for frame in old["frames"] if frame in kept],
                 "start_seconds": round(parts[0].start, 6) if parts else None,
-                "end_seconds": round(parts[-1].end, 6) if parts else None,
+                "end_seconds": round(max(part.end for part in parts), 6) if parts else None,
             }
         )
     return {

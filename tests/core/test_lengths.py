@@ -89,6 +89,15 @@ def test_at_most_one_sentence_is_shortened(lists, seconds):
     assert sum(one["frames"] != whole[one["text"]] for one in made["sentences"]) <= 1
 
 
+def test_a_sentence_ends_with_what_is_shown_of_it_where_frames_repeat():
+    record = record_of(("One.", (0, 2)))
+    record["frame_seconds"] = [0.0] * 50 + [25.0] * 50  # a video of two frames
+    record["segments"] = segments_of([Sentence("One.", (0, 2))], record["frame_seconds"], SECONDS)
+    made = edited(record, Length(30, "s"))
+    assert shown(made) == [(0.0, 30.0)]
+    assert (made["sentences"][0]["start_seconds"], made["sentences"][0]["end_seconds"]) == (0.0, 30.0)
+
+
 def test_lengths_are_read_and_told():
     for text, amount, unit, told in (
         ("30s", 30, "s", "30s"), (" 1.5 s", 1.5, "s", "1.5s"), ("15%", 15, "%", "15%"),
