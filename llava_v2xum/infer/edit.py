@@ -23,7 +23,7 @@ from ..media.page.video_page import in_order
 from ..media.reading import frames_at
 from ..media.render import JSON, format_for_people, record_in
 from .editing import Editing
-from .options import add_editing, add_pages, check_editing, formats_of
+from .options import add_editing, add_pages, check_editing, edits, formats_of
 from .pages import PageOf, made_in, results_of, write_page_of_run
 from .results import Asked, ResultFolder
 from .writing import write_or_warn
@@ -114,17 +114,17 @@ def run(args: argparse.Namespace) -> int:
                 told = str(error)
                 say(f"error: {told if str(file.parent) in told else f'{file}: {told}'}")
         if args.page:
-            _write_pages(args, written)
+            _write_pages(args, written, target if args.is_edited else None)
     say(f"{len(found) - failed} of {len(found)} summaries: {target}")
     return 0 if not failed else 2 if failed == len(found) else 1
 
 
-def _write_pages(args: argparse.Namespace, folders: Sequence[Path]) -> None:
-    """Write the pages of the videos in these folders, and where summaries were edited that of all."""
+def _write_pages(args: argparse.Namespace, folders: Sequence[Path], target: Path | None) -> None:
+    """Write the pages of the videos in these folders, and where summaries were edited, into target, that of all."""
     seen: set[Path] = set()
     roots: dict[Path, None] = {}
     for folder in folders:
-        root, made = made_in(folder)
+        root, made = made_in(folder, target)
         roots[root] = None
         if folder in seen:
             continue
@@ -140,9 +140,12 @@ def _edit(args: argparse.Namespace, file: Path, folder: Path) -> None:
     record = record_in(file)
     if args.is_edited:
         asked, results = args.editing.asked(record["task"]), ResultFolder(folder.parent)
-        if asked is None:
+        kind = f"the {record['task'].upper()} summary"
+        if not edits(record["task"], args.length):
             has_no = "sentences" if record["task"] == "video" else "seconds"
-            raise V2XumError(f"the {record['task'].upper()} summary has no {has_no}, for a length of {args.length}")
+            raise V2XumError(f"{kind} has no {has_no}, for a length of {args.length}")
+        if asked is None:
+            raise V2XumError(f"{kind} has no cuts, for --snap {args.snap}")
         wanted = replace(Asked.of(record), edit=asked)
         if results.is_done(Path(record["video"]), wanted, args.formats, record["video_id"]):
             return

@@ -85,9 +85,14 @@ def _shown(record: dict, results: ResultFolder) -> Made | None:
         return None
 
 
-def made_in(folder: Path) -> tuple[Path, dict[str, Made]]:
+def made_in(folder: Path, target: Path | None = None) -> tuple[Path, dict[str, Made]]:
     """The output folder that a video's folder belongs to, and the summaries of the video: where a run made those of all
     tasks, the other ones too.
+
+    Args:
+        folder: of a video.
+        target: an output folder, whatever its name is: what lies above it is somebody else's. None: names tell, and
+            whether there is a page of a run.
 
     Raises:
         V2XumError: naming the file, if one is no record.
@@ -95,7 +100,8 @@ def made_in(folder: Path) -> tuple[Path, dict[str, Made]]:
     folder = folder.absolute()
     first = Made(record_in(folder / JSON.file_name), folder)
     task = first.record["task"]
-    if folder.parent.name != task:
+    is_output = folder.parent == target.absolute() if target else (folder.parent / PAGE_NAME).exists()
+    if folder.parent.name != task or is_output:
         return folder.parent, {task: first}
     root, made = folder.parent.parent, {task: first}
     for other in TASKS:

@@ -15,6 +15,7 @@ import numpy as np
 from ..media.cut import ClipError
 from ..media.formats import FORMATS, write_files
 from ..media.helper import Helper, HelperError
+from ..media.render import JSON, completed, record_in
 from ..media.video import VideoError
 from .pages import PageOf
 
@@ -32,10 +33,22 @@ def write_or_warn(record: dict, thumbnails: np.ndarray, folder: Path, formats: S
 
 
 def _write_without_clip(record: dict, thumbnails, folder: Path, formats: Sequence[str], reason: str) -> Iterator[str]:
-    yield f"{reason}; the summary is kept without a clip"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FORMATS["clip"].file_name).unlink(missing_ok=True)  # of an earlier answer
+    clip = folder / FORMATS["clip"].file_name
+    if not clip.exists() or not _is_there(record, folder):
+        clip.unlink(missing_ok=True)  # of an earlier answer
+        yield f"{reason}; the summary is kept without a clip"
+    else:
+        yield f"{reason}; the summary keeps the clip that it has"
     write_files(record, thumbnails, folder, [name for name in formats if name != "clip"])
+
+
+def _is_there(record: dict, folder: Path) -> bool:
+    """Whether a folder's files are those of this very summary."""
+    try:
+        return record_in(folder / JSON.file_name) == completed(record)
+    except (ValueError, OSError):
+        return False
 
 
 class Writers(AbstractContextManager):

@@ -109,6 +109,41 @@ def test_a_page_has_the_files_that_were_put_beside_it(tmp_path, source):
     assert page.of("a")[0]["href"] == "../../index.html"
 
 
+def test_an_output_folder_that_is_named_like_a_task_is_no_part_of_a_run(tmp_path, source):
+    put(tmp_path / "out", source)
+    page = tmp_path / "index.html"
+    page.write_text("somebody else's")
+    target = tmp_path / "both"
+    assert edit(tmp_path / "out", "--length", "2s", "--format", "json", "--output-dir", target) == 0
+    assert page.read_text() == "somebody else's"
+    assert Page(target / "index.html").texts and "index.html" in files_in(target / "film")
+    assert edit(target, "--export", "srt") == 0  # the page is written anew, of this run alone
+    assert (target / "film" / "index.html").read_text().count("../../index.html") == 0
+
+
+def test_a_clip_stays_where_it_cannot_be_cut_anew(tmp_path, source, capsys):
+    moved = tmp_path / "film.mp4"
+    moved.write_bytes(source.read_bytes())
+    put(tmp_path / "out", moved, formats=("json", "clip"))
+    clip = tmp_path / "out" / "film" / "summary.mp4"
+    whole = clip.read_bytes()
+    moved.unlink()
+    assert edit(tmp_path / "out", "--format", "clip", "--export", "srt") == 0
+    assert clip.read_bytes() == whole and "summary.srt" in files_in(clip.parent)
+    assert "the summary keeps the clip that it has" in capsys.readouterr().err
+    assert edit(tmp_path / "out", "--length", "2s", "--format", "clip,json") == 0
+    assert not (tmp_path / "out_2s" / "film" / "summary.mp4").exists()
+
+
+def test_a_length_that_a_task_has_not_is_told_also_beside_snap(tmp_path, source, capsys):
+    put(tmp_path / "out", source, task="video")
+    assert edit(tmp_path / "out", "--length", "2 sentences", "--snap", "shots") == 2
+    assert "the VIDEO summary has no sentences, for a length of 2 sentences" in capsys.readouterr().err
+    put(tmp_path / "text", source, task="text")
+    assert edit(tmp_path / "text", "--snap", "shots") == 2
+    assert "the TEXT summary has no cuts, for --snap shots" in capsys.readouterr().err
+
+
 def test_one_summary_and_those_of_all_tasks(tmp_path, source, capsys):
     for task in ("both", "video", "text"):
         put(tmp_path / "out" / task, source, task)
