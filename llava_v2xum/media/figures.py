@@ -35,7 +35,8 @@ def time_label(seconds: float) -> str:
 
 def moment_label(seconds: float) -> str:
     """Seconds with their tenths, rounded down: 2.84 -> `0:02.8`."""
-    return f"{time_label(seconds)}.{int(seconds * 10 + 1e-6) % 10}"
+    whole, tenths = divmod(math.floor(seconds * 10 + 1e-5), 10)  # of one number, or 59.999999 is a minute and 0.9
+    return f"{time_label(whole)}.{tenths}"
 
 
 def frame_ranges(frames: Sequence[int], digits: int = 2) -> str:

@@ -136,6 +136,14 @@ def test_chapters_of_youtube_keep_its_rules(tmp_path):
     assert len(line) == len("0:00 ") + 100 and line.endswith("...")
 
 
+def test_sentences_that_begin_together_are_one_chapter_for_ffmpeg(tmp_path):
+    record = record_of("One [10]. Two [10, 11]. Three [40].", seconds=100.0)
+    path = written(record, tmp_path, "ffmetadata")["ffmetadata"]
+    with av.open(str(path), format="ffmetadata") as opened:
+        found = [(one["start"], one["end"], one["metadata"]["title"]) for one in opened.chapters()]
+    assert found == [(10_000, 40_000, "One. / Two."), (40_000, 100_000, "Three.")]
+
+
 def test_chapters_are_as_ffmpeg_reads_them(record, tmp_path):
     path = written(record, tmp_path, "ffmetadata")["ffmetadata"]
     with av.open(str(path), format="ffmetadata") as opened:

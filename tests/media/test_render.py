@@ -276,6 +276,7 @@ def test_the_text_for_people():
         "problem: the answer is empty",
     ]
     assert (time_label(59.99), moment_label(59.99), moment_label(3725)) == ("0:59", "0:59.9", "1:02:05.0")
+    assert (moment_label(59.999999), moment_label(2.84)) == ("1:00.0", "0:02.8")  # rounded stamps
     assert frame_ranges((44, 3, 4, 3)) == "03-04, 44"
     assert evenly_chosen(range(25), 12) == [0, 2, 4, 7, 9, 11, 13, 15, 17, 20, 22, 24]
 

@@ -47,12 +47,16 @@ def _title(text: str) -> str:
 
 
 def write_ffmetadata(record: dict, frames: np.ndarray, path: Path) -> None:
-    """FFmpeg's metadata file: `ffmpeg -i video -i chapters.ffmetadata -map_chapters 1 -codec copy out.mp4`."""
-    chapters = chapters_of(record)
-    starts = [round(start * 1000) for start, _ in chapters]
-    lines = [";FFMETADATA1"]
-    for (_, text), start, end in zip(chapters, starts, [*starts[1:], round(record["duration_seconds"] * 1000)]):
-        title = re.sub(r"[=;#\\\n]", r"\\\g<0>", text)
+    """FFmpeg's metadata file: `ffmpeg -i video -i chapters.ffmetadata -map_chapters 1 -codec copy out.mp4`.
+
+    What begins at the same time is one chapter: of two the first would last for no time, and never be seen.
+    """
+    chapters: dict[int, list[str]] = {}
+    for start, text in chapters_of(record):
+        chapters.setdefault(round(start * 1000), []).append(text)
+    lines, ends = [";FFMETADATA1"], [*chapters, round(record["duration_seconds"] * 1000)][1:]
+    for (start, texts), end in zip(chapters.items(), ends):
+        title = re.sub(r"[=;#\\\n]", r"\\\g<0>", " / ".join(texts))
         lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={start}", f"END={end}", f"title={title}"]
     write_whole(path, "\n".join(lines) + "\n")
 
