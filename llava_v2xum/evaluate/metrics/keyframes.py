@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.errors import V2XumError
+from ...core.scores import as_row, as_sets, f1_table, set_f1
 from .knapsack import TOP_FRACTION, fitted, keyshot_summary
 from .rank_correlation import KINDS, TABLES, Ranks
 
@@ -16,18 +17,6 @@ __all__ += ["keyshot_f1", "keyshot_summary", "rank_correlation", "set_f1", "spea
 
 RULES = ("top15", "videoxum", "videoxum-script")
 PROTOCOLS = ("per-annotator", "mean")
-
-
-def set_f1(predicted: np.ndarray, reference: np.ndarray) -> float:
-    """F1 of two sets of samples; 0 where they share none, two empty sets included (as scikit-learn's `f1_score`).
-
-    Args:
-        predicted, reference: bool [T].
-
-    Raises:
-        V2XumError: if they differ in T, or hold other values than 0 and 1.
-    """
-    return float(f1_table(_row("predicted", predicted), _row("reference", reference))[0, 0])
 
 
 def f1_annotators(selected: np.ndarray, annotators: np.ndarray) -> tuple[float, float]:
@@ -43,23 +32,9 @@ def f1_annotators(selected: np.ndarray, annotators: np.ndarray) -> tuple[float, 
     Raises:
         V2XumError: as `set_f1`, or if there is no annotator.
     """
-    f1 = f1_table(_row("selected", selected), annotators)
+    f1 = f1_table(as_row("selected", selected), annotators)
     _check_annotators(f1.shape[1])
     return float(f1.mean()), float(f1.max())
-
-
-def f1_table(predicted: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """F1 of each of B sets with each of A, bool [B, T] and [A, T] -> float [B, A].
-
-    Raises:
-        V2XumError: as `set_f1`.
-    """
-    ours, theirs = _as_sets("predicted", predicted), _as_sets("references", references)
-    if ours.shape[1] != theirs.shape[1]:
-        raise V2XumError(f"sets must have the same samples, got {ours.shape[1]} and {theirs.shape[1]}")
-    shared = (ours.astype(np.float32) @ theirs.T.astype(np.float32)).astype(float)  # exact: counts below 2 ** 24
-    sizes = np.add.outer(ours.sum(axis=1), theirs.sum(axis=1))
-    return np.divide(2 * shared, sizes, out=np.zeros(shared.shape), where=sizes > 0)
 
 
 def top_fraction(scores: np.ndarray, fraction: float = TOP_FRACTION, rule: str = "top15") -> np.ndarray:
@@ -147,7 +122,7 @@ def rank_correlation(
         V2XumError: if the protocol or kind is unknown, there is no annotator, or they differ in T.
     """
     annotators = _checked(annotators, protocol, kind, at_least=1)
-    table = TABLES[kind](Ranks(_row("scores", scores)), Ranks(_references(annotators, protocol)))
+    table = TABLES[kind](Ranks(as_row("scores", scores)), Ranks(_references(annotators, protocol)))
     return float(table.mean())
 
 
@@ -186,8 +161,8 @@ def keyshot_f1(summary: np.ndarray, user_summary: np.ndarray, how: str = "avg") 
     """
     if how not in ("avg", "max"):
         raise V2XumError(f"how must be avg or max, got {how!r}")
-    users = _as_sets("user_summary", user_summary)
-    mean, highest = f1_annotators(fitted(_row("summary", summary), users.shape[1])[0], users)
+    users = as_sets("user_summary", user_summary)
+    mean, highest = f1_annotators(fitted(as_row("summary", summary), users.shape[1])[0], users)
     return mean if how == "avg" else highest
 
 
@@ -198,7 +173,7 @@ def _descending(scores: np.ndarray, place: int) -> np.ndarray:
 
 
 def _correlation(kind: str, scores: np.ndarray, reference: np.ndarray) -> float:
-    return float(TABLES[kind](Ranks(_row("scores", scores)), Ranks(_row("reference", reference)))[0, 0])
+    return float(TABLES[kind](Ranks(as_row("scores", scores)), Ranks(as_row("reference", reference)))[0, 0])
 
 
 def _references(annotators: np.ndarray, protocol: str) -> np.ndarray:
@@ -229,21 +204,3 @@ def _checked(annotators: np.ndarray, protocol: str, kind: str, at_least: int) ->
 def _check_annotators(people: int, at_least: int = 1) -> None:
     if people < at_least:
         raise V2XumError(f"expected at least {at_least} annotators, got {people}")
-
-
-def _row(name: str, values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 1:
-        raise V2XumError(f"{name} must have one axis, got an array of shape {values.shape}")
-    return values[None]
-
-
-def _as_sets(name: str, values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 2:
-        raise V2XumError(f"{name} must be [sets, T], got an array of shape {values.shape}")
-    if values.dtype != bool:
-        if not np.isin(values, (0, 1)).all():
-            raise V2XumError(f"{name} must hold 0 and 1 alone")
-        values = values.astype(bool)
-    return values

@@ -1,4 +1,4 @@
-"""BLEU, ROUGE-L and CIDEr by pycocoevalcap's scorers, as measures with what a bootstrap needs.
+"""BLEU and CIDEr by pycocoevalcap's scorers and ROUGE-L, as measures with what a bootstrap needs.
 
 All take tokenized text: tokens joined by single blanks. They need no Java.
 
@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from ...core.extras import require
+from ...core.scores import rouge_l
 from .measures import Measure
 from .metric import TEXT, Family, Metric
 
@@ -76,10 +77,10 @@ def rouge_measure(hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 
     An empty hypothesis scores 0, against an empty reference too, where pycocoevalcap gives 1.
 
-    Args, Raises: as `bleu_measures`.
+    Args: as `bleu_measures`.
     """
-    rouge = require("pycocoevalcap.rouge.rouge", "metrics").Rouge()
-    values = [rouge.calc_score([one], list(several)) if one else 0.0 for one, several in zip(hypotheses, references)]
+    scored = zip(hypotheses, references)
+    values = [rouge_l(one.split(), [other.split() for other in several]) for one, several in scored]
     return Measure("rouge_l", np.array(values, float))
 
 

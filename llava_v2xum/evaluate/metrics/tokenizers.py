@@ -5,26 +5,19 @@ Scores of the two differ, so whoever reports one says which it was.
 - "ptb": Stanford's PTBTokenizer with COCO's options and COCO's list of punctuation dropped; the jar, the options and
   so the tokens are those of pycocoevalcap. Its wrapper writes a file into its own package folder and loses count at
   carriage returns and Unicode's line separators; this one pipes the text and refuses an answer of another length.
-- "plain": our own. Lower case; a token is a run of letters and digits, which may hold single apostrophes or hyphens
-  (`well-known`, `don't`) and, between digits, points and commas (`1,000`); any other character is a token of its own;
-  COCO's punctuation and the brackets, quotes and dashes that PTB would write differently are dropped.
+- "plain": our own, `core.scores.plain_tokens`: what PTB would write differently, brackets and quotes, is dropped too.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ...core.errors import V2XumError
+from ...core.scores import COCO_PUNCTUATION, plain_tokens
 from .java import has_java, jar_beside, run_lines
 
 TOKENIZERS = ("ptb", "plain")
 TOKENIZER_CHOICES = ("auto", *TOKENIZERS)
-# pycocoevalcap/tokenizer/ptbtokenizer.py; brackets stay in, because -lowerCase writes them as -lrb- before the list
-# (which has -LRB-) is asked.
-COCO_PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
-_PLAIN_PUNCTUATION = COCO_PUNCTUATION | frozenset('"(){}[]\u2018\u2019\u201c\u201d\u201e\u2013\u2014\u2026')
-_PLAIN_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['\u2019-]\w+)*|[^\w\s]")
 _SECONDS_AT_LEAST = 120.0
 _SECONDS_A_TEXT = 0.01  # about a hundred times what it takes
 
@@ -55,12 +48,7 @@ def tokenize(texts: Sequence[str], tokenizer: str) -> list[str]:
     """
     if choose_tokenizer(tokenizer) != tokenizer:
         raise V2XumError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, got {tokenizer!r}")
-    return (_tokenize_ptb if tokenizer == "ptb" else _tokenize_plain)(texts)
-
-
-def _tokenize_plain(texts: Sequence[str]) -> list[str]:
-    found = (_PLAIN_TOKEN.findall(text.lower()) for text in texts)
-    return [" ".join(token for token in tokens if token not in _PLAIN_PUNCTUATION) for tokens in found]
+    return _tokenize_ptb(texts) if tokenizer == "ptb" else [" ".join(plain_tokens(text)) for text in texts]
 
 
 def _tokenize_ptb(texts: Sequence[str]) -> list[str]:
