@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zlib
 from collections import defaultdict
@@ -25,13 +24,11 @@ from ..media.video import Video
 from ..model.checkpoint import load_pretrained
 from ..shapes import DEMO_CHECKPOINT
 from .answer_options import AnswerOptions
-from .drafting import DEFAULT_DRAFTER, Drafter, UndraftableTokenizer, drafter_kind
+from .drafting import DEFAULT_DRAFTER, load_drafter
 from .engine import Answer, Engine, EngineStats, Job
 from .films import Gathering, Part, parts_of
 from .protocols import Summaries
 from .video_summary import VideoSummary, model_name
-
-logger = logging.getLogger(__name__)
 
 
 class Summarizer:
@@ -73,11 +70,7 @@ class Summarizer:
         self.timeline = model.config.timeline
         self.note = getattr(model.config, "checkpoint_note", None)
         self.features = FeatureFolder(feature_folder, frame_encoder.description, rank) if feature_folder else None
-        try:
-            self.drafter: Drafter | None = drafter_kind(drafter).load(tokenizer, self.timeline, draft_table)
-        except UndraftableTokenizer as error:  # say, of several digits a token: the answers are right, a pass a token
-            logger.warning("answers are not drafted: %s", error)
-            self.drafter = None
+        self.drafter = load_drafter(drafter, tokenizer, self.timeline, draft_table)
         self.stats = EngineStats()
         self.seconds: dict[str, float] = defaultdict(float)
 

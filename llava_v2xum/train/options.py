@@ -205,6 +205,14 @@ class TrainingOptions:
         },
     )
     val_steps: int = field(default=200, metadata={"help": "optimizer steps from one validation to the next"})
+    val_answers: int = field(
+        default=16,
+        metadata={
+            "metavar": "N",
+            "help": "entries that each validation also answers, the same ones: F1 of the frames, ROUGE-L of the text, "
+            "share of answers that can be read, and their length, by task; 0 for the loss alone",
+        },
+    )
     val_patience: int = field(
         default=0,
         metadata={"help": "end after so many validations in a row without a lower loss; 0 never"},

@@ -134,7 +134,7 @@ class _WholeCheckpoints(Trainer):
         self.guard = StepGuard(self, asked["max_nonfinite_steps"])
         self.add_callback(self.guard)
         if self.eval_dataset is not None:
-            self.add_callback(Validation(self, max(1, asked["val_steps"]), asked["val_patience"]))
+            self.add_callback(Validation(self))
         self._meter = Meter()
         self._by_tokens = asked["weigh_by_tokens"]
         if self._by_tokens:

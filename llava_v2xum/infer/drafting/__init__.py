@@ -10,7 +10,7 @@ may be for any rows in any order. `worthwhile_lengths` tells how much of such pr
 """
 
 from .answer_drafter import KINDS, LEAST_CHANCE, AnswerDrafter, drafter_for
-from .drafters import DEFAULT_DRAFTER, DRAFTERS, drafter_kind
+from .drafters import DEFAULT_DRAFTER, DRAFTERS, drafter_kind, load_drafter
 from .indexes import Vocabulary
 from .lengths import worthwhile_lengths
 from .ngrams import NgramTable
@@ -29,5 +29,6 @@ __all__ = [
     "Vocabulary",
     "drafter_for",
     "drafter_kind",
+    "load_drafter",
     "worthwhile_lengths",
 ]

@@ -226,7 +226,8 @@ def _rotations(llama, hidden: Tensor, positions: LongTensor, longest: int) -> tu
 def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions (RoFormer, arXiv 2104.09864), in transformers' order of the halves. states: [Q, any, E]."""
     first, second = states.chunk(2, dim=-1)
-    return states * cos + torch.cat([-second, first], dim=-1) * sin
+    rotated = states * cos + torch.cat([-second, first], dim=-1) * sin
+    return rotated.to(states.dtype)  # under autocast cosines are float32, and keys would differ from their values
 
 
 def _lower_right(segment: Segment, device) -> Tensor | None:
