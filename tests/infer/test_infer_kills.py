@@ -74,11 +74,11 @@ def kill_at_a_moment(process: subprocess.Popen, out: Path, draw: random.Random, 
 
 
 def contents(out: Path) -> dict[str, str]:
-    """The digests of all files but that of all records, and the clips."""
+    """The digests of all files but those of records, and the clips."""
     return {
         str(path.relative_to(out)): sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "summaries.jsonl" and path.suffix != ".mp4"
+        if path.is_file() and path.name not in ("summaries.jsonl", "summary.json") and path.suffix != ".mp4"
     }
 
 
@@ -94,6 +94,11 @@ def clips_of(out: Path) -> dict[str, tuple[list[int], np.ndarray]]:
         stamps, pictures = zip(*frames, strict=True)
         found[str(path.relative_to(out))] = (list(stamps), np.stack(pictures).astype(float))
     return found
+
+
+def in_folders(out: Path) -> list[dict]:
+    """The videos' own records."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*/summary.json"))]
 
 
 def records_so_far(out: Path) -> list[str]:
@@ -131,6 +136,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(clips, tmp_path):
         assert last.returncode == 0, errors
         found = records(out)
         assert_same_records([found[name] for name in sorted(found)], [expected[name] for name in sorted(expected)])
+        assert_same_records(in_folders(out), in_folders(whole_out))
         assert contents(out) == contents(whole_out)
         ours, theirs = clips_of(out), clips_of(whole_out)
         assert ours.keys() == theirs.keys() and len(ours) == CLIPS
