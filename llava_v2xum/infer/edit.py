@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +102,13 @@ def run(args: argparse.Namespace) -> int:
     elif args.output_dir is not None:
         raise V2XumError("--output-dir is for edited summaries: give --length or --snap")
     failed, written = 0, []
+    results_in = cache(ResultFolder)  # which reads all records of the folder when it is opened
     with only_run(target):
         for file in found:
             folder = target / file.parent.relative_to(root)
             had_page = args.is_edited or (folder / PAGE_NAME).exists()
             try:
-                _edit(args, file, folder)
+                _edit(args, file, folder, results_in)
                 if had_page and not (folder / PAGE_NAME).exists():  # what is written anew has none
                     written.append(folder)
             except (V2XumError, OSError) as error:
@@ -135,11 +137,11 @@ def _write_pages(args: argparse.Namespace, folders: Sequence[Path], target: Path
         say(f"page: {write_page_of_run(root, results_of(root), [])}")
 
 
-def _edit(args: argparse.Namespace, file: Path, folder: Path) -> None:
+def _edit(args: argparse.Namespace, file: Path, folder: Path, results_in: Callable[[Path], ResultFolder]) -> None:
     """Write one summary anew."""
     record = record_in(file)
     if args.is_edited:
-        asked, results = args.editing.asked(record["task"]), ResultFolder(folder.parent)
+        asked, results = args.editing.asked(record["task"]), results_in(folder.parent)
         kind = f"the {record['task'].upper()} summary"
         if not edits(record["task"], args.length):
             has_no = "sentences" if record["task"] == "video" else "seconds"
